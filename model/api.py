@@ -1,0 +1,107 @@
+"""The interface every method implements: learn on episodes, adapt to one person, draw frames."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from pydantic import BaseModel
+from torch import Tensor
+
+
+class Refused(ValueError):
+    """Input that cannot be used. The message is one sentence: what was found, where, and the way out."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the data decide, not the configuration."""
+
+    size: int  # height and width of the images, pixels
+    num_videos: int  # columns of W; one a training video, mirrored ones included
+
+
+class Episode(NamedTuple):
+    """One meta-learning batch (paper, section 3.2). Images are RGB in [0, 1]."""
+
+    x_t: Tensor  # (B, 3, H, W) target frame x_i(t), never among the sources
+    y_t: Tensor  # (B, 3, H, W) its landmark image y_i(t)
+    x_s: Tensor  # (B, K, 3, H, W) source frames x_i(s_k)
+    y_s: Tensor  # (B, K, 3, H, W) their landmark images
+    i: Tensor  # (B,) int64, the video: column of W
+
+
+class Head:
+    """One person's talking head: landmark images (or driving frames) in, frames out."""
+
+    def __init__(self, draw: Callable[[Tensor], Tensor], size: int) -> None:
+        self._draw, self._size = draw, size
+
+    @torch.no_grad()
+    def __call__(self, pose: Tensor) -> Tensor:
+        """pose (N, 3, H, W) in [0, 1] -> frames (N, 3, H, W) in [0, 1]; Refused on any other shape, range or NaN."""
+        want = (pose.shape[0], 3, self._size, self._size)
+        if tuple(pose.shape) != want:
+            raise Refused(f"a head of size {self._size} is driven by images (N, 3, {self._size}, {self._size}); "
+                          f"got {tuple(pose.shape)}: resize the driving images")
+        x_hat = self._draw(pose).float()
+        if tuple(x_hat.shape) != want or not bool(((x_hat >= 0) & (x_hat <= 1)).all()):
+            raise Refused(f"the method drew {tuple(x_hat.shape)} in [{x_hat.min():.3g}, {x_hat.max():.3g}] "
+                          f"where {want} in [0, 1] is due: clamp or convert inside the method")
+        return x_hat
+
+
+class Method(ABC):
+    """A few-shot talking-head method. Its file in model/methods/ names the subclass `METHOD`."""
+
+    name: ClassVar[str]
+    label: ClassVar[str]  # as the table prints it
+    driven_by: ClassVar[Literal["landmarks", "frames"]] = "landmarks"
+    Config: ClassVar[type[BaseModel]]  # always with steps, batch, K
+
+    def __init__(self, config: Any, facts: Facts, seed: int = 0) -> None:
+        self.config, self.facts, self.seed = config, facts, seed
+
+    @abstractmethod
+    def learn(self, episode: Episode) -> dict[str, float]:
+        """One meta-learning update; returns the scalars to log."""
+
+    @abstractmethod
+    def adapt(self, x: Tensor, y: Tensor, seed: int = 0, report: Callable[[int, int], None] | None = None) -> Head:
+        """x, y (T, 3, H, W): frames and landmark images of one new person -> Head. Leaves the method as it was.
+
+        `report(done, steps)` is called after each fine-tuning step (progress, timing).
+        """
+
+    def weights(self) -> dict[str, Tensor]:
+        """What `adapt` needs, by name."""
+        return {}
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Takes what `weights` returned; Refused when a name or shape differs."""
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on bit for bit: networks, optimisers, averages, step."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Takes what `state` returned."""
+
+
+def load(name: str) -> type[Method]:
+    """The method of that name; only its own file is imported, so that no other method's change concerns it."""
+    import model.methods as methods
+
+    known = sorted(module.name for module in pkgutil.iter_modules(methods.__path__))
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {near[0]!r}" if near else "the known ones are " + ", ".join(known)
+        raise Refused(f"methods: there is no method {name!r} in model/methods/; {hint}?")
+    found: type[Method] = importlib.import_module(f"model.methods.{name}").METHOD
+    return found
