@@ -1,0 +1,134 @@
+"""What wraps every stage: a lease, a parent-death signal, room on the disk, a resumable work folder, an atomic end."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipeline import store
+from pipeline.config import Refused
+
+ROOT = Path(__file__).resolve().parents[1]
+FREE = 512 * 2**20  # bytes that must be free before a stage starts
+T = TypeVar("T")
+
+
+@dataclass
+class Job:
+    """One run of a stage."""
+
+    work: Path  # survives an interruption; the next run with the same inputs, configuration and code goes on from it
+    out: Path  # fresh; becomes `final` when published
+    final: Path
+    inputs: dict[str, dict[str, Any]] = field(default_factory=dict)  # manifests by the name of the input
+    published: bool = False
+
+    def publish(self, kind: str, body: Mapping[str, Any]) -> None:
+        """Writes the manifest, moves the folder into place and drops the work folder."""
+        store.write_manifest(self.out, kind, body)
+        if self.final.exists():
+            shutil.rmtree(self.final)
+        os.replace(self.out, self.final)
+        shutil.rmtree(self.work)
+        self.published = True
+
+
+@contextmanager
+def stage(name: str, *, out: Path, inputs: Mapping[str, Path], config: object) -> Iterator[Job]:
+    """A stage's run. Inputs must be whole (manifest and sizes); only one process may make `out` at a time.
+
+    Raises Refused when an input is not whole, the disk is nearly full or another process holds the lease.
+    """
+    die_with_parent(os.getppid())
+    manifests = {key: store.read_manifest(path) for key, path in inputs.items()}
+    key = _key(name, str(out), config, manifests)
+    lease = ROOT / "work" / (str(out).strip("/.").replace("/", "-") + ".lease")
+    lease.parent.mkdir(exist_ok=True)
+    with lease.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Refused(f"{out}: another process is making it now; wait for it, or stop it") from None
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if (free := shutil.disk_usage(out.parent).free) < FREE:
+            raise Refused(f"{out}: {free / 2**20:.0f} MiB free on its disk, {FREE / 2**20:.0f} needed to start; make room")
+        work = ROOT / "work" / name / key
+        work.mkdir(parents=True, exist_ok=True)
+        part = out.with_name(f".{out.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        job = Job(work, part, out, manifests)
+        try:
+            yield job
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        if not job.published:
+            raise RuntimeError(f"stage {name} ended without publishing {out}")
+
+
+def _key(name: str, out: str, config: object, manifests: Mapping[str, Any]) -> str:
+    """Resume state is used only by the same stage, configuration, inputs and code."""
+    digest = hashlib.sha256(json.dumps([name, out, config, manifests], sort_keys=True, default=str).encode())
+    for package in ("pipeline", "model", "eval", "stages"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def die_with_parent(parent: int) -> None:
+    """Has the kernel end this process when its parent ends (Linux): a killed `dvc repro` leaves no stage running."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:  # it ended before the call
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main(entry: Callable[[], None]) -> None:
+    """Runs a stage's entry: what was refused is one sentence and exit code 1, Ctrl-C is 130; a defect keeps its traceback."""
+    try:
+        entry()
+    except KeyboardInterrupt:
+        print("interrupted; what is done is kept, run again to go on", file=sys.stderr)
+        raise SystemExit(130) from None
+    except ValueError as error:  # model.api has a Refused of its own: model imports nothing of ours
+        if type(error).__name__ != "Refused":
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except OSError as error:
+        if error.errno not in (28, 122):  # no space, quota
+            raise
+        print(f"error: the disk is full ({error.filename or 'while writing'}); make room and run again", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
+    """Passes items through: a bar on a terminal, a plain line with rate and ETA every 15 s in a log."""
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        yield from tqdm(items, total=total, desc=what, unit="item", smoothing=0.1)
+        return
+    start = last = time.monotonic()
+    done = 0
+    for item in items:
+        yield item
+        done += 1
+        now = time.monotonic()
+        if now - last >= 15 or done == total:
+            rate = done / max(now - start, 1e-9)
+            eta = max(total - done, 0) / rate
+            print(f"{what}: {done}/{total}, {rate:.1f}/s, ETA {eta:.0f} s", file=sys.stderr, flush=True)
+            last = now

@@ -1,0 +1,103 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline import engine, run, store
+from pipeline.config import Refused
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    return tmp_path
+
+
+def test_an_interrupted_stage_finds_its_work_again_and_publishes_a_whole_folder(root):
+    out = root / "data" / "frames"
+    with pytest.raises(KeyboardInterrupt), run.stage("frames", out=out, inputs={}, config={"size": 1}) as job:
+        (job.work / "half").write_text("1")
+        raise KeyboardInterrupt
+    assert not out.exists()
+    with run.stage("frames", out=out, inputs={}, config={"size": 1}) as job:
+        assert (job.work / "half").read_text() == "1"
+        (job.out / "result").write_text("2")
+        job.publish("frames", {})
+    assert store.read_manifest(out, "frames")["files"].keys() == {"result"}
+    assert not job.work.exists() and [p.name for p in out.parent.iterdir()] == ["frames"]
+
+
+def test_other_configuration_does_not_see_the_work_of_an_interrupted_run(root):
+    works = []
+    for size in (1, 2):
+        with pytest.raises(KeyboardInterrupt), run.stage("frames", out=root / "o", inputs={}, config={"size": size}) as job:
+            works.append(job.work)
+            raise KeyboardInterrupt
+    assert works[0] != works[1]
+
+
+def test_only_one_process_makes_an_output_at_a_time(root):
+    with run.stage("frames", out=root / "o", inputs={}, config={}) as job:
+        with pytest.raises(Refused, match="another process"), run.stage("frames", out=root / "o", inputs={}, config={}):
+            pass
+        job.publish("frames", {})
+
+
+def test_a_stage_refuses_an_input_that_is_not_whole(root):
+    with pytest.raises(Refused, match=r"manifest\.json: missing"):
+        with run.stage("frames", out=root / "o", inputs={"videos": root / "nowhere"}, config={}):
+            pass
+
+
+def test_a_full_disk_is_refused_before_work_starts(root, monkeypatch):
+    monkeypatch.setattr(run, "FREE", 2**80)
+    with pytest.raises(Refused, match="MiB free"), run.stage("frames", out=root / "o", inputs={}, config={}):
+        pass
+
+
+def test_a_refusal_is_one_sentence_and_exit_1_and_a_defect_keeps_its_traceback(capsys):
+    def refuse():
+        raise Refused("f.yaml: found 3; write a word")
+
+    with pytest.raises(SystemExit) as end:
+        run.main(refuse)
+    assert end.value.code == 1 and capsys.readouterr().err == "error: f.yaml: found 3; write a word\n"
+    with pytest.raises(ValueError, match="defect"):
+        run.main(lambda: (_ for _ in ()).throw(ValueError("defect")))
+
+
+def test_a_killed_parent_takes_its_stage_along(tmp_path):
+    child = ("import os, time; from pipeline import run; run.die_with_parent(os.getppid()); "
+             f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)")
+    parent = subprocess.Popen([sys.executable, "-c", f"import subprocess,sys; subprocess.run([sys.executable,'-c',{child!r}])"],
+                              cwd=ROOT)
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        time.sleep(0.05)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    pid = int((tmp_path / "pid").read_text())
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except (ProcessLookupError, FileNotFoundError):
+            return
+        if state == "Z":
+            return
+        time.sleep(0.1)
+    pytest.fail("the child outlived its killed parent")
+
+
+def test_results_come_in_the_order_of_the_items_for_any_number_of_workers():
+    assert list(engine.map(abs, [-3, 2, -1], 1)) == list(engine.map(abs, [-3, 2, -1], 2)) == [3, 2, 1]
+
+
+def test_progress_passes_every_item_through(capsys):
+    assert list(run.progress(range(5), 5, "frames")) == list(range(5))
+    assert "frames: 5/5" in capsys.readouterr().err
