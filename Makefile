@@ -1,0 +1,51 @@
+# Two commands do everything, each with its own set-up: `make repro` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(abspath $(VENV))/bin
+# DVC runs the stages with the python of PATH. Threads that wait without spinning leave the cores to the others.
+export PATH := $(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+export OMP_WAIT_POLICY := PASSIVE
+export TQDM_MININTERVAL := 1
+# uv does not read pip's configuration: it is told where pip looks for wheels on disk.
+export UV_FIND_LINKS ?= $(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null || echo $(PIP_FIND_LINKS))
+
+.PHONY: help repro test check bench weights clean
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+repro: $(VENV)/ready  ## the whole pipeline on the data sets of params.yaml; FOLDER=path: on your own videos (path/person/video.*)
+ifdef FOLDER
+	$(BIN)/python -m stages.use --folder "$(FOLDER)"
+endif
+	$(BIN)/dvc repro
+	@cat report/table1.md report/table2.md
+	@echo "The report: report/index.html"
+
+test: $(VENV)/ready  ## the tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/ready  ## ruff, mypy and the house rules
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_house.py
+
+bench: $(VENV)/ready  ## the benchmarks
+	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-enable
+
+weights: $(VENV)/ready  ## fetch the networks of the paper's metrics and losses into weights/ (optional)
+	$(BIN)/python -m model.backbones --fetch
+
+clean:  ## remove everything that was made here: outputs, DVC's cache, the environment
+	rm -rf data models results report work .dvc/cache .dvc/tmp $(VENV) .ruff_cache .mypy_cache .benchmarks
+
+# pip is the contract; uv, when it installs, does the same five times faster. facenet-pytorch and anny go in without their pins.
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	@if $(BIN)/python -m pip install -q -c constraints.txt uv && \
+	    $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -r pyproject.toml --extra dev && \
+	    $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt --no-deps facenet-pytorch anny; then :; else \
+	    echo "uv could not install; pip does it (slower)"; \
+	    $(BIN)/python -m pip install -q -c constraints.txt ".[dev]" && \
+	    $(BIN)/python -m pip install -q -c constraints.txt --no-deps facenet-pytorch anny; fi
+	@touch $@
