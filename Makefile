@@ -14,10 +14,9 @@ export UV_FIND_LINKS ?= $(shell $(PYTHON) -m pip config get global.find-links 2>
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-repro: $(VENV)/ready  ## the whole pipeline on the data sets of params.yaml; FOLDER=path: on your own videos (path/person/video.*)
-ifdef FOLDER
-	$(BIN)/python -m stages.use --folder "$(FOLDER)"
-endif
+repro: $(VENV)/ready  ## the whole pipeline; DATA=ci: on that data set; FOLDER=path: on your own videos (path/person/video.*)
+	$(if $(FOLDER),@$(BIN)/python -m stages.use --folder "$(FOLDER)")
+	$(if $(DATA),@$(BIN)/python -m stages.use --dataset "$(DATA)")
 	$(BIN)/dvc repro
 	@cat report/table1.md report/table2.md
 	@echo "The report: report/index.html"
