@@ -69,14 +69,18 @@ class EfficientNetLite0(nn.Module):
     def taps(self, x: Tensor) -> list[Tensor]:
         """x (N, 3, H, W) RGB [0, 1] -> [stem (N, 32, H/2), blocks 2 (N, 24, H/4), 4 (N, 40, H/8), 10 (N, 112, H/16)].
 
-        At the size given: resizing is the caller's.
+        At the size given: resizing is the caller's. On the CPU always in float32, also under autocast: the depthwise
+        convolutions' gradient takes 2.4 times as long in bfloat16 (B = 8, 64 px: forward 9 + backward 11 ms against
+        7 + 26).
         """
-        h = F.relu6(self.stem(self._prepared(x)), inplace=True)
-        found = [h]
-        for n, block in enumerate(self.blocks[: TAPPED[-1] + 1]):
-            h = block(h)
-            if n in TAPPED:
-                found.append(h)
+        bfloat16 = x.device.type != "cpu" and torch.is_autocast_enabled(x.device.type)
+        with torch.autocast(x.device.type, enabled=bfloat16):
+            h = F.relu6(self.stem(self._prepared(x)), inplace=True)
+            found = [h]
+            for n, block in enumerate(self.blocks[: TAPPED[-1] + 1]):
+                h = block(h)
+                if n in TAPPED:
+                    found.append(h)
         return found
 
     def pool(self, x: Tensor) -> Tensor:
@@ -96,7 +100,7 @@ class EfficientNetLite0(nn.Module):
 
     @staticmethod
     def _prepared(x: Tensor) -> Tensor:
-        return x * (255 / 128) - 127 / 128  # (255 x - 127) / 128
+        return x.float() * (255 / 128) - 127 / 128  # (255 x - 127) / 128
 
     def _load(self, weights: dict[str, Tensor], where: str) -> None:
         convs: list[tuple[SameConv, str, str]] = [(self.stem, "_conv_stem", "_bn0")]
@@ -155,7 +159,7 @@ class VGG(nn.Module):
     def taps(self, x: Tensor) -> list[Tensor]:
         """x (N, 3, H, W) RGB [0, 1] -> ReLU after conv1_1, 2_1, 3_1, 4_1, 5_1: (N, 64, H), ... (N, 512, H/16)."""
         h = ((x.flip(1) if self.bgr else x) * self.factor - self.mean) / self.std
-        found = []
+        found: list[Tensor] = []
         for name, conv in self.convs.items():
             if name.endswith("_1") and found:
                 h = F.max_pool2d(h, 2) if self.pool == "max" else F.avg_pool2d(h, 2)
@@ -178,7 +182,7 @@ class VGG(nn.Module):
 
     def _file_names(self, numbered: bool) -> dict[str, str]:
         """conv1_1 -> its name in the file: features.0 in torchvision's numbering, else the same."""
-        found: dict[str, str] = {}
+        found = dict[str, str]()
         index = 0
         for block, count in enumerate(self.counts, 1):
             for n in range(1, count + 1):
