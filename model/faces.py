@@ -1,0 +1,214 @@
+"""Finding faces, their 68 landmarks and a vector of who they are, with networks trained by others (model/backbones.py).
+
+Images are uint8 RGB (H, W, 3); points are (x, y) in pixels, the centre of the top-left pixel being (0, 0). Every object
+has `.name` and `.sha256` (file -> hash of each file it runs on), which belong beside every number it takes part in.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from model import backbones
+from model.api import Refused
+from model.descriptors import Dlib128, FacenetVGGFace2
+from model.windows import FACE, Array, inside, need_image, window
+
+# From an MTCNN box (w x h) to the box dlib's predictor expects, which is that of its own detector: centred on the mean
+# of the five points of MTCNN's last network, moved up by RAISE, of side SIDE, in units of sqrt(w h). Fitted to 222
+# frames of 12 real clips in which both detectors found the one face; the points then differ from those of dlib's own box by
+# 0.5 % of the face (median; in the worst tenth over 1.6 %). Around the box's own centre it would be 0.6 % and 6.4 %: on
+# faces turned aside the box takes in the ear and dlib's does not.
+RAISE, SIDE = 0.031, 0.95
+CENTRE_UP, WINDOW = 0.12, 200 / 195  # the window that FAN was trained on, from a box: Bulat & Tzimiropoulos 2017
+
+
+class Detector:
+    """MTCNN (Zhang et al. 2016), facenet-pytorch's networks and its thresholds 0.6, 0.7, 0.7, pyramid factor 0.709.
+
+    min_face: the smallest face looked for, as a part of the picture's shorter side (at least 20 px); the time goes with
+    about its inverse square.
+    """
+
+    name = "mtcnn"
+
+    def __init__(self, min_face: float = 0.1, device: str = "cpu") -> None:
+        self.nets = [_mtcnn(stage).to(device) for stage in "pro"]
+        self.sha256 = self.hashes = backbones.hashes("mtcnn_pnet", "mtcnn_rnet", "mtcnn_onet")
+        self.min_face, self.device = min_face, torch.device(device)
+
+    @torch.no_grad()
+    def detect(self, images: Array, batch: int = 1) -> list[Array]:
+        """images uint8 (N, H, W, 3) -> N arrays (k, 5) float32: x0, y0, x1, y1, probability; the largest face first.
+
+        One by one, so that a face does not depend on its neighbours: 16 at a time are a fifth faster on a CPU (more on a
+        GPU), but facenet-pytorch then moves a box now and then (1 of 240 frames, by 4 px).
+        """
+        from facenet_pytorch.models.utils.detect_face import detect_face
+
+        if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
+            raise Refused(f"faces are looked for in uint8 images (N, H, W, 3); got {images.dtype} {images.shape}")
+        smallest = max(20.0, self.min_face * min(images.shape[1:3]))
+        if min(images.shape[1:3]) < smallest:
+            return [np.zeros((0, 5), np.float32)] * len(images)
+        found: list[Array] = []
+        for start in range(0, len(images), batch):
+            some = images[start:start + batch]
+            boxes, _ = detect_face(some, smallest, *self.nets, [0.6, 0.7, 0.7], 0.709, self.device)
+            found += [_largest_first(np.asarray(box, np.float32).reshape(-1, 5)) for box in boxes]
+        return found
+
+
+class S3FD:
+    """The detector of the face-alignment package (Zhang et al. 2017): the paper's, where its weights are there."""
+
+    name = "s3fd"
+
+    def __init__(self, device: str = "cpu") -> None:
+        path = backbones.require("s3fd")
+        sfd = _face_alignment("detection.sfd")
+        self.net = sfd.FaceDetector(device, path_to_detector=str(path))
+        self.sha256 = self.hashes = backbones.hashes("s3fd")
+
+    def detect(self, images: Array) -> list[Array]:
+        """As Detector.detect."""
+        return [_largest_first(np.asarray(self.net.detect_from_image(image), np.float32).reshape(-1, 5))
+                for image in images]
+
+
+class Dlib68:
+    """68 points by dlib's regression trees (Kazemi & Sullivan 2014, trained on 300-W) in a box found by MTCNN."""
+
+    name = "dlib68"
+
+    def __init__(self, device: str = "cpu") -> None:
+        import dlib
+
+        self.dlib, self.onet = dlib, _mtcnn("o")
+        self.trees = dlib.shape_predictor(str(backbones.require("dlib68")))
+        self.sha256 = self.hashes = backbones.hashes("dlib68", "mtcnn_onet")
+
+    def predict(self, image: Array, box: Array) -> Array | None:
+        """image uint8 (H, W, 3), box x0, y0, x1, y1 of an MTCNN face -> (68, 2) float32; None where the box is no face.
+
+        No face: the box is empty or outside, or MTCNN's last network gives it less than even odds.
+        """
+        need_image(image)
+        if not inside(box, image):
+            return None
+        five, probability = self._five_points(image, box)
+        if probability < 0.5:
+            return None
+        unit = float(np.sqrt((box[2] - box[0]) * (box[3] - box[1])))
+        centre, side = five.mean(0) - (0, RAISE * unit), SIDE * unit
+        cut, there, back = window(image, centre, 2 * side, enlarge=FACE / side)
+        corners = there(np.array([centre - side / 2, centre + side / 2]))
+        rectangle = self.dlib.rectangle(*(int(v) for v in np.rint(corners).ravel()))
+        points = [(part.x, part.y) for part in self.trees(cut, rectangle).parts()]
+        return back(np.array(points)).astype(np.float32)
+
+    @torch.no_grad()
+    def _five_points(self, image: Array, box: Array) -> tuple[Array, float]:
+        """Eyes, nose and corners of the mouth (5, 2), and the probability of a face, by MTCNN's last network."""
+        centre = np.array([box[0] + box[2], box[1] + box[3]]) / 2
+        cut, _, back = window(image, centre, max(box[2] - box[0], box[3] - box[1]))
+        small = cv2.resize(cut, (48, 48), interpolation=cv2.INTER_AREA)
+        _, points, face = self.onet((torch.from_numpy(small).permute(2, 0, 1)[None].float() - 127.5) / 128)
+        return back(points[0].numpy().reshape(2, 5).T * len(cut)), float(face[0, 1])
+
+
+class FAN:
+    """68 points by 2DFAN-4 of the face-alignment package (Bulat & Tzimiropoulos 2017): the paper's choice."""
+
+    name = "fan"
+
+    def __init__(self, device: str = "cpu") -> None:
+        path = backbones.require("fan")
+        package = _face_alignment("api")
+        with _hub_folder(path):  # the package opens whatever lies under that name: here only the verified file does
+            self.net = package.FaceAlignment(package.LandmarksType.TWO_D, device=device, flip_input=False,
+                                             face_detector="folder", compile=False)
+        self.sha256 = self.hashes = backbones.hashes("fan")
+
+    def predict(self, image: Array, box: Array) -> Array | None:
+        """As Dlib68.predict. A small face is enlarged to FAN's 256 px, as the package rounds points to whole pixels."""
+        need_image(image)
+        if not inside(box, image):
+            return None
+        size = np.array([box[2] - box[0], box[3] - box[1]])
+        centre = np.array([box[0] + box[2], box[1] + box[3]]) / 2
+        side = size.sum() * WINDOW
+        cut, there, back = window(image, centre - (0, CENTRE_UP * size[1]), side, enlarge=256 / side)
+        inner = there(np.array([centre - size / 2, centre + size / 2])).ravel()
+        points = self.net.get_landmarks_from_image(cut, detected_faces=[inner])
+        return None if points is None else back(points[0]).astype(np.float32)
+
+
+def detector(name: str, **options: Any) -> Detector | S3FD:
+    """ "mtcnn" (min_face, device) | "s3fd" (device)."""
+    return _named("detector", name, {"mtcnn": Detector, "s3fd": S3FD})(**options)
+
+
+def landmarker(name: str, device: str = "cpu") -> Dlib68 | FAN:
+    """ "dlib68" | "fan"."""
+    return _named("landmark", name, {"dlib68": Dlib68, "fan": FAN})(device)
+
+
+def descriptor(name: str, device: str = "cpu") -> Dlib128 | FacenetVGGFace2:
+    """ "dlib128" | "facenet_vggface2"; see model/descriptors.py."""
+    return _named("descriptor", name, {"dlib128": Dlib128, "facenet_vggface2": FacenetVGGFace2})(device)
+
+
+def _named(what: str, name: str, known: dict[str, Any]) -> Any:
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        raise Refused(f"there is no {what} network {name!r}; " + (f"did you mean {near[0]!r}?" if near else
+                                                                  f"the known ones are {', '.join(known)}"))
+    return known[name]
+
+
+def _mtcnn(stage: str) -> torch.nn.Module:
+    """One of MTCNN's networks, "p" | "r" | "o", with verified weights (its own constructor opens whatever is there)."""
+    name = f"mtcnn_{stage}net"
+    weights = backbones.state(name)
+    backbones.torchvision_ops()
+    from facenet_pytorch.models import mtcnn
+
+    net: torch.nn.Module = getattr(mtcnn, f"{stage.upper()}Net")(pretrained=False)
+    net.load_state_dict(weights)
+    return net.eval()
+
+
+def _largest_first(boxes: Array) -> Array:
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return boxes[np.argsort(-area, kind="stable")]
+
+
+def _face_alignment(module: str) -> Any:
+    if importlib.util.find_spec("face_alignment") is None:
+        raise Refused("the package face-alignment is not installed: `pip install -c constraints.txt -e .[fan]`")
+    return importlib.import_module(f"face_alignment.{module}")
+
+
+@contextmanager
+def _hub_folder(path: Path) -> Iterator[None]:
+    """For the time being torch.hub's folder is one that holds this file alone."""
+    before = torch.hub.get_dir()
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "checkpoints").mkdir()
+        (Path(folder) / "checkpoints" / path.name).symlink_to(path.resolve())
+        torch.hub.set_dir(folder)
+        try:
+            yield
+        finally:
+            torch.hub.set_dir(before)
