@@ -21,7 +21,7 @@ PARTS = (
     (48, 60, True, (255, 255, 0)),  # outer lips
     (60, 68, True, (255, 255, 0)),  # inner lips
 )
-LINE = 2  # line width at 256 pixels; scales with the size
+LINE = 3.4  # pixels: how wide OpenCV draws `thickness=2`, antialiased, at 256 pixels; scales with the size
 _SHIFT = 4  # fractional bits of OpenCV's coordinates
 
 
@@ -46,7 +46,7 @@ def draw(points: np.ndarray, size: int) -> np.ndarray:
 
     Segments join the points of each part (paper, section 3.1). Inner lips are drawn too, in the colour of the outer ones: at
     64 pixels the outer contour of an open mouth differs from a closed one by a pixel or so, and speech could not be seen.
-    Below 256 pixels it is drawn larger and averaged down, so that lines keep their relative width of 2/256. Any NaN (no face):
+    Below 256 pixels it is drawn larger and averaged down, so that lines keep their share of the width. Any NaN (no face):
     all black.
     """
     fine = max(1, -(-256 // size))  # drawn at least at 256 pixels
@@ -58,9 +58,9 @@ def draw(points: np.ndarray, size: int) -> np.ndarray:
         return canvas[:size, :size].copy()
     place = np.clip((points + .5) * fine - .5, -4 * len(canvas), 5 * len(canvas))
     fixed = np.rint(place * (1 << _SHIFT)).astype(np.int32)
-    width = max(1, round(LINE * len(canvas) / 256))
+    thickness = max(2, 2 * round((LINE * len(canvas) / 256 - 1.4) / 2))  # OpenCV draws an even one 1.4 pixels wider
     for first, last, closed, colour in PARTS:
-        cv2.polylines(canvas, [fixed[first:last]], closed, colour, width, cv2.LINE_AA, _SHIFT)
+        cv2.polylines(canvas, [fixed[first:last]], closed, colour, thickness, cv2.LINE_AA, _SHIFT)
     return canvas if fine == 1 else np.asarray(cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA))
 
 

@@ -94,7 +94,7 @@ def test_noise_is_corrupt(tmp_path: Path) -> None:
 
 
 def test_the_index_leads_to_the_pictures_and_is_sorted(done) -> None:
-    root, out, _, ledger = done
+    _, out, _, ledger = done
     index = pd.read_parquet(out / "index.parquet")
     assert {name: str(kind) for name, kind in index.dtypes.items()} == frames.INDEX
     assert index.equals(index.sort_values(["person", "video", "frame"], ignore_index=True))

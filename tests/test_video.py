@@ -83,7 +83,7 @@ def test_fewer_pictures_than_asked_for_means_all_of_them() -> None:
 def test_spread_gives_different_ascending_numbers(n: int, count: int) -> None:
     rng = np.random.default_rng(n)
     numbers = video.spread(np.sort(rng.exponential(size=n).cumsum() * rng.integers(1, 9, n)), count)
-    assert len(numbers) == count and (np.diff(numbers) > 0).all() and 0 <= numbers[0] and numbers[-1] < n
+    assert len(numbers) == count and (np.diff(numbers) > 0).all() and numbers[0] >= 0 and numbers[-1] < n
 
 
 def test_a_circle_stays_a_circle_where_the_box_leaves_the_picture() -> None:
@@ -131,9 +131,10 @@ def test_png_is_lossless() -> None:
     assert (video.from_png(video.to_png(image)) == image).all()
 
 
-@pytest.mark.parametrize("name, content", [("list.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{}\n#EXT-X-ENDLIST\n"),
-                                           ("list.mp4", "ffconcat version 1.0\nfile '{}'\n"),
-                                           ("list.mpd", '<MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>{}</BaseURL></MPD>')])
+@pytest.mark.parametrize("name, content", [
+    ("list.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{}\n#EXT-X-ENDLIST\n"),
+    ("list.mp4", "ffconcat version 1.0\nfile '{}'\n"),
+    ("list.mpd", '<MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>{}</BaseURL></MPD>')])
 def test_a_playlist_cannot_make_us_read_another_file(tmp_path: Path, name: str, content: str) -> None:
     good = clips.write(tmp_path / "good.mp4", moving(5))
     path = tmp_path / name
@@ -178,8 +179,8 @@ def test_limits_hold_and_nothing_can_be_written(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
 def test_the_limited_process_ends_with_its_parent(tmp_path: Path) -> None:
     code = ("from pipeline import video; import sys; from made_clips import LIMITS; "
-            f"video._limited([sys.executable, '-c', \"import os, time; print(os.getpid(), file=open('/dev/stderr', 'w')); "
-            f"os.execv('/bin/sleep', ['sleep', '30'])\"], LIMITS)")
+            "video._limited([sys.executable, '-c', \"import os, time; print(os.getpid(), file=open('/dev/stderr', 'w')); "
+            "os.execv('/bin/sleep', ['sleep', '30'])\"], LIMITS)")
     root = Path(__file__).resolve().parents[1]
     env = os.environ | {"PYTHONPATH": f"{root}:{root / 'tests'}"}
     parent = subprocess.Popen([sys.executable, "-c", code], env=env)
