@@ -12,7 +12,7 @@ import pandas as pd
 from pipeline import ledger, takedown, video
 from pipeline.config import Refused, Strict
 from pipeline.ledger import Unusable
-from pipeline.shelf import Item, Record
+from pipeline.shelf import Record
 from pipeline.store import ShardWriter
 
 INDEX = {"clip": "str", "person": "str", "video": "str", "frame": "int64", "seconds": "float64", "shard": "int64",
@@ -21,6 +21,7 @@ INDEX = {"clip": "str", "person": "str", "video": "str", "frame": "int64", "seco
 LEDGER = {"id": "str", "status": "str", "reason": "str", "frames": "int64"}
 CLIPS = 1000  # a shard, at most
 
+Item = tuple[str, str, str]  # person, video, path below the folder of the videos
 Detect = Callable[[np.ndarray], list[np.ndarray]]  # images uint8 (N, H, W, 3) -> N arrays (k, 5): x0, y0, x1, y1, probability
 
 
@@ -135,7 +136,7 @@ def _count(number: int, what: str) -> str:
 
 
 def pack(item: Item, root: Path, config: Config, detect: Detect, listed: frozenset[str] = frozenset()) -> Record:
-    """One clip, item (person, video, path below root), as a record: kept pictures as PNG, or a status with a sentence."""
+    """One clip as a record: kept pictures as PNG, or a status with a sentence."""
     person, name, path = item
     try:
         if takedown.covers(listed, person, name):

@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 
 from pipeline import landmarks, store, video
-from pipeline.shelf import Item, Record
+from pipeline.shelf import Record
+
+Item = tuple[str, int, int]  # clip, first row of the index, last row + 1
 
 Predict = Callable[[np.ndarray, np.ndarray], np.ndarray | None]  # image (H, W, 3) uint8, face box (4,) -> points (68, 2)
 LEDGER = {"clip": "str", "frame": "int64", "status": "str"}
@@ -25,16 +27,16 @@ def _open(frames: Path) -> tuple[store.ShardReader, pd.DataFrame]:
 
 
 def clips(index: pd.DataFrame) -> list[Item]:
-    """Items (clip, first row, last row + 1) of an index sorted by clip."""
+    """The clips of an index sorted by them."""
     rows = pd.Series(range(len(index))).groupby(index["clip"].to_numpy(), sort=False)
-    return [(str(clip), str(part.iloc[0]), str(part.iloc[-1] + 1)) for clip, part in rows]
+    return [(str(clip), int(part.iloc[0]), int(part.iloc[-1]) + 1) for clip, part in rows]
 
 
 def find(item: Item, frames: Path, predict: Predict) -> Record:
     """The points of one clip's frames: (n, 68, 2) float32 in pixels of the stored frame, NaN where none are found."""
     reader, index = _open(frames)
     points = []
-    for row in index.iloc[int(item[1]):int(item[2])].to_dict("records"):
+    for row in index.iloc[item[1]:item[2]].to_dict("records"):
         image = video.from_png(reader.read(row["shard"], row["offset"], row["length"], row["crc"]))
         found = predict(image, np.array([row[name] for name in FACE]))
         points.append(np.full((68, 2), np.nan) if found is None else found)

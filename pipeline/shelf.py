@@ -7,12 +7,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
 from pipeline import engine, run
 
-Item = tuple[str, ...]
+Item = TypeVar("Item", bound=tuple[Any, ...])  # of strings and numbers: its repr is its name
 Record = dict[str, np.ndarray]  # what one item gives; no objects, so that it is read without pickle
 
 
@@ -25,7 +26,7 @@ def each(function: Callable[[Item], Record], items: Sequence[Item], folder: Path
 
 
 def _keep(function: Callable[[Item], Record], folder: Path, item: Item) -> Path:
-    key = hashlib.sha256("\0".join(item).encode()).hexdigest()
+    key = hashlib.sha256(repr(tuple(item)).encode()).hexdigest()
     path = folder / key[:2] / f"{key[2:32]}.npz"
     if not path.exists():
         record = function(item)

@@ -18,7 +18,7 @@ from pipeline import config, ledger, run, shelf, sources
 LEDGER = dict.fromkeys(["id", "person", "video", "path", "status", "reason"], "str")
 
 
-def fetch(source: str, settings: Any, folder: Path, item: shelf.Item) -> shelf.Record:
+def fetch(source: str, settings: Any, folder: Path, item: tuple[Any]) -> shelf.Record:
     """One item of the source, its files below `folder`, as a record of its ledger rows."""
     rows = importlib.import_module(f"pipeline.sources.{source}").fetch(settings, item[0], folder)
     return {"rows": np.array(json.dumps(rows))}
@@ -53,7 +53,8 @@ def main() -> None:
         table = ledger.write(job.out / "ledger.parquet", rows, LEDGER)
         ledger.report(table)
         link(job.work / "videos", job.out)
-        job.publish("videos", {"status": ledger.summary(table)})
+        facts = {"made_from": module.facts()} if hasattr(module, "facts") else {}
+        job.publish("videos", {"status": ledger.summary(table)} | facts)
 
 
 if __name__ == "__main__":

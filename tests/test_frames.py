@@ -26,7 +26,7 @@ def talking(n: int = 20, x: float = 80, step: float = .3) -> list[np.ndarray]:
     return [clips.picture([(x + step * k, 60, 20)], tone=40 + 3 * (k % 40)) for k in range(n)]
 
 
-def made(root: Path) -> list[shelf.Item]:
+def made(root: Path) -> list[frames.Item]:
     """A folder with one good video and one of each fault."""
     good = clips.write(root / "a/good.mp4", talking())
     clips.write(root / "a/empty_room.mp4", [clips.picture([])] * 12)
@@ -48,7 +48,7 @@ def made(root: Path) -> list[shelf.Item]:
     return sorted(("a", path.stem, f"a/{path.name}") for path in (root / "a").iterdir())
 
 
-def run(root: Path, out: Path, items: list[shelf.Item], workers: int) -> pd.DataFrame:
+def run(root: Path, out: Path, items: list[frames.Item], workers: int) -> pd.DataFrame:
     out.mkdir()
     pack = partial(frames.pack, root=root, config=CONFIG, detect=detect, listed=frozenset({"a/noise"}))
     records = shelf.each(pack, items, out.with_suffix(".work"), workers, "test")
@@ -56,7 +56,7 @@ def run(root: Path, out: Path, items: list[shelf.Item], workers: int) -> pd.Data
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[shelf.Item], pd.DataFrame]:
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[frames.Item], pd.DataFrame]:
     root = tmp_path_factory.mktemp("clips")
     items = made(root)
     out = root / "one"
