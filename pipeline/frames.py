@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline import ledger, takedown, video
+from pipeline import ledger, video
 from pipeline.config import Refused, Strict
 from pipeline.ledger import Unusable
 from pipeline.shelf import Record
@@ -135,13 +135,10 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def pack(item: Item, root: Path, config: Config, detect: Detect, listed: frozenset[str] = frozenset()) -> Record:
+def pack(item: Item, root: Path, config: Config, detect: Detect) -> Record:
     """One clip as a record: kept pictures as PNG, or a status with a sentence."""
-    person, name, path = item
     try:
-        if takedown.covers(listed, person, name):
-            raise Unusable("takedown", "on the take-down list")
-        clip = read(root / path, config, detect)
+        clip = read(root / item[2], config, detect)
     except Unusable as problem:
         return {"status": np.array(problem.status), "reason": np.array(str(problem))}
     pictures = [np.frombuffer(video.to_png(crop), np.uint8) for crop in clip.crops]

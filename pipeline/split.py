@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from pipeline import takedown
 from pipeline.config import Refused, Strict
 
 
@@ -19,7 +21,6 @@ class Config(Strict):
     sources: int  # pictures of a test video that T shots are taken from: the first T of them
     holdout: int  # pictures of a test video that are scored
     least: int  # pictures with landmarks that a training video must have
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -31,30 +32,34 @@ class Split:
     excluded: pd.DataFrame  # video, reason
 
 
-def make(index: pd.DataFrame, found: np.ndarray, config: Config) -> Split:
+def make(index: pd.DataFrame, found: np.ndarray, config: Config, seed: int, listed: Collection[str] = ()) -> Split:
     """Splits the clips of `index` (columns clip, person, sorted) by people; `found` (n,) bool: the row has landmarks.
+
+    `listed`: ids on the take-down list, used for nothing.
 
     Every choice hangs on (seed, id) alone, so that another person in the data moves nobody else. Refused: too few people for
     the test, or nobody left for training.
     """
     clips = _clips(index, found)
+    down = np.array([takedown.covers(listed, *name.split("/", 1)) for name in clips["video"]], bool)
     need = config.sources + config.holdout
-    fit = clips[clips["good"] >= need]
-    people = sorted(fit["person"].unique(), key=lambda person: _rank(config.seed, "person", person))
+    fit = clips[~down & (clips["good"] >= need)]
+    people = sorted(fit["person"].unique(), key=lambda person: _rank(seed, "person", person))
     if len(people) < config.test_people:
         raise Refused(f"split.test_people: {config.test_people} people are to be tested but {len(people)} have a video with "
                       f"{need} usable pictures ({config.sources} sources + {config.holdout} held out); add longer videos, "
                       "raise frames.per_clip, or lower test_people, sources or holdout")
     tested = set(people[:config.test_people])
-    test = [_subject(fit[fit["person"] == person], index, found, config) for person in sorted(tested)]
-    good = ~clips["person"].isin(tested) & (clips["good"] >= config.least)
+    test = [_subject(fit[fit["person"] == person], found, config, seed) for person in sorted(tested)]
+    good = ~down & ~clips["person"].isin(tested) & (clips["good"] >= config.least)
     train = clips.loc[good, ["video", "person", "start", "stop"]].reset_index(drop=True)
     if train.empty:
         raise Refused(f"split: no video is left for training: {len(clips)} videos, {len(tested)} people tested, "
                       f"{config.least} usable pictures a video needed; lower split.test_people or split.least, or add videos")
     chosen = {subject["video"] for subject in test}
-    left = clips[~good & ~clips["video"].isin(chosen)]
-    reasons = [f"{row['person']} is a test person, tested on another video" if row["person"] in tested else
+    left = clips.assign(down=down)[~good & ~clips["video"].isin(chosen)]
+    reasons = ["on the take-down list" if row["down"] else
+               f"{row['person']} is a test person, tested on another video" if row["person"] in tested else
                f"{row['good']} of {row['stop'] - row['start']} pictures have landmarks, {config.least} needed"
                for row in left.to_dict("records")]
     excluded = pd.DataFrame({"video": left["video"].tolist(), "reason": reasons}, dtype="str")
@@ -71,12 +76,12 @@ def _clips(index: pd.DataFrame, found: np.ndarray) -> pd.DataFrame:
                          "good": good}).astype({"video": "str", "person": "str", "start": "int64", "stop": "int64"})
 
 
-def _subject(clips: pd.DataFrame, index: pd.DataFrame, found: np.ndarray, config: Config) -> dict[str, Any]:
+def _subject(clips: pd.DataFrame, found: np.ndarray, config: Config, seed: int) -> dict[str, Any]:
     """One video of a test person, its pictures in a random order cut in two."""
-    clip = min(clips.to_dict("records"), key=lambda row: _rank(config.seed, "video", row["video"]))
+    clip = min(clips.to_dict("records"), key=lambda row: _rank(seed, "video", row["video"]))
     rows = clip["start"] + np.flatnonzero(found[clip["start"]:clip["stop"]])
-    seed = int.from_bytes(_rank(config.seed, "frames", clip["video"])[:16], "big")
-    order = [int(row) for row in np.random.Generator(np.random.Philox(seed)).permutation(rows)]
+    key = int.from_bytes(_rank(seed, "frames", clip["video"])[:16], "big")
+    order = [int(row) for row in np.random.Generator(np.random.Philox(key)).permutation(rows)]
     return {"person": clip["person"], "video": clip["video"], "sources": order[:config.sources],
             "holdout": order[config.sources:config.sources + config.holdout]}
 

@@ -37,14 +37,16 @@ def main() -> None:
     """Makes the videos folder of one data set."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", required=True)
-    parser.add_argument("--params", type=Path, required=True)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--origin", type=Path, required=True, help="what the user brings; only some sources look there")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     data = config.pick(config.load(args.params).data, args.dataset, "data")
     known = {module.name: module.name for module in pkgutil.iter_modules(sources.__path__)}
     source = config.pick(known, data.source, f"data.{args.dataset}.source")
     module = importlib.import_module(f"pipeline.sources.{source}")
-    settings = config.parse(module.Config, data.fetch, f"data.{args.dataset}.fetch")
+    brought = {"origin": str(args.origin)} if "origin" in module.Config.model_fields else {}
+    settings = config.parse(module.Config, data.fetch | brought, f"data.{args.dataset}.fetch")
     with run.stage("fetch", out=args.out, inputs={}, config=[source, data.fetch]) as job:
         items = [(item,) for item in module.items(settings)]
         records = shelf.each(partial(fetch, source, settings, job.work / "videos"), items, job.work / "done", data.workers,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline import config, frames, ledger, run, shelf, takedown
+from pipeline import config, frames, ledger, run, shelf
 
 
 @cache
@@ -32,18 +32,17 @@ def main() -> None:
     """Makes the frames folder of one data set."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", required=True)
-    parser.add_argument("--params", type=Path, required=True)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--videos", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     data = config.pick(config.load(args.params).data, args.dataset, "data")
     settings = config.parse(frames.Config, data.frames, f"data.{args.dataset}.frames")
-    listed = takedown.read(Path(takedown.NAME), args.videos.parent / takedown.NAME)
-    with run.stage("frames", out=args.out, inputs={"videos": args.videos}, config=[data.frames, sorted(listed)]) as job:
+    with run.stage("frames", out=args.out, inputs={"videos": args.videos}, config=data.frames) as job:
         table = pd.read_parquet(args.videos / "ledger.parquet")
         usable = table[table["status"] == "ok"].sort_values(["person", "video"])
         items = list(usable[["person", "video", "path"]].itertuples(index=False, name=None))
-        pack = partial(frames.pack, root=args.videos, config=settings, detect=detect, listed=listed)
+        pack = partial(frames.pack, root=args.videos, config=settings, detect=detect)
         records = shelf.each(pack, items, job.work, data.workers, f"frames {args.dataset}")
         made = frames.publish(job.out, items, records, settings)
         ledger.report(made)

@@ -42,7 +42,7 @@ def main() -> None:
     """Makes the landmarks folder of one data set."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", required=True)
-    parser.add_argument("--params", type=Path, required=True)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--videos", type=Path, required=True)
     parser.add_argument("--frames", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from pipeline import frames, points, split, store, video
 
-SPLIT = split.Config(test_people=1, sources=4, holdout=3, least=3, seed=0)
+SPLIT = split.Config(test_people=1, sources=4, holdout=3, least=3)
 
 
 def face(size: float = 64.0) -> np.ndarray:
@@ -51,7 +51,7 @@ def write(root: Path, people: int = 3, videos: int = 2, count: int = 8, size: in
     store.write_manifest(root / "frames", "frames", {"size": size})
     found = points.publish(root / "landmarks", table, [{"points": np.array(marks, np.float32)}])
     store.write_manifest(root / "landmarks", "landmarks", {})
-    made = split.make(table, ~np.isnan(found).any((1, 2)), SPLIT)
+    made = split.make(table, ~np.isnan(found).any((1, 2)), SPLIT, 0)
     made.train.to_parquet(root / "split/train.parquet", index=False)
     store.write_json(root / "split/test.json", made.test)
     store.write_manifest(root / "split", "split", {})

@@ -29,7 +29,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def rows(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, dict[str, str]], Path]:
     out = tmp_path_factory.mktemp("videos")
-    config = Config(root=str(root), ids="[A-Za-z0-9_-]+", bytes=10**6, limits=LIMITS)
+    config = Config(origin=str(root), ids="[A-Za-z0-9_-]+", bytes=10**6, limits=LIMITS)
     return {item: row for item in folder.items(config) for row in folder.fetch(config, item, out)}, out
 
 
@@ -63,14 +63,14 @@ def test_only_good_videos_are_copied_and_the_originals_stay_untouched(rows, root
 
 
 def test_a_file_over_the_limit_is_not_copied(root: Path, tmp_path: Path) -> None:
-    config = Config(root=str(root), ids=".*", bytes=10, limits=LIMITS)
+    config = Config(origin=str(root), ids=".*", bytes=10, limits=LIMITS)
     assert folder.fetch(config, "ann/first.mkv", tmp_path)[0]["status"] == "too-large"
     assert not list(tmp_path.iterdir())
 
 
 def test_a_missing_folder_and_a_broken_expression_are_refused(root: Path, tmp_path: Path) -> None:
-    config = Config(root=str(tmp_path / "none"), ids=".*", bytes=10, limits=LIMITS)
-    with pytest.raises(Refused, match=r"fetch.root: there is no folder .*none"):
+    config = Config(origin=str(tmp_path / "none"), ids=".*", bytes=10, limits=LIMITS)
+    with pytest.raises(Refused, match=r"there is no folder .*none"):
         folder.items(config)
     with pytest.raises(Refused, match=r"fetch.ids: '\[' is not a regular expression"):
-        folder.items(config.model_copy(update={"root": str(root), "ids": "["}))
+        folder.items(config.model_copy(update={"origin": str(root), "ids": "["}))

@@ -16,7 +16,7 @@ from made_clips import CONFIG, detect
 
 from pipeline import frames, shelf, video
 from pipeline.config import Refused
-from pipeline.ledger import STATUSES, Unusable
+from pipeline.ledger import STATUSES
 from pipeline.store import ShardReader
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,7 +50,7 @@ def made(root: Path) -> list[frames.Item]:
 
 def run(root: Path, out: Path, items: list[frames.Item], workers: int) -> pd.DataFrame:
     out.mkdir()
-    pack = partial(frames.pack, root=root, config=CONFIG, detect=detect, listed=frozenset({"a/noise"}))
+    pack = partial(frames.pack, root=root, config=CONFIG, detect=detect)
     records = shelf.each(pack, items, out.with_suffix(".work"), workers, "test")
     return frames.publish(out, items, records, CONFIG).set_index("id")
 
@@ -75,7 +75,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[fra
     ("cut", "corrupt", "not a readable video"),
     ("cut_late", "ok", "the file ends after"),
     ("zero", "empty", "no bytes"),
-    ("noise", "takedown", "take-down list"),
+    ("noise", "corrupt", "not a readable video"),
     ("phone", "ok", ""),
     ("vfr", "ok", ""),
 ])
@@ -84,13 +84,6 @@ def test_each_fault_is_a_row_with_a_reason_and_stops_nothing(done, name: str, st
     assert row["status"] == status and status in STATUSES
     assert words in row["reason"] and bool(row["reason"]) == bool(words)
     assert (row["frames"] >= CONFIG.least) == (status == "ok")
-
-
-def test_noise_is_corrupt(tmp_path: Path) -> None:
-    (tmp_path / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(5000))
-    with pytest.raises(Unusable) as found:
-        frames.read(tmp_path / "noise.mp4", CONFIG, detect)
-    assert found.value.status == "corrupt"
 
 
 def test_the_index_leads_to_the_pictures_and_is_sorted(done) -> None:
@@ -137,8 +130,7 @@ run.ROOT = Path({str(tmp_path)!r})
 items = {items!r}
 with run.stage("frames", out=Path({str(tmp_path / 'out')!r}), inputs={{}}, config="c") as job:
     print(sum(1 for _ in job.work.rglob("*.npz")), flush=True)
-    pack = partial(frames.pack, root=Path({str(root)!r}), config=made_clips.CONFIG, detect=made_clips.detect_slowly,
-                   listed=frozenset({{"a/noise"}}))
+    pack = partial(frames.pack, root=Path({str(root)!r}), config=made_clips.CONFIG, detect=made_clips.detect_slowly)
     frames.publish(job.out, items, shelf.each(pack, items, job.work, 1, "test"), made_clips.CONFIG)
     job.publish("frames", {{}})
 """

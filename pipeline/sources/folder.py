@@ -12,24 +12,24 @@ from pipeline import config as settings
 from pipeline import takedown, video
 from pipeline.ledger import Unusable
 
-WAY_OUT = "move it to {root}/PERSON/VIDEO.{ext}, one folder a person"
+WAY_OUT = "move it to {origin}/PERSON/VIDEO.{ext}, one folder a person"
 
 
 class Config(settings.Strict):
     """data.<dataset>.fetch of params.yaml for `source: folder`."""
 
-    root: str  # folder of the videos; may hold a takedown.txt
+    origin: str  # folder of the videos, given on the command line; may hold a takedown.txt
     ids: str  # regular expression that person and video names (without extension) must match as a whole
     bytes: int  # larger files are not used
     limits: video.Limits
 
 
 def items(config: Config) -> list[str]:
-    """Paths of all files below root, relative to it, sorted. Refused when root is no folder or the expression is none."""
-    root = Path(config.root).expanduser()
+    """Paths of all files below the folder, relative to it, sorted. Refused when there is no such folder or the expression is none."""
+    root = Path(config.origin).expanduser()
     if not root.is_dir():
-        raise settings.Refused(f"fetch.root: there is no folder {config.root!r}; put videos there as "
-                               f"{config.root}/PERSON/VIDEO.mp4")
+        raise settings.Refused(f"there is no folder {config.origin!r}; put videos there as "
+                               f"{config.origin}/PERSON/VIDEO.mp4")
     try:
         re.compile(config.ids)
     except re.error as error:
@@ -48,7 +48,7 @@ def fetch(config: Config, item: str, folder: Path) -> list[dict[str, Any]]:
     target = folder / item
     try:
         _check(config, item, person, name)
-        _copy(Path(config.root).expanduser() / item, target)
+        _copy(Path(config.origin).expanduser() / item, target)
         facts = video.probe(target, config.limits)
         return [row | {"path": item, "reason": "the file ends before its header says" if facts.cut else ""}]
     except Unusable as problem:
@@ -58,12 +58,12 @@ def fetch(config: Config, item: str, folder: Path) -> list[dict[str, Any]]:
 
 def _check(config: Config, item: str, person: str, name: str) -> None:
     """What can be said before the file is opened."""
-    root = Path(config.root).expanduser()
+    root = Path(config.origin).expanduser()
     source = root / item
     if not person:
         raise Unusable("bad-name", f"{item} is not in a person's folder; "
-                                   + WAY_OUT.format(root=config.root, ext=source.suffix.lstrip(".") or "mp4"))
-    if takedown.covers(takedown.read(root / takedown.NAME, Path(takedown.NAME)), person, name):
+                                   + WAY_OUT.format(origin=config.origin, ext=source.suffix.lstrip(".") or "mp4"))
+    if takedown.covers(takedown.read(root / takedown.NAME), person, name):
         raise Unusable("takedown", "on the take-down list")
     for value in (person, name):
         if not re.fullmatch(config.ids, value):
