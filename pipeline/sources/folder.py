@@ -25,7 +25,7 @@ class Config(settings.Strict):
 
 
 def items(config: Config) -> list[str]:
-    """Paths of all files below the folder, relative to it, sorted. Refused when there is no such folder or the expression is none."""
+    """Paths of all files below the folder, sorted. Refused: no such folder, or the expression is none."""
     root = Path(config.origin).expanduser()
     if not root.is_dir():
         raise settings.Refused(f"there is no folder {config.origin!r}; put videos there as "
