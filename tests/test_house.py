@@ -95,7 +95,7 @@ def test_no_configuration_has_a_default_in_code():
 
     from pydantic import BaseModel
     for path in FILES:
-        if path.read_text().strip() and "Strict" in path.read_text() or "BaseModel" in path.read_text():
+        if (path.read_text().strip() and "Strict" in path.read_text()) or "BaseModel" in path.read_text():
             module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
             for item in vars(module).values():
                 if isinstance(item, type) and issubclass(item, BaseModel) and item.__module__ == module.__name__:

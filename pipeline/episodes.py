@@ -1,0 +1,172 @@
+"""Reads frames, landmarks and split back, and samples meta-learning episodes from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from pipeline import landmarks as marks
+from pipeline import store, takedown, video
+from pipeline.config import Refused, Strict
+
+CACHE = 2 * 2**30  # bytes of decoded frames kept; beyond it frames are decoded each time
+
+
+class Augment(Strict):
+    """What an episode may undergo; 0 and false are off. Each applies alike to all frames of the episode."""
+
+    flip: bool  # mirror half of the episodes: a new video with a column of its own
+    gain: float  # colour channels times 1 ± gain, in 7 of 10 episodes
+    hue: float  # hue turned by up to ± hue degrees
+    stretch: float  # width and height times 1 ± stretch about the centre, landmarks too: a face of other proportions
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One test person: rows of index.parquet. T shots are the first T sources."""
+
+    person: str
+    video: str
+    sources: list[int]
+    holdout: list[int]
+
+
+class Faces:
+    """Frames and landmarks by row of index.parquet, at `size` pixels (area average of the stored size).
+
+    What `takedown.txt` lists (in the working directory, or beside the `frames` folder) is not served: a listed training video
+    is never sampled (its column of W stays, unused), a listed subject is left out, and reading a listed row is Refused.
+    """
+
+    def __init__(self, frames: Path, landmarks: Path, split: Path, size: int) -> None:
+        stored = int(store.read_manifest(frames, "frames")["size"])
+        store.read_manifest(landmarks, "landmarks")
+        store.read_manifest(split, "split")
+        if size > stored:
+            raise Refused(f"{frames}: frames are stored at {stored} pixels, {size} are asked for; lower the method's size or "
+                          "raise frames.size")
+        self.size, self.stored = size, stored
+        index = pd.read_parquet(frames / "index.parquet")
+        shards = sorted(landmarks.glob("*.npy"))
+        self._points = np.concatenate([np.load(shard) for shard in shards]) if shards else np.zeros((0, 68, 2), np.float32)
+        if len(self._points) != len(index):
+            raise Refused(f"{landmarks}: {len(self._points)} rows of landmarks for the {len(index)} frames of {frames}; "
+                          "run `dvc repro`")
+        self._places = index[["shard", "offset", "length", "crc"]].to_numpy(np.int64)
+        self.seconds = index["seconds"].to_numpy(np.float64)
+        listed = takedown.read(Path(takedown.NAME), frames.parent / takedown.NAME)
+        people, videos = index["person"].to_numpy(object), index["video"].to_numpy(object)
+        self._listed = np.array([takedown.covers(listed, p, v) for p, v in zip(people, videos)] if listed else
+                                np.zeros(len(index)), bool)
+        found = ~np.isnan(self._points).any((1, 2)) & ~self._listed
+        train = pd.read_parquet(split / "train.parquet")
+        self.videos = [str(name) for name in train["video"]]
+        self._train = [a + np.flatnonzero(found[a:b]) for a, b in zip(train["start"], train["stop"])]
+        self.counts = np.array([len(rows) for rows in self._train], np.int64)  # frames a training video can give
+        subjects = [Subject(**entry) for entry in json.loads((split / "test.json").read_text())]
+        self.subjects = [subject for subject in subjects if not self._listed[subject.sources + subject.holdout].any()]
+        self._reader = store.ShardReader(frames)
+        self._cache: dict[int, np.ndarray] = {}
+
+    @property
+    def num_videos(self) -> int:
+        """Training videos, without mirrored ones."""
+        return len(self._train)
+
+    def train_rows(self, i: int) -> np.ndarray:
+        """The rows of training video i that have landmarks; none when it is on the take-down list."""
+        return self._train[i]
+
+    def raw(self, row: int) -> np.ndarray:
+        """One frame: (size, size, 3) uint8 RGB."""
+        if row in self._cache:
+            return self._cache[row]
+        if self._listed[row]:
+            raise Refused(f"row {row} of the frames is on the take-down list; remove what was made with it and run `dvc repro`")
+        image = video.from_png(self._reader.read(*map(int, self._places[row])))
+        if self.size != self.stored:
+            image = cv2.resize(image, (self.size, self.size), interpolation=cv2.INTER_AREA)
+        if (len(self._cache) + 1) * image.nbytes <= CACHE:
+            self._cache[row] = image
+        return image
+
+    def images(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Frames as float32 (n, 3, size, size), RGB in [0, 1]."""
+        return _planes([self.raw(int(row)) for row in rows])
+
+    def points(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Landmarks (n, 68, 2) float32, pixels of `size`; NaN where no face was found."""
+        scale = self.size / self.stored
+        return np.asarray((self._points[np.asarray(rows, np.int64)] + .5) * scale - .5, np.float32)
+
+    def poses(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Landmark images y, float32 (n, 3, size, size) in [0, 1]; drawn now, never stored."""
+        return _planes([marks.draw(points, self.size) for points in self.points(rows)])
+
+
+def episode(faces: Faces, step: int, *, batch: int, K: int, seed: int, augment: Augment) -> dict[str, np.ndarray]:
+    """One meta-learning batch: x_t, y_t (B, 3, H, W); x_s, y_s (B, K, 3, H, W) float32 in [0, 1]; i (B,) int64.
+
+    Stateless: slot b of step s depends on (seed, s, b) only, so that training resumes by its step number. The target is never
+    among the K sources. A mirrored episode has i + num_videos. Refused: no training video has K + 1 frames with landmarks.
+    """
+    usable = np.flatnonzero(faces.counts > K)
+    if not len(usable):
+        raise Refused(f"K = {K}: no training video has {K + 1} frames with landmarks; lower K or raise frames.per_clip")
+    x = np.empty((batch, K + 1, 3, faces.size, faces.size), np.float32)
+    y, i = np.empty_like(x), np.empty(batch, np.int64)
+    for slot in range(batch):
+        rng = np.random.Generator(np.random.Philox(key=[seed, 0], counter=[0, 0, slot, step]))
+        i[slot] = usable[rng.integers(len(usable))]
+        rows = rng.choice(faces.train_rows(int(i[slot])), K + 1, replace=False)
+        x[slot], y[slot], mirrored = _slot(faces, rows, rng, augment)
+        i[slot] += faces.num_videos if mirrored else 0
+    return {"x_t": x[:, 0], "y_t": y[:, 0], "x_s": x[:, 1:], "y_s": y[:, 1:], "i": i}
+
+
+def _slot(faces: Faces, rows: np.ndarray, rng: np.random.Generator, augment: Augment) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Frames and landmark images of one episode, (K + 1, 3, H, W) each, and whether they are mirrored."""
+    flip = rng.random() < .5 and augment.flip  # every draw is made whatever is on: switching one leaves the others as they were
+    gain = 1 + augment.gain * rng.uniform(-1, 1, 3) * (rng.random() < .7)
+    colour = np.diag(gain) @ _hue(augment.hue * rng.uniform(-1, 1))
+    sx, sy = 1 + augment.stretch * rng.uniform(-1, 1, 2)
+    images, points = [faces.raw(int(row)) for row in rows], faces.points(rows)
+    if augment.stretch:
+        images, points = [_stretch(image, sx, sy) for image in images], _about_centre(points, sx, sy, faces.size)
+    if flip:
+        images, points = [image[:, ::-1] for image in images], marks.mirror(points, faces.size)
+    x = _planes(images)
+    if augment.gain or augment.hue:
+        x = np.clip(np.einsum("dc,nchw->ndhw", colour.astype(np.float32), x, optimize=True), 0, 1)
+    return x, _planes([marks.draw(point, faces.size) for point in points]), bool(flip)
+
+
+def _about_centre(points: np.ndarray, sx: float, sy: float, size: int) -> np.ndarray:
+    centre = (size - 1) / 2
+    return np.asarray((points - centre) * np.array([sx, sy], np.float32) + np.float32(centre))
+
+
+def _stretch(image: np.ndarray, sx: float, sy: float) -> np.ndarray:
+    """Scales an image about its centre; border pixels are repeated where it shrinks."""
+    centre = (len(image) - 1) / 2
+    matrix = np.array([[sx, 0, centre * (1 - sx)], [0, sy, centre * (1 - sy)]])
+    return np.asarray(cv2.warpAffine(image, matrix, (len(image), len(image)), flags=cv2.INTER_LINEAR,
+                                     borderMode=cv2.BORDER_REPLICATE))
+
+
+def _hue(degrees: float) -> np.ndarray:
+    """Rotation of RGB about the grey axis: (3, 3). Greys stay as they are."""
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    a, b = (1 - cos) / 3, sin / np.sqrt(3)
+    return np.array([[cos + a, a - b, a + b], [a + b, cos + a, a - b], [a - b, a + b, cos + a]])
+
+
+def _planes(images: Sequence[np.ndarray]) -> np.ndarray:
+    """n images (H, W, 3) uint8 -> (n, 3, H, W) float32 in [0, 1]."""
+    return np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2), np.float32) / np.float32(255)

@@ -1,0 +1,173 @@
+"""Which pictures of a clip are kept, and the one square crop they share (as in VoxCeleb, the box stands still)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline import ledger, video
+from pipeline.config import Refused, Strict
+from pipeline.ledger import Unusable
+from pipeline.shelf import Record
+from pipeline.store import ShardWriter
+
+INDEX = {"clip": "str", "person": "str", "video": "str", "frame": "int64", "seconds": "float64", "shard": "int64",
+         "offset": "int64", "length": "int64", "crc": "int64", **dict.fromkeys(["x0", "y0", "x1", "y1"], "float64"),
+         **dict.fromkeys(["face_x0", "face_y0", "face_x1", "face_y1"], "float64")}  # the face's box in the stored frame
+LEDGER = {"id": "str", "status": "str", "reason": "str", "frames": "int64"}
+CLIPS = 1000  # a shard, at most
+
+Item = tuple[str, str, str]  # person, video, path below the folder of the videos
+Detect = Callable[[np.ndarray], list[np.ndarray]]  # images uint8 (N, H, W, 3) -> N arrays (k, 5): x0, y0, x1, y1, probability
+
+
+class Config(Strict):
+    """data.<dataset>.frames of params.yaml."""
+
+    size: int  # side of the stored crop, pixels
+    per_clip: int  # pictures a clip, evenly spread over it
+    least: int  # a clip with fewer good ones is not used
+    face_width: float  # width of the face as a share of the crop's; VoxCeleb's crops have about 0.42-0.58
+    confidence: float  # detections under this probability do not count
+    min_face: float  # median face width in the video, pixels
+    second_face: float  # a second face this wide, as a share of the first, is another person in the picture
+    second_share: float  # a clip with one in more than this share of its pictures shows two people
+    inside: float  # share of the face's area that must lie in crop and picture
+    longest: int  # pictures with a longer side are scaled down to it while they are decoded
+    limits: video.Limits
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Where to crop, and which pictures are good."""
+
+    box: tuple[float, float, float, float]  # square, in the pixels of the images; may leave the picture
+    keep: np.ndarray  # (N,) bool
+    faces: np.ndarray  # (N, 4) float64, the main face's box; NaN where there is none
+    reason: str  # "" when all are kept
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The kept pictures of one clip."""
+
+    numbers: np.ndarray  # (n,) int64, number of the picture in the video
+    seconds: np.ndarray  # (n,) float64
+    box: tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels of the video as shown
+    faces: np.ndarray  # (n, 4) float64, face box in pixels of the crop
+    crops: list[np.ndarray]  # n of (size, size, 3) uint8 RGB
+    reason: str
+
+
+def read(path: Path, config: Config, detect: Detect) -> Clip:
+    """The good pictures of one video, cropped. Unusable with a status of the ledger and a sentence."""
+    facts = video.probe(path, config.limits)
+    if len(facts.times) < config.least:
+        raise Unusable("too-short", f"{_count(len(facts.times), 'picture')}, {config.least} needed")
+    found = video.decode(path, video.spread(facts.times, config.per_clip), config.limits, config.longest)
+    if len(found.numbers) < config.least:
+        raise Unusable("corrupt", f"only {_count(len(found.numbers), 'picture')} can be decoded, {config.least} needed")
+    choice = choose([_main(boxes, config) for boxes in detect(found.images)], found.images.shape[1:3], found.scale, config)
+    kept = np.flatnonzero(choice.keep)
+    corner, ratio = np.array(choice.box[:2] * 2), config.size / (choice.box[2] - choice.box[0])
+    notes = [choice.reason] if choice.reason else []
+    if facts.cut:
+        notes.insert(0, f"the file ends after {facts.times[-1]:.1f} of {facts.declared:.1f} s")
+    x0, y0, x1, y1 = (edge / found.scale for edge in choice.box)
+    return Clip(found.numbers[kept], found.seconds[kept], (x0, y0, x1, y1), (choice.faces[kept] - corner) * ratio,
+                [video.crop(found.images[k], choice.box, config.size) for k in kept], "; ".join(notes))
+
+
+def _main(boxes: np.ndarray, config: Config) -> tuple[np.ndarray, bool]:
+    """The largest face of one picture (NaN if none), and whether another one rivals it."""
+    sure = np.asarray(boxes, np.float64).reshape(-1, 5)
+    sure = sure[sure[:, 4] >= config.confidence]
+    if not len(sure):
+        return np.full(4, np.nan), False
+    width = sure[:, 2] - sure[:, 0]
+    order = np.argsort(-width, kind="stable")
+    return sure[order[0], :4], len(order) > 1 and bool(width[order[1]] >= config.second_face * width[order[0]])
+
+
+def choose(found: Sequence[tuple[np.ndarray, bool]], shape: tuple[int, int], scale: float, config: Config) -> Choice:
+    """One fixed square for the clip: centre = median face centre, side = median face width / face_width.
+
+    `found`: a picture's main face (4,) and whether it has a rival; `shape`: (H, W); `scale`: image pixels a video pixel.
+    Unusable: no-face, two-faces, too-small, face-leaves.
+    """
+    faces = np.array([face for face, _ in found], np.float64).reshape(-1, 4)
+    rivals = np.array([rival for _, rival in found], bool)
+    seen = ~np.isnan(faces[:, 0])
+    if not seen.any():
+        raise Unusable("no-face", f"no face in any of {_count(len(faces), 'picture')}")
+    if rivals.sum() > config.second_share * seen.sum():
+        raise Unusable("two-faces", f"a second face in {rivals.sum()} of {seen.sum()} pictures with a face; cut the video "
+                                    "so that it shows one person")
+    width = float(np.median((faces[:, 2] - faces[:, 0])[seen & ~rivals]))
+    if width / scale < config.min_face:
+        raise Unusable("too-small", f"the face is {width / scale:.0f} pixels wide, {config.min_face:g} needed")
+    centre = np.median((faces[:, :2] + faces[:, 2:])[seen & ~rivals] / 2, axis=0)
+    half = round(width / config.face_width / 2, 1)  # rounded: a detector's last bits must not move the pixels
+    x, y = (round(float(value), 1) for value in centre)
+    box = (x - half, y - half, x + half, y + half)
+    keep = seen & ~rivals & (_visible(faces, box, shape) >= config.inside)
+    if keep.sum() < config.least:
+        raise Unusable("face-leaves", f"the face is well inside the crop in {keep.sum()} of {len(keep)} pictures, "
+                                      f"{config.least} needed")
+    reason = "" if keep.all() else (f"{keep.sum()} of {len(keep)} pictures kept: no face in {(~seen).sum()}, a second face in "
+                                    f"{rivals.sum()}, out of the crop in {(seen & ~rivals & ~keep).sum()}")
+    return Choice(box, keep, faces, reason)
+
+
+def _visible(faces: np.ndarray, box: Sequence[float], shape: tuple[int, int]) -> np.ndarray:
+    """Share of each face's area that lies in the crop and in the picture: (N,); 0 for NaN."""
+    frame = np.array([max(box[0], 0), max(box[1], 0), min(box[2], shape[1]), min(box[3], shape[0])])
+    low, high = np.maximum(faces[:, :2], frame[:2]), np.minimum(faces[:, 2:], frame[2:])
+    area = np.clip(high - low, 0, None).prod(1) / (faces[:, 2:] - faces[:, :2]).prod(1)
+    return np.nan_to_num(area)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def pack(item: Item, root: Path, config: Config, detect: Detect) -> Record:
+    """One clip as a record: kept pictures as PNG, or a status with a sentence."""
+    try:
+        clip = read(root / item[2], config, detect)
+    except Unusable as problem:
+        return {"status": np.array(problem.status), "reason": np.array(str(problem))}
+    pictures = [np.frombuffer(video.to_png(crop), np.uint8) for crop in clip.crops]
+    return {"status": np.array("ok"), "reason": np.array(clip.reason), "numbers": clip.numbers, "seconds": clip.seconds,
+            "box": np.array(clip.box), "faces": clip.faces, "lengths": np.array([len(picture) for picture in pictures]),
+            "data": np.concatenate(pictures)}
+
+
+def publish(out: Path, items: Sequence[Item], records: Iterable[Record], config: Config) -> pd.DataFrame:
+    """Shards, index.parquet and ledger.parquet of items sorted by (person, video); the ledger. Refused: no usable clip."""
+    writer = ShardWriter(out, max_items=CLIPS * config.per_clip)
+    index: list[dict[str, object]] = []
+    rows: list[dict[str, object]] = []
+    for (person, name, _), record in zip(items, records):
+        lengths = record.get("lengths", np.zeros(0, np.int64))
+        rows.append({"id": f"{person}/{name}", "status": str(record["status"]), "reason": str(record["reason"]),
+                     "frames": len(lengths)})
+        ends = np.cumsum(lengths)
+        for k, (start, end) in enumerate(zip(ends - lengths, ends)):
+            number = int(record["numbers"][k])
+            place = writer.add(f"{person}/{name}/{number:06d}.png", record["data"][start:end].tobytes())
+            index.append({"clip": f"{person}/{name}", "person": person, "video": name, "frame": number,
+                          "seconds": float(record["seconds"][k]), **place,
+                          **dict(zip(["x0", "y0", "x1", "y1"], record["box"])),
+                          **dict(zip(["face_x0", "face_y0", "face_x1", "face_y1"], record["faces"][k]))})
+    writer.close()
+    table = ledger.write(out / "ledger.parquet", rows, LEDGER)
+    if not index:
+        first = f"; the first: {rows[0]['id']}: {rows[0]['reason']}" if rows else ""
+        raise Refused(f"none of {_count(len(rows), 'video')} is usable ({ledger.summary(table)}){first}")
+    pd.DataFrame(index, columns=list(INDEX)).astype(INDEX).to_parquet(out / "index.parquet", index=False)
+    return table

@@ -1,0 +1,29 @@
+"""Runs one program under hard limits: `python -I -S limited.py CPU_SECONDS MEMORY_BYTES PARENT program argument…`.
+
+A script of its own, on the standard library alone, so that it starts in milliseconds and nothing runs between fork and exec.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+
+
+def limit(cpu_seconds: int, memory: int, parent: int) -> None:
+    """Limits this process for good: processor time, address space, no byte written to any file, no core, no orphan."""
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 1))
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # pipes are not files: results still come out
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; survives exec
+        if os.getppid() != parent:  # the parent ended before the call
+            os._exit(1)
+
+
+if __name__ == "__main__":
+    limit(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    os.execv(sys.argv[4], sys.argv[4:])

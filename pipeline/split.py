@@ -1,0 +1,90 @@
+"""Who trains and who is tested; which pictures of a test video are sources and which are held out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline import takedown
+from pipeline.config import Refused, Strict
+
+
+class Config(Strict):
+    """data.<dataset>.split of params.yaml."""
+
+    test_people: int  # people kept out of training
+    sources: int  # pictures of a test video that T shots are taken from: the first T of them
+    holdout: int  # pictures of a test video that are scored
+    least: int  # pictures with landmarks that a training video must have
+
+
+@dataclass(frozen=True)
+class Split:
+    """Tables of the split stage."""
+
+    train: pd.DataFrame  # video, person, start, stop; position i is column W_i
+    test: list[dict[str, Any]]  # person, video, sources, holdout: rows of index.parquet
+    excluded: pd.DataFrame  # video, reason
+
+
+def make(index: pd.DataFrame, found: np.ndarray, config: Config, seed: int, listed: Collection[str] = ()) -> Split:
+    """Splits the clips of `index` (columns clip, person, sorted) by people; `found` (n,) bool: the row has landmarks.
+
+    `listed`: ids on the take-down list, used for nothing.
+
+    Every choice hangs on (seed, id) alone, so that another person in the data moves nobody else. Refused: too few people for
+    the test, or nobody left for training.
+    """
+    clips = _clips(index, found)
+    down = np.array([takedown.covers(listed, *name.split("/", 1)) for name in clips["video"]], bool)
+    need = config.sources + config.holdout
+    fit = clips[~down & (clips["good"] >= need)]
+    people = sorted(fit["person"].unique(), key=lambda person: _rank(seed, "person", person))
+    if len(people) < config.test_people:
+        raise Refused(f"split.test_people: {config.test_people} people are to be tested but {len(people)} have a video with "
+                      f"{need} usable pictures ({config.sources} sources + {config.holdout} held out); add longer videos, "
+                      "raise frames.per_clip, or lower test_people, sources or holdout")
+    tested = set(people[:config.test_people])
+    test = [_subject(fit[fit["person"] == person], found, config, seed) for person in sorted(tested)]
+    good = ~down & ~clips["person"].isin(tested) & (clips["good"] >= config.least)
+    train = clips.loc[good, ["video", "person", "start", "stop"]].reset_index(drop=True)
+    if train.empty:
+        raise Refused(f"split: no video is left for training: {len(clips)} videos, {len(tested)} people tested, "
+                      f"{config.least} usable pictures a video needed; lower split.test_people or split.least, or add videos")
+    chosen = {subject["video"] for subject in test}
+    left = clips.assign(down=down)[~good & ~clips["video"].isin(chosen)]
+    reasons = ["on the take-down list" if row["down"] else
+               f"{row['person']} is a test person, tested on another video" if row["person"] in tested else
+               f"{row['good']} of {row['stop'] - row['start']} pictures have landmarks, {config.least} needed"
+               for row in left.to_dict("records")]
+    excluded = pd.DataFrame({"video": left["video"].tolist(), "reason": reasons}, dtype="str")
+    return Split(train, test, excluded)
+
+
+def _clips(index: pd.DataFrame, found: np.ndarray) -> pd.DataFrame:
+    """One row a clip: video, person, start, stop (row range of the index), good (rows with landmarks)."""
+    names = index["clip"].to_numpy(object)
+    start = np.flatnonzero(np.r_[True, names[1:] != names[:-1]]) if len(names) else np.array([], np.int64)
+    stop = np.r_[start[1:], len(names)] if len(names) else start
+    good = [int(found[a:b].sum()) for a, b in zip(start, stop)]
+    return pd.DataFrame({"video": names[start], "person": index["person"].to_numpy(object)[start], "start": start, "stop": stop,
+                         "good": good}).astype({"video": "str", "person": "str", "start": "int64", "stop": "int64"})
+
+
+def _subject(clips: pd.DataFrame, found: np.ndarray, config: Config, seed: int) -> dict[str, Any]:
+    """One video of a test person, its pictures in a random order cut in two."""
+    clip = min(clips.to_dict("records"), key=lambda row: _rank(seed, "video", row["video"]))
+    rows = clip["start"] + np.flatnonzero(found[clip["start"]:clip["stop"]])
+    key = int.from_bytes(_rank(seed, "frames", clip["video"])[:16], "big")
+    order = [int(row) for row in np.random.Generator(np.random.Philox(key)).permutation(rows)]
+    return {"person": clip["person"], "video": clip["video"], "sources": order[:config.sources],
+            "holdout": order[config.sources:config.sources + config.holdout]}
+
+
+def _rank(seed: int, what: str, name: str) -> bytes:
+    return hashlib.sha256(f"{seed}:{what}:{name}".encode()).digest()

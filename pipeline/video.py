@@ -1,0 +1,210 @@
+"""One video in, chosen frames out: probe, decode, crop, resize. Every look into a file happens in a limited process."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pipeline.config import Strict
+from pipeline.ledger import Unusable
+
+# Containers that hold pictures themselves. Playlists and scripts (hls, dash, concat, imf, …) name other files and are not read.
+FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,nut,ivf,yuv4mpegpipe,h264,hevc,"
+           "m4v,mjpeg,dv,rm,wtv,gif,av1,obu,dirac,vc1,swf,3dostr,bink,smk,nsv,gxf,dhav,h263,h261,cavsvideo")
+_SHOWN = re.compile(r"pts_time:(\S+) .* s:(\d+)x(\d+) ")
+
+
+class Limits(Strict):
+    """What one file may cost. A file that needs more becomes a row of the ledger."""
+
+    seconds: int  # of processor time; four times as long by the clock
+    memory: int  # MiB of address space
+    pixels: int  # width x height
+    frames: int  # pictures in the file
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Facts of a readable video."""
+
+    times: np.ndarray  # (n,) float64, seconds after the first picture, ascending; one a picture
+    width: int  # as coded, before rotation
+    height: int
+    codec: str
+    declared: float  # seconds the header promises
+
+    @property
+    def cut(self) -> bool:
+        """The file ends well before its header says (a broken download)."""
+        step = self.times[-1] / max(len(self.times) - 1, 1)
+        return bool(self.times[-1] + step < .9 * self.declared - .5)
+
+
+def probe(path: Path, limits: Limits) -> Probe:
+    """Reads the packets of the first video stream. Unusable: empty, corrupt, no-stream, too-large, timeout."""
+    if not path.is_file() or path.stat().st_size == 0:
+        raise Unusable("empty", "the file has no bytes")
+    script = str(Path(__file__).with_name("probe.py"))
+    command = [sys.executable, "-I", "-B", script, os.path.abspath(path), str(limits.pixels), str(limits.frames), FORMATS]
+    done = _limited(command, limits)
+    try:
+        facts = json.loads(done.stdout)
+    except ValueError:
+        raise Unusable("corrupt", f"the reader of the file ended with code {done.returncode}") from None
+    if facts["status"] != "ok":
+        raise Unusable(facts["status"], facts["reason"])
+    if not facts["times"]:
+        raise Unusable("corrupt", "its video stream has no picture")
+    return Probe(np.array(facts["times"]), facts["width"], facts["height"], facts["codec"], facts["declared"])
+
+
+def spread(times: np.ndarray, count: int) -> np.ndarray:
+    """`count` different picture numbers, evenly spread in time (also where the frame rate varies); all if there are fewer."""
+    n = len(times)
+    if n <= count:
+        return np.arange(n)
+    end = times[-1] + (times[-1] - times[0]) / (n - 1)
+    wanted = times[0] + (np.arange(count) + .5) / count * (end - times[0])
+    numbers = np.clip(np.searchsorted(times, wanted + 1e-9, side="right") - 1, 0, n - 1)  # the picture on screen then
+    for k in range(1, count):
+        numbers[k] = max(numbers[k], numbers[k - 1] + 1)
+    return np.minimum(numbers, n - count + np.arange(count))
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Chosen pictures as a player shows them: rotated, square pixels."""
+
+    numbers: np.ndarray  # (N,) int64, number of the picture in the file, from 0
+    seconds: np.ndarray  # (N,) float64, presentation time
+    images: np.ndarray  # (N, H, W, 3) uint8 RGB
+    scale: float  # pixels of `images` a pixel of the video, <= 1
+
+
+def decode(path: Path, numbers: Sequence[int] | np.ndarray, limits: Limits, longest: int) -> Decoded:
+    """Decodes the pictures of these ascending numbers; sides above `longest` pixels are scaled down (area filter).
+
+    Fewer come back where the file breaks off. Unusable: corrupt (none came back, or the picture size changes), timeout.
+    """
+    done = _limited(_command(path, numbers, limits, longest), limits)
+    shown = _SHOWN.findall(done.stderr.decode(errors="replace"))
+    sizes = {(int(width), int(height)) for _, width, height in shown}
+    if len(sizes) > 1:
+        raise Unusable("corrupt", "the picture size changes within the video")
+    source = sizes.pop() if sizes else (1, 1)
+    scale = min(1.0, longest / max(source))
+    width, height = (int(side * scale + .5) for side in source)
+    n = min(len(shown), len(numbers), len(done.stdout) // (height * width * 3))
+    if not n:
+        raise Unusable("corrupt", f"no picture of it can be decoded (ffmpeg ended with code {done.returncode})")
+    images = np.frombuffer(done.stdout, np.uint8, n * height * width * 3).reshape(n, height, width, 3)
+    seconds = np.array([float(time) for time, _, _ in shown[:n]])
+    return Decoded(np.asarray(numbers[:n], np.int64), seconds, images, scale)
+
+
+def _command(path: Path, numbers: Sequence[int] | np.ndarray, limits: Limits, longest: int) -> list[str]:
+    """ffmpeg's arguments: chosen pictures, square pixels, at most `longest`, raw RGB to a pipe, times in the log."""
+    import ffmpeg
+
+    chosen = "+".join(f"eq(n,{number})" for number in numbers)
+    area = "area+accurate_rnd+full_chroma_int"
+    side = f"if(gt(max(iw,ih),{longest}),floor({{}}*{longest}/max(iw,ih)+0.5),{{}})"
+    video = ffmpeg.input("file:" + os.path.abspath(path), protocol_whitelist="file,pipe", format_whitelist=FORMATS,
+                         max_pixels=limits.pixels, threads=1)["V:0"]
+    video = (video.filter("select", chosen).filter("scale", "iw*sar", "ih", flags=area).filter("setsar", 1)
+             .filter("showinfo", checksum=0)
+             .filter("scale", side.format("iw", "iw"), side.format("ih", "ih"), flags=area).filter("format", "rgb24"))
+    output = video.output("pipe:", format="rawvideo", fps_mode="passthrough", **{"frames:v": len(numbers)})
+    command = output.global_args("-nostdin", "-nostats", "-hide_banner", "-loglevel", "info", "-filter_threads", "1",
+                                 "-filter_complex_threads", "1")
+    return list(command.compile(cmd=_ffmpeg()))
+
+
+@cache
+def _ffmpeg() -> str:
+    import imageio_ffmpeg
+
+    return str(imageio_ffmpeg.get_ffmpeg_exe())
+
+
+def _limited(command: list[str], limits: Limits) -> subprocess.CompletedProcess[bytes]:
+    """Runs a command under `limits`, in a session of its own (Ctrl-C is the parent's to handle). Unusable: timeout."""
+    launcher = str(Path(__file__).with_name("limited.py"))
+    bounds = [str(limits.seconds), str(limits.memory * 2**20), str(os.getpid())]
+    try:
+        done = subprocess.run([sys.executable, "-I", "-S", launcher, *bounds, *command], stdin=subprocess.DEVNULL,
+                              capture_output=True, timeout=4 * limits.seconds, start_new_session=True, check=False)
+    except subprocess.TimeoutExpired:
+        raise Unusable("timeout", f"reading it took more than {4 * limits.seconds} s by the clock") from None
+    if done.returncode in (-24, -9):  # SIGXCPU, or SIGKILL at the hard limit
+        raise Unusable("timeout", f"reading it took more than {limits.seconds} s of processor time")
+    return done
+
+
+def crop(image: np.ndarray, box: Sequence[float] | np.ndarray, size: int) -> np.ndarray:
+    """The square `box` x0, y0, x1, y1 of an image (H, W, 3) uint8, as (size, size, 3) uint8.
+
+    Box edges are positions on the pixel grid (pixel i covers [i, i + 1)), fractions included. Down: exact area average; up:
+    cubic (Catmull-Rom). Where the box leaves the image, the border pixels are repeated: black bars would be edges to learn,
+    reflection would show a second chin.
+    """
+    x0, y0, x1, y1 = map(float, box)
+    rows, top = _weights(y0, y1, size, image.shape[0])
+    columns, left = _weights(x0, x1, size, image.shape[1])
+    part = image[top:top + rows.shape[1], left:left + columns.shape[1]].astype(np.float32)
+    lines = (rows @ part.reshape(len(part), -1)).reshape(size, columns.shape[1], 3)
+    out = np.matmul(columns, lines)  # (size, size, 3)
+    return np.asarray(np.clip(np.floor(out + .501), 0, 255), np.uint8)  # not .5: ties must not hang on the order of a sum
+
+
+def _weights(start: float, stop: float, size: int, n: int) -> tuple[np.ndarray, int]:
+    """Resampling of [start, stop) to `size` pixels as a matrix (size, m) over the image's pixels from `first`; and `first`."""
+    step = (stop - start) / size
+    low, high = int(np.floor(start)) - 2, int(np.ceil(stop)) + 2
+    pixel = np.arange(low, high)
+    edge = start + step * np.arange(size)[:, None]
+    if step >= 1:
+        weight = np.clip(np.minimum(edge + step, pixel + 1) - np.maximum(edge, pixel), 0, None)
+    else:
+        weight = _cubic(np.abs(edge + step / 2 - .5 - pixel))
+    weight /= weight.sum(1, keepdims=True)
+    inside = np.clip(pixel, 0, n - 1)
+    first = int(inside[0])
+    folded = np.zeros((int(inside[-1]) - first + 1, size))
+    np.add.at(folded, inside - first, weight.T)
+    return np.ascontiguousarray(folded.T, np.float32), first
+
+
+def _cubic(d: np.ndarray) -> np.ndarray:
+    """Catmull-Rom kernel of distances d >= 0, in pixels."""
+    near, far = 1.5 * d**3 - 2.5 * d**2 + 1, -.5 * d**3 + 2.5 * d**2 - 4 * d + 2
+    return np.where(d < 1, near, np.where(d < 2, far, 0.0))
+
+
+def to_crop(points: np.ndarray, box: Sequence[float] | np.ndarray, size: int) -> np.ndarray:
+    """Points (…, 2) in the image's pixels -> pixels of the crop; in both, the centre of the top-left pixel is (0, 0)."""
+    x0, y0, x1, _ = map(float, box)
+    return np.asarray((points + .5 - np.array([x0, y0])) * (size / (x1 - x0)) - .5)
+
+
+def to_png(image: np.ndarray) -> bytes:
+    """An image (H, W, 3) uint8 RGB, lossless."""
+    return bytes(cv2.imencode(".png", image[:, :, ::-1])[1])
+
+
+def from_png(data: bytes) -> np.ndarray:
+    """The image that `to_png` packed: (H, W, 3) uint8 RGB. ValueError when it is none."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError("not an image")
+    return np.ascontiguousarray(image[:, :, ::-1])

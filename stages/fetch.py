@@ -1,0 +1,63 @@
+"""source -> videos: verified files of one data set, and a ledger of every id."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import pkgutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import config, ledger, run, shelf, sources
+
+LEDGER = dict.fromkeys(["id", "person", "video", "path", "status", "reason"], "str")
+
+
+def fetch(source: str, settings: Any, folder: Path, item: tuple[Any]) -> shelf.Record:
+    """One item of the source, its files below `folder`, as a record of its ledger rows."""
+    rows = importlib.import_module(f"pipeline.sources.{source}").fetch(settings, item[0], folder)
+    return {"rows": np.array(json.dumps(rows))}
+
+
+def link(folder: Path, out: Path) -> None:
+    """Every whole file of `folder` under the same name in `out`; `folder` keeps its own until the stage has ended."""
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        if not path.name.startswith(".") and path.suffix != ".part":
+            target = out / path.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.link(path, target)
+
+
+def main() -> None:
+    """Makes the videos folder of one data set."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--origin", type=Path, required=True, help="what the user brings; only some sources look there")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    data = config.pick(config.load(args.params).data, args.dataset, "data")
+    known = {module.name: module.name for module in pkgutil.iter_modules(sources.__path__)}
+    source = config.pick(known, data.source, f"data.{args.dataset}.source")
+    module = importlib.import_module(f"pipeline.sources.{source}")
+    brought = {"origin": str(args.origin)} if "origin" in module.Config.model_fields else {}
+    settings = config.parse(module.Config, data.fetch | brought, f"data.{args.dataset}.fetch")
+    with run.stage("fetch", out=args.out, inputs={}, config=[source, data.fetch]) as job:
+        items = [(item,) for item in module.items(settings)]
+        records = shelf.each(partial(fetch, source, settings, job.work / "videos"), items, job.work / "done", data.workers,
+                             f"fetch {args.dataset}")
+        rows = [row for record in records for row in json.loads(str(record["rows"]))]
+        table = ledger.write(job.out / "ledger.parquet", rows, LEDGER)
+        ledger.report(table)
+        link(job.work / "videos", job.out)
+        facts = {"made_from": module.facts()} if hasattr(module, "facts") else {}
+        job.publish("videos", {"status": ledger.summary(table)} | facts)
+
+
+if __name__ == "__main__":
+    run.main(main)

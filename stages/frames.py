@@ -1,0 +1,53 @@
+"""videos -> frames: chosen pictures of every clip, cropped to the face, in shards with an index."""
+
+from __future__ import annotations
+
+import argparse
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline import config, frames, ledger, run, shelf
+
+
+@cache
+def _detector() -> frames.Detect:
+    import torch
+
+    from model import faces
+
+    torch.set_num_threads(1)  # the same bits whatever the number of processes
+    detect: frames.Detect = faces.Detector().detect
+    return detect
+
+
+def detect(images: np.ndarray) -> list[np.ndarray]:
+    """The face detector, loaded once a process."""
+    return _detector()(images)
+
+
+def main() -> None:
+    """Makes the frames folder of one data set."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--videos", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    data = config.pick(config.load(args.params).data, args.dataset, "data")
+    settings = config.parse(frames.Config, data.frames, f"data.{args.dataset}.frames")
+    with run.stage("frames", out=args.out, inputs={"videos": args.videos}, config=data.frames) as job:
+        table = pd.read_parquet(args.videos / "ledger.parquet")
+        usable = table[table["status"] == "ok"].sort_values(["person", "video"])
+        items = list(usable[["person", "video", "path"]].itertuples(index=False, name=None))
+        pack = partial(frames.pack, root=args.videos, config=settings, detect=detect)
+        records = shelf.each(pack, items, job.work, data.workers, f"frames {args.dataset}")
+        made = frames.publish(job.out, items, records, settings)
+        ledger.report(made)
+        job.publish("frames", {"size": settings.size, "face_width": settings.face_width, "status": ledger.summary(made)})
+
+
+if __name__ == "__main__":
+    run.main(main)

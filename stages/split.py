@@ -1,0 +1,42 @@
+"""frames + landmarks -> split: who trains, who is tested, and on which pictures."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline import config, run, split, store, takedown
+
+
+def main() -> None:
+    """Makes the split folder of one data set."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--frames", type=Path, required=True)
+    parser.add_argument("--landmarks", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    params = config.load(args.params)
+    data = config.pick(params.data, args.dataset, "data")
+    listed = takedown.read(Path(takedown.NAME))
+    settings = config.parse(split.Config, data.split, f"data.{args.dataset}.split")
+    inputs = {"frames": args.frames, "landmarks": args.landmarks}
+    with run.stage("split", out=args.out, inputs=inputs, config=[data.split, params.seed, sorted(listed)]) as job:
+        index = pd.read_parquet(args.frames / "index.parquet")
+        points = np.concatenate([np.load(path) for path in sorted(args.landmarks.glob("*.npy"))])
+        made = split.make(index, ~np.isnan(points).any((1, 2)), settings, params.seed, listed)
+        made.train.to_parquet(job.out / "train.parquet", index=False)
+        made.excluded.to_parquet(job.out / "excluded.parquet", index=False)
+        store.write_json(job.out / "test.json", made.test)
+        print(f"split: {len(made.train)} training videos of {made.train['person'].nunique()} people, "
+              f"{len(made.test)} test people, {len(made.excluded)} videos excluded")
+        job.publish("split", {"videos": len(made.train), "people": int(made.train["person"].nunique()),
+                              "test_people": len(made.test), "excluded": len(made.excluded)})
+
+
+if __name__ == "__main__":
+    run.main(main)

@@ -1,0 +1,58 @@
+"""A small made data set on disk: frames, landmarks and split, with landmarks that say which frame they are of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline import frames, points, split, store, video
+
+SPLIT = split.Config(test_people=1, sources=4, holdout=3, least=3)
+
+
+def face(size: float = 64.0) -> np.ndarray:
+    """68 points of a symmetric face in a picture of `size` pixels: (68, 2)."""
+    def ring(n: int, x: float, y: float, a: float, b: float) -> np.ndarray:
+        turn = np.pi + np.arange(n) * 2 * np.pi / n
+        return np.c_[x + a * np.cos(turn), y + b * np.sin(turn)]
+
+    turn, line = np.linspace(np.pi, 0, 17), np.linspace(0, 1, 5)
+    arch = .03 * np.sin(line * np.pi)
+    parts = [np.c_[.5 + .3 * np.cos(turn), .45 + .4 * np.sin(turn)], np.c_[.25 + .2 * line, .3 - arch],
+             np.c_[.55 + .2 * line, .3 - arch], np.c_[np.full(4, .5), np.linspace(.4, .55, 4)],
+             np.c_[.44 + .12 * line, .58 + arch / 3], ring(6, .36, .4, .06, .03), ring(6, .64, .4, .06, .03),
+             ring(12, .5, .7, .12, .07), ring(8, .5, .7, .09, .04)]
+    return np.concatenate(parts) * size - .5
+
+
+def write(root: Path, people: int = 3, videos: int = 2, count: int = 8, size: int = 64, blind: int = 1) -> Path:
+    """root/frames, landmarks, split: red = row number in the picture; the last `blind` frames of a clip have no landmarks."""
+    for name in ("frames", "landmarks", "split"):
+        (root / name).mkdir(parents=True)
+    index, marks = [], []
+    writer = store.ShardWriter(root / "frames", max_items=20)
+    rng = np.random.default_rng(0)
+    for person in range(people):
+        for clip in range(videos):
+            for number in range(count):
+                image = rng.integers(60, 200, (size, size, 3), dtype=np.uint8)
+                image[..., 0] = len(index)
+                name = f"p{person}/v{clip}"
+                place = writer.add(f"{name}/{number:06d}.png", video.to_png(image))
+                index.append({"clip": name, "person": f"p{person}", "video": f"v{clip}", "frame": number,
+                              "seconds": number / 25, **place, **dict.fromkeys(list(frames.INDEX)[9:], 0.0)})
+                missing = number >= count - blind
+                marks.append(np.full((68, 2), np.nan) if missing else face(size) + rng.normal(0, .5, (68, 2)))
+    writer.close()
+    table = pd.DataFrame(index).astype(frames.INDEX)
+    table.to_parquet(root / "frames/index.parquet", index=False)
+    store.write_manifest(root / "frames", "frames", {"size": size})
+    found = points.publish(root / "landmarks", table, [{"points": np.array(marks, np.float32)}])
+    store.write_manifest(root / "landmarks", "landmarks", {})
+    made = split.make(table, ~np.isnan(found).any((1, 2)), SPLIT, 0)
+    made.train.to_parquet(root / "split/train.parquet", index=False)
+    store.write_json(root / "split/test.json", made.test)
+    store.write_manifest(root / "split", "split", {})
+    return root

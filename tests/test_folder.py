@@ -1,0 +1,76 @@
+"""Facts about the user's own folder of videos: what is copied, what is refused and why."""
+
+from pathlib import Path
+
+import made_clips as clips
+import pytest
+from made_clips import LIMITS
+
+from pipeline.config import Refused
+from pipeline.sources import folder
+from pipeline.sources.folder import Config
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("mine")
+    good = clips.write(root / "ann/first.mp4", [clips.picture()] * 6)
+    clips.write(root / "ann/first.mkv", [clips.picture()] * 6)
+    for name in ("ann/left.mp4", "gone/one.mp4", "stray.mp4", "ann/deep/er.mp4", "bad name/a.mp4"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(good.read_bytes())
+    (root / "ann/notes.txt").write_text("hello")
+    (root / "ann/.hidden").touch()
+    (root / "ann/zero.mov").touch()
+    (root / "takedown.txt").write_text("# asked by mail\ngone\nann/left  # one video\n")
+    return root
+
+
+@pytest.fixture(scope="module")
+def rows(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, dict[str, str]], Path]:
+    out = tmp_path_factory.mktemp("videos")
+    config = Config(origin=str(root), ids="[A-Za-z0-9_-]+", bytes=10**6, limits=LIMITS)
+    return {item: row for item in folder.items(config) for row in folder.fetch(config, item, out)}, out
+
+
+@pytest.mark.parametrize("item, status, words", [
+    ("ann/first.mkv", "ok", ""),
+    ("ann/first.mp4", "bad-name", "the same id as ann/first.mkv"),
+    ("ann/left.mp4", "takedown", "take-down list"),
+    ("gone/one.mp4", "takedown", "take-down list"),
+    ("stray.mp4", "bad-name", "move it to"),
+    ("ann/deep/er.mp4", "bad-name", "PERSON/VIDEO.mp4"),
+    ("bad name/a.mp4", "bad-name", "rename it"),
+    ("ann/notes.txt", "corrupt", "not a readable video"),
+    ("ann/zero.mov", "empty", "no bytes"),
+])
+def test_every_file_is_a_row_with_a_reason(rows, item: str, status: str, words: str) -> None:
+    row = rows[0][item]
+    assert row["status"] == status and words in row["reason"]
+    assert (row["path"] == item) == (status == "ok")
+
+
+def test_hidden_files_and_the_take_down_list_are_no_videos(rows) -> None:
+    assert set(rows[0]) & {"ann/.hidden", "takedown.txt"} == set()
+
+
+def test_only_good_videos_are_copied_and_the_originals_stay_untouched(rows, root: Path) -> None:
+    out = rows[1]
+    files = [path for path in out.rglob("*") if path.is_file()]
+    assert files == [out / "ann/first.mkv"]
+    assert files[0].read_bytes() == (root / "ann/first.mkv").read_bytes()
+    assert files[0].stat().st_ino != (root / "ann/first.mkv").stat().st_ino  # a link would let a change reach the original
+
+
+def test_a_file_over_the_limit_is_not_copied(root: Path, tmp_path: Path) -> None:
+    config = Config(origin=str(root), ids=".*", bytes=10, limits=LIMITS)
+    assert folder.fetch(config, "ann/first.mkv", tmp_path)[0]["status"] == "too-large"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_folder_and_a_broken_expression_are_refused(root: Path, tmp_path: Path) -> None:
+    config = Config(origin=str(tmp_path / "none"), ids=".*", bytes=10, limits=LIMITS)
+    with pytest.raises(Refused, match=r"there is no folder .*none"):
+        folder.items(config)
+    with pytest.raises(Refused, match=r"fetch.ids: '\[' is not a regular expression"):
+        folder.items(config.model_copy(update={"origin": str(root), "ids": "["}))

@@ -1,0 +1,161 @@
+"""Facts about drawing, mirroring and storing the 68 points."""
+
+from pathlib import Path
+
+import cv2
+import made_faces
+import numpy as np
+import pandas as pd
+import pytest
+from made_faces import face
+
+from pipeline import points, store, video
+from pipeline.config import Refused
+from pipeline.landmarks import FLIP, draw, mirror
+
+
+@pytest.mark.parametrize("size", [64, 128, 256])
+@pytest.mark.parametrize("point, colour", [
+    (0, (255, 255, 255)), (8, (255, 255, 255)), (19, (255, 0, 0)), (24, (0, 255, 0)), (28, (0, 0, 255)), (33, (0, 0, 255)),
+    (37, (255, 0, 255)), (46, (0, 255, 255)), (48, (255, 255, 0)), (57, (255, 255, 0)), (62, (255, 255, 0))])
+def test_each_part_has_its_colour_where_its_points_are(size: int, point: int, colour: tuple[int, int, int]) -> None:
+    x, y = np.rint(face(size)[point]).astype(int)
+    around = draw(face(size), size)[y - 1:y + 2, x - 1:x + 2].reshape(-1, 3).max(0).astype(int)
+    assert (around[np.array(colour) == 255] > 100).all()
+    assert (around[np.array(colour) == 0] < 10).all()
+
+
+def test_the_left_eye_of_the_picture_lands_left_and_closed() -> None:
+    image = draw(face(256), 256)
+    magenta = (image[..., 0] > 200) & (image[..., 2] > 200) & (image[..., 1] < 50)
+    assert np.flatnonzero(magenta.any(0)).max() < 128
+    filled, _ = cv2.connectedComponents((~magenta).astype(np.uint8))
+    assert filled == 3  # outside and inside: the ring is closed
+
+
+def test_the_jaw_is_open_and_the_canvas_black() -> None:
+    image = draw(face(256), 256)
+    assert (image[20, :] == 0).all() and (image[115, 128 - 10:128 + 10, 0] == 0).all()
+    assert np.unique(image.reshape(-1, 3).max(1))[0] == 0
+
+
+@pytest.mark.parametrize("size", [64, 128, 224, 256, 512])
+def test_lines_keep_their_share_of_the_picture(size: int) -> None:
+    ink = draw(face(size), size).max(2).astype(float).mean() / 255
+    assert ink == pytest.approx(draw(face(256), 256).max(2).astype(float).mean() / 255, rel=.12)
+
+
+@pytest.mark.parametrize("size", [64, 256])
+def test_a_point_half_a_pixel_away_moves_the_drawing_half_a_pixel(size: int) -> None:
+    def middle(shift: float) -> float:
+        image = draw(face(size) + np.array([shift, 0]), size).max(2).astype(float)
+        return float((image * np.arange(size)).sum() / image.sum())
+
+    assert middle(.5) - middle(0) == pytest.approx(.5, abs=.08)
+    assert middle(0) == pytest.approx((size - 1) / 2, abs=.2)  # a symmetric face stands in the middle
+
+
+@pytest.mark.parametrize("size", [64, 128, 256])
+def test_the_mirrored_drawing_is_the_drawing_of_the_mirrored_points(size: int) -> None:
+    marks = face(size) + np.random.default_rng(1).normal(0, size / 80, (68, 2))
+    ours = draw(mirror(marks, size), size).astype(int)
+    seen = draw(marks, size)[:, ::-1].astype(int)
+    assert np.abs(ours.max(2) - seen.max(2)).max() <= 16
+    red, green = (255, 0, 0), (0, 255, 0)  # the brow on the left of the picture stays red
+    for image, left, right in ((ours, red, green), (seen, green, red)):
+        for colour, half in ((left, image[:, :size // 2]), (right, image[:, size // 2:])):
+            assert ((half == colour).all(2) if size > 64 else (half.argmax(2) == np.argmax(colour)) & (half.min(2) < 5)).any()
+
+
+def test_mirroring_twice_changes_nothing_and_left_becomes_right() -> None:
+    assert (FLIP[FLIP] == np.arange(68)).all()
+    assert FLIP[[0, 17, 36, 48, 60, 27, 33]].tolist() == [16, 26, 45, 54, 64, 27, 33]
+    marks = face(64)
+    assert np.allclose(mirror(marks, 64), marks, atol=1e-6)  # this face is symmetric: FLIP pairs the right points
+    aside = marks + np.array([1, 0])
+    assert not np.allclose(mirror(aside, 64), aside)
+
+
+def test_no_face_is_a_black_image() -> None:
+    marks = face(64)
+    marks[5] = np.nan
+    assert not draw(marks, 64).any()
+
+
+def test_points_far_outside_do_not_break_the_drawing() -> None:
+    marks = face(64)
+    marks[8] = [1e9, -1e9]
+    assert draw(marks, 64).any()
+
+
+def test_other_shapes_are_an_error() -> None:
+    with pytest.raises(ValueError, match=r"\(68, 2\); got \(51, 2\)"):
+        draw(np.zeros((51, 2)), 64)
+
+
+def test_an_open_mouth_is_seen_at_64_pixels() -> None:
+    closed = face(64)
+    closed[60:68, 1] = closed[60:68, 1].mean()
+    assert np.abs(draw(face(64), 64).astype(int) - draw(closed, 64)).max() > 60
+
+
+def test_points_are_stored_by_shard_in_the_order_of_the_index(tmp_path: Path) -> None:
+    root = made_faces.write(tmp_path)
+    index = pd.read_parquet(root / "frames/index.parquet")
+    shards = [np.load(path) for path in sorted((root / "landmarks").glob("*.npy"))]
+    assert [len(shard) for shard in shards] == index.groupby("shard").size().tolist()
+    ledger = pd.read_parquet(root / "landmarks/ledger.parquet")
+    missing = np.isnan(np.concatenate(shards)).any((1, 2))
+    assert ((ledger["status"] == "no-face") == missing).all() and missing.sum() == 6
+
+
+def test_finding_hands_each_frame_and_its_face_box_to_the_detector(tmp_path: Path) -> None:
+    root = made_faces.write(tmp_path)
+    index = pd.read_parquet(root / "frames/index.parquet")
+
+    def predict(image: np.ndarray, box: np.ndarray) -> np.ndarray | None:
+        assert box.tolist() == [0, 0, 0, 0]
+        row = int(image[0, 0, 0])
+        return None if row % 3 == 0 else np.full((68, 2), row)
+
+    made = np.concatenate([points.find(item, root / "frames", predict)["points"] for item in points.clips(index)])
+    rows = np.arange(len(index))
+    assert np.isnan(made[rows % 3 == 0]).all() and (made[rows % 3 > 0, 0, 0] == rows[rows % 3 > 0]).all()
+
+
+def test_a_renderers_points_land_where_the_crop_puts_them(tmp_path: Path) -> None:
+    index = pd.DataFrame([{"person": "a", "video": "v", "frame": 3, "x0": 10., "y0": -6., "x1": 42., "y1": 26.}])
+    (tmp_path / "a").mkdir()
+    whole = np.zeros((5, 68, 2), np.float32)
+    whole[3] = [25.5, 9.5]  # the middle of the box
+    np.save(tmp_path / "a/v.points.npy", whole)
+    truth = points.oracle(index, tmp_path, 64)
+    assert truth is not None and np.allclose(truth, 31.5)
+    assert points.oracle(index.assign(person="b"), tmp_path, 64) is None
+
+
+def test_the_error_is_in_distances_of_the_outer_eye_corners() -> None:
+    truth = np.stack([face(64)] * 3)
+    moved = truth + np.array([0, .1 * (truth[0, 45, 0] - truth[0, 36, 0])])
+    moved[:, :17] = truth[:, :17]
+    moved[2] = np.nan
+    error = points.error(moved, truth)
+    assert error == {"all": pytest.approx(.1 * 51 / 68, abs=1e-6), "inner": pytest.approx(.1, abs=1e-6), "n": 2}
+
+
+def test_real_points_land_on_the_face(shared_data: Path) -> None:
+    faces = pytest.importorskip("model.faces", reason="the face networks are not there")
+    path = shared_data / "clips/registry/single_face.mp4"
+    limits = video.Limits(seconds=20, memory=2048, pixels=10**7, frames=1000)
+    image = video.decode(path, [10], limits, 640).images[0]
+    box = faces.Detector().detect(image[None])[0][0, :4]
+    marks = faces.landmarker("dlib68").predict(image, box)
+    assert marks.shape == (68, 2) and marks[36, 0] < marks[45, 0] and marks[27, 1] < marks[8, 1]
+    inside = (marks[17:] > box[:2]).all(1) & (marks[17:] < box[2:]).all(1)
+    assert inside.mean() > .9
+
+
+def test_landmarks_of_another_stage_are_not_taken_for_ours(tmp_path: Path) -> None:
+    root = made_faces.write(tmp_path)
+    with pytest.raises(Refused, match="kind 'landmarks' where schema 1, kind 'frames' is due"):
+        store.read_manifest(root / "landmarks", "frames")
