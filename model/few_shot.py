@@ -43,6 +43,7 @@ class Config(BaseModel):
     """A few-shot method that is not fine-tuned."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    size: int  # height and width of the frames, pixels
     steps: int
     batch: int
     K: int

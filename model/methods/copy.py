@@ -23,6 +23,7 @@ class Config(BaseModel):
     """Nothing is learnt: steps is 0."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    size: int  # pixels
     steps: int
     batch: int
     K: int
