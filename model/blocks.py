@@ -52,7 +52,8 @@ class _Spectral:
         module: Any = self
         for name, length in (("u", matrix.shape[0]), ("v", matrix.shape[1])):
             module.register_buffer(name, F.normalize(torch.randn(length, device=matrix.device), dim=0, eps=EPS))
-        self.settle(15)
+        if not matrix.is_meta:
+            self.settle(15)
 
 
 class Conv(_Spectral, nn.Conv2d):
@@ -189,7 +190,7 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.query, self.key = Conv(channels, channels // 8, 1), Conv(channels, channels // 8, 1)
+        self.query, self.key = (Conv(channels, max(channels // 8, 1), 1) for _ in range(2))
         self.value = Conv(channels, channels, 1)
         self.gamma = nn.Parameter(torch.zeros(()))
 

@@ -85,7 +85,7 @@ def l_features(net: nn.Module, x: Tensor, x_hat: Tensor, levels: list[float] | N
 
 def l_pyramid(x: Tensor, x_hat: Tensor, scales: int, gradient: float) -> Tensor:
     """Mean over scales of |x - x_hat| + gradient (|d/dx (x - x_hat)| + |d/dy (x - x_hat)|), each a mean."""
-    difference, loss = x_hat - x, x_hat.new_zeros(())
+    difference, loss = x_hat - x.detach(), x_hat.new_zeros(())
     for scale in range(scales):
         if scale:
             difference = F.avg_pool2d(difference, 2)

@@ -1,7 +1,7 @@
 """A floor: the source frame whose landmarks are nearest to the driving ones.
 
-A head is driven by landmark images, so "nearest" is by the L2 distance between those, averaged over a grid of cells first:
-thin lines that miss each other by a pixel would otherwise count as far apart as lines on opposite sides.
+A head is driven by landmark images, so "nearest" is by the L2 distance between those, blurred first: thin lines that miss each
+other by a pixel would otherwise count as far apart as lines on opposite sides.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from model.api import Episode, Head, Method
 
-CELLS = 16  # cells along each side
+CELLS, BLUR = 32, 5  # cells along each side, and how many of them the blur spans
 
 
 class Config(BaseModel):
@@ -43,7 +43,7 @@ class Copy(Method):
 
 def _blurred(y: Tensor) -> Tensor:
     """(N, 3, H, W) -> (N, 3 CELLS^2)"""
-    return F.adaptive_avg_pool2d(y, CELLS).flatten(1)
+    return F.avg_pool2d(F.adaptive_avg_pool2d(y, CELLS), BLUR, 1, BLUR // 2).flatten(1)
 
 
 METHOD = Copy
