@@ -77,7 +77,7 @@ def test_the_hinge_rests_once_real_and_fake_are_a_margin_of_1_away(r, r_hat, los
 
 
 def test_feature_matching_is_a_mean_over_blocks_without_gradient_into_the_real_image():
-    real, fake = ([torch.full((1, 2, 2, 2), value, requires_grad=True) for value in values] for values in ((1.0, 2.0), (0.0, 5.0)))
+    real, fake = ([torch.full((1, 2, 2, 2), value, requires_grad=True) for value in pair] for pair in ((1.0, 2.0), (0.0, 5.0)))
     loss = losses.l_fm(real, fake)
     assert loss.item() == 2
     loss.backward()

@@ -45,7 +45,7 @@ def test_frames_do_not_depend_on_which_others_are_drawn_with_them(name):
 @pytest.mark.parametrize("name", ["mean", "copy", "ff"])
 def test_the_order_of_the_few_frames_does_not_matter_without_fine_tuning(name):
     one, (x, y), order = make(name), person(8), torch.randperm(8)
-    torch.testing.assert_close(one.adapt(x, y)(y), one.adapt(x[order], y[order])(y), atol=2e-6, rtol=0)
+    torch.testing.assert_close(one.adapt(x, y)(y), one.adapt(x[order], y[order])(y), atol=2e-5, rtol=0)
 
 
 def test_mean_draws_the_mean_of_the_frames_whatever_the_pose():
@@ -55,7 +55,6 @@ def test_mean_draws_the_mean_of_the_frames_whatever_the_pose():
 
 
 def test_copy_draws_the_source_frame_of_the_same_landmarks_and_of_nearly_the_same():
-    x, _ = person(3)
     y = torch.zeros(3, 3, 64, 64)
     for n, column in enumerate((8, 30, 50)):
         y[n, 0, 10:50, column] = 1
@@ -77,7 +76,7 @@ def test_unknown_missing_or_mistyped_settings_are_refused(name):
 
 
 def test_an_unknown_method_is_refused_with_the_nearest_name():
-    with pytest.raises(Refused, match="no method 'ftt'.*did you mean 'f[ft]'"):
+    with pytest.raises(Refused, match=r"no method 'ftt'.*did you mean 'f[ft]'"):
         load("ftt")
 
 

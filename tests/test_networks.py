@@ -13,7 +13,8 @@ PAPER = {"embedder": [64, 128, 256, 512, 512, 512], "generator": [64, 128, 256, 
 
 
 def paper(attention: bool) -> tuple[Embedder, Generator, Discriminator]:
-    config = Networks.model_validate(PAPER | {"attention_down": [32] if attention else [], "attention_up": [64] if attention else []})
+    at = {"attention_down": [32] * attention, "attention_up": [64] * attention}
+    config = Networks.model_validate(PAPER | at)
     with torch.device("meta"):
         return Embedder(config, 256), Generator(config, 256), Discriminator(config, 256, 10)
 
