@@ -1,0 +1,200 @@
+"""What the three networks are made of: layers under spectral norm, AdaIN, residual blocks, self-attention (section 3.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+EPS = 1e-4  # of spectral norm and of instance norm, as in the co-author's later code
+
+
+class _Spectral:
+    """W / sigma(W), sigma by one step of power iteration a training forward (Miyato et al. 2018).
+
+    The vectors u, v move only while the weight itself is being learnt: no look at a frozen net, in whatever mode, changes it.
+    """
+
+    weight: Tensor
+    u: Tensor
+    v: Tensor
+    training: bool
+
+    def _matrix(self) -> Tensor:
+        w = self.weight  # out x (h w in): a view when the weight lies channels-last in memory
+        return w.permute(0, 2, 3, 1).reshape(w.shape[0], -1) if w.ndim == 4 else w
+
+    def settle(self, iterations: int) -> None:
+        """Runs the power iteration to (near) convergence, for a weight that was just drawn or averaged."""
+        with torch.no_grad():
+            matrix = self._matrix()
+            for _ in range(iterations):
+                self.v.copy_(F.normalize(matrix.t().mv(self.u), dim=0, eps=EPS))
+                self.u.copy_(F.normalize(matrix.mv(self.v), dim=0, eps=EPS))
+
+    def normalised(self) -> Tensor:
+        with torch.autocast(self.weight.device.type, enabled=False):  # sigma in full precision
+            matrix, u, v = self._matrix(), self.u, self.v
+            if self.training and self.weight.requires_grad and torch.is_grad_enabled():
+                with torch.no_grad():
+                    v = F.normalize(matrix.t().mv(u), dim=0, eps=EPS)
+                    u = F.normalize(matrix.mv(v), dim=0, eps=EPS)
+                    self.u.copy_(u)
+                    self.v.copy_(v)
+            sigma = torch.dot(u, matrix.mv(v))
+            return self.weight / sigma.clamp_min(EPS)
+
+    def _prepare(self) -> None:
+        matrix = self._matrix()
+        module: Any = self
+        for name, length in (("u", matrix.shape[0]), ("v", matrix.shape[1])):
+            module.register_buffer(name, F.normalize(torch.randn(length, device=matrix.device), dim=0, eps=EPS))
+        if not matrix.is_meta:
+            self.settle(15)
+
+
+class Conv(_Spectral, nn.Conv2d):
+    """A convolution that keeps the resolution, under spectral norm."""
+
+    def __init__(self, c_in: int, c_out: int, kernel: int, bias: bool = True) -> None:
+        nn.Conv2d.__init__(self, c_in, c_out, kernel, padding=kernel // 2, bias=bias)
+        if kernel > 1:
+            self.weight.data = self.weight.data.contiguous(memory_format=torch.channels_last)
+        self._prepare()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.normalised(), self.bias, padding=self.padding)
+
+
+class Linear(_Spectral, nn.Linear):
+    """A fully-connected layer under spectral norm; in full precision always: psi_hat steers by small differences."""
+
+    def __init__(self, n_in: int, n_out: int, bias: bool = True) -> None:
+        nn.Linear.__init__(self, n_in, n_out, bias)
+        self._prepare()
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return F.linear(x.float(), self.normalised(), self.bias)
+
+
+class _NormReLU(torch.autograd.Function):
+    """relu(weight (x - mean) / std + bias), mean and std over space, one weight and bias a sample and channel.
+
+    The same as var_mean and addcmul, with the gradient written out: on a CPU 3 to 5 times faster in channels-last memory.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        n, exact = x.shape[2] * x.shape[3], torch.promote_types(x.dtype, torch.float32)
+        weight, bias = weight.to(exact), bias.to(exact)
+        mean = x.sum((2, 3), dtype=exact) / n
+        variance = ((x * x).sum((2, 3), dtype=exact) / n - mean * mean).clamp_min_(0)
+        rstd = torch.rsqrt(variance + EPS)
+        scale = weight * rstd
+        y = torch.addcmul(_as_map(bias - mean * scale, x), x, _as_map(scale, x)).relu_()
+        ctx.save_for_backward(x, y, mean, rstd, scale)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, y, mean, rstd, scale = ctx.saved_tensors
+        n = x.shape[2] * x.shape[3]
+        g = torch.ops.aten.threshold_backward(g.to(x.dtype), y, 0)
+        g_bias = g.sum((2, 3), dtype=mean.dtype)
+        g_weight = rstd * ((g * x).sum((2, 3), dtype=mean.dtype) - mean * g_bias)
+        along = -scale * rstd * g_weight / n
+        offset = -scale * g_bias / n - along * mean
+        g_x = torch.addcmul(_as_map(offset, x), x, _as_map(along, x)).addcmul_(g, _as_map(scale, x))
+        return g_x, g_weight, g_bias
+
+
+def _as_map(per_channel: Tensor, x: Tensor) -> Tensor:
+    return per_channel.to(x.dtype)[..., None, None]  # (B, C) -> (B, C, 1, 1)
+
+
+class AdaIN(nn.Module):
+    """Instance norm whose affine coefficients, a slice of psi, are an argument; the ReLU after it included."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, x: Tensor, psi: Iterator[Tensor]) -> Tensor:
+        weight, bias = next(psi), next(psi)  # (B, C) each
+        return _NormReLU.apply(x, weight.expand(x.shape[:2]), bias.expand(x.shape[:2]))
+
+
+class InstanceNorm(nn.Module):
+    """Ordinary affine instance norm of the down path, which no person steers; the ReLU after it included."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor, psi: Iterator[Tensor]) -> Tensor:
+        return _NormReLU.apply(x, self.weight.expand(x.shape[:2]), self.bias.expand(x.shape[:2]))
+
+
+class _ReLU(nn.Module):
+    """Where no norm belongs (E, V). Never in place: the skip path must see what came in, not its positive part."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor, psi: Iterator[Tensor]) -> Tensor:
+        return F.relu(x)
+
+
+NORMS = {"none": _ReLU, "instance": InstanceNorm, "adaptive": AdaIN}
+
+
+NO_PSI: Iterator[Tensor] = iter(())
+
+
+class ResBlock(nn.Module):
+    """norm-ReLU-[up]-conv3-norm-ReLU-conv3-[down] + [up]-conv1-[down] (BigGAN; up nearest, down by average).
+
+    The skip has a convolution whenever the resolution or the width changes. A convolution has no bias where a norm
+    follows the same path anyway. `first`: the input is an image, so nothing stands before the first convolution.
+    """
+
+    def __init__(self, c_in: int, c_out: int, norm: str, resample: str = "", first: bool = False) -> None:
+        super().__init__()
+        bias = norm == "none" or first
+        self.norm1 = None if first else NORMS[norm](c_in)
+        self.norm2 = NORMS["none" if first else norm](c_out)
+        self.conv1, self.conv2 = Conv(c_in, c_out, 3, bias), Conv(c_out, c_out, 3, bias)
+        self.skip = Conv(c_in, c_out, 1) if resample or c_in != c_out else None
+        self.resample = resample
+
+    def forward(self, x: Tensor, psi: Iterator[Tensor] = NO_PSI) -> Tensor:
+        h = x if self.norm1 is None else self.norm1(x, psi)
+        if self.resample == "up":
+            h = F.interpolate(h, scale_factor=2, mode="nearest")
+        h = self.conv2(self.norm2(self.conv1(h), psi))
+        if self.resample == "down":
+            h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
+        if self.skip is not None:  # a 1x1 convolution commutes with averaging and copying pixels: convolve the small map
+            x = self.skip(x)
+        if self.resample == "up":
+            x = F.interpolate(x, scale_factor=2, mode="nearest")
+        return h + x
+
+
+class Attention(nn.Module):
+    """x + gamma softmax(q k) v over all positions (Zhang et al. 2019, SAGAN); gamma starts at 0."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.query, self.key = (Conv(channels, max(channels // 8, 1), 1) for _ in range(2))
+        self.value = Conv(channels, channels, 1)
+        self.gamma = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor, psi: Iterator[Tensor] = NO_PSI) -> Tensor:
+        q, k, v = (layer(x).flatten(2).transpose(1, 2) for layer in (self.query, self.key, self.value))  # (B, HW, C)
+        attended = F.scaled_dot_product_attention(q, k, v, scale=1.0)
+        return x + self.gamma * attended.transpose(1, 2).reshape(x.shape)

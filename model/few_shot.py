@@ -1,0 +1,239 @@
+"""Meta-learning (section 3.3): E, P and G learn to draw an unseen frame of a video from K others, against D.
+
+FF stops here and draws with psi_hat = P e_hat; FT goes on per person in model/fine_tuning.py.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import cached_property
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from model import losses
+from model.api import Episode, Facts, Head, Method, Refused
+from model.game import Adversarial, Precision, autocast, device, discriminator_loss, finite, generator_terms, weighted
+from model.networks import Discriminator, Embedder, Generator, Networks
+from model.optim import Adam, RowAdam, Schedule
+
+CHUNK = 16  # frames embedded or drawn at a time when nothing is learnt
+
+
+class Matching(BaseModel):
+    """L_MCH: each side's share of the pull between ê and W_i; the paper's are equal."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    embedder: float  # weight with which E follows W_i
+    columns: float  # weight with which W_i follows E
+
+
+class Guard(BaseModel):
+    """When to stop because the embedding has collapsed: then e_hat tells no video from another."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    after: int  # steps
+    spread: float  # least standard deviation of e_hat over videos, mean over its N numbers
+
+
+class Config(BaseModel):
+    """A few-shot method that is not fine-tuned."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    size: int  # height and width of the frames, pixels
+    steps: int
+    batch: int
+    K: int
+    threads: int  # of the training process; another number gives other last bits
+    augment: dict[str, Any]  # the reader of episodes knows its keys
+    precision: Precision
+    networks: Networks
+    content: Annotated[losses.Vgg | losses.Pyramid, Field(discriminator="kind")]
+    adversarial: Adversarial
+    adam: Adam
+    lr: float  # of E, P and G
+    lr_D: float
+    lr_W: float
+    schedule: Schedule
+    average: float  # decay of the moving average of E and G that draws; 0 = the weights themselves
+    guard: Guard
+    log_every: int  # steps
+    save_every: int
+
+
+class FewShot(Method):
+    """Everything FF and FT share: networks, one meta-learning update, state, and drawing with psi_hat = P e_hat."""
+
+    Config: ClassVar[type[BaseModel]] = Config
+    matching: Matching | None = None
+    keeps_D = False  # whether `adapt` needs the discriminator
+
+    def __init__(self, config: Any, facts: Facts, seed: int = 0) -> None:
+        super().__init__(config, facts, seed)
+        self.place, self.step, self.spread = device(), 0, -1.0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.E = Embedder(config.networks, facts.size).to(self.place)
+            self.G = Generator(config.networks, facts.size).to(self.place)
+            self.D = Discriminator(config.networks, facts.size, facts.num_videos).to(self.place)
+        self.E_mean = copy.deepcopy(self.E).requires_grad_(False).eval()
+        self.G_mean = copy.deepcopy(self.G).requires_grad_(False).eval()
+
+    @cached_property
+    def content(self) -> losses.Content:
+        return losses.Content(self.config.content).to(self.place)
+
+    @cached_property
+    def optimisers(self) -> dict[str, torch.optim.Adam]:
+        theta = [p for name, p in self.D.named_parameters() if name != "W.weight"]
+        return {"EG": self.config.adam.over([*self.E.parameters(), *self.G.parameters()], self.config.lr),
+                "D": self.config.adam.over(theta, self.config.lr_D)}
+
+    @cached_property
+    def rows(self) -> RowAdam:
+        return RowAdam(self.D.W.weight, self.config.adam)
+
+    def learn(self, episode: Episode) -> dict[str, float]:
+        """One update of phi, psi, P, then of theta, w_0, b and the batch's columns of W. One forward of G.
+
+        Refused when a term is not finite or the embedding has collapsed.
+        """
+        episode = self._received(episode)
+        factor = self.config.schedule.factor(self.step, self.config.steps)
+        for name, lr in (("EG", self.config.lr), ("D", self.config.lr_D)):
+            for group in self.optimisers[name].param_groups:
+                group["lr"] = lr * factor
+        playing = self.step >= self.config.adversarial.start
+        videos = "videos " + ", ".join(map(str, episode.i.tolist()))
+        e, x_hat, terms = self._learn_generator(episode, playing, videos)
+        if playing or self.matching:
+            terms |= self._learn_discriminator(episode, e, x_hat, playing, self.config.lr_W * factor, videos)
+        self._average()
+        terms |= self._watch(e, episode.i)
+        self.step += 1
+        return terms
+
+    def _learn_generator(self, episode: Episode, playing: bool, videos: str) -> tuple[Tensor, Tensor, dict[str, float]]:
+        x, y, weights = episode.x_t, episode.y_t, self.config.adversarial
+        with autocast(self.config.precision, self.place):
+            e = self.E.each(episode.x_s, episode.y_s)  # (B, K, N)
+            x_hat = self.G(y, self.G.P(e.mean(1)))
+            w_i = self.D.W(episode.i).detach()
+            terms = generator_terms(self.content, self.D if playing else None, x, y, x_hat, w_i + self.D.w_0)
+        if self.matching:
+            terms["l_mch"] = losses.l_mch(e, w_i)
+        numbers = finite(terms, self.step, videos)
+        matching = self.matching.embedder if self.matching else 0.0
+        loss = weighted(terms, {"l_adv": weights.realism, "l_fm": weights.features, "l_mch": matching})
+        self.optimisers["EG"].zero_grad()
+        loss.backward()
+        self.optimisers["EG"].step()
+        return e.detach(), x_hat.detach(), numbers
+
+    def _learn_discriminator(self, episode: Episode, e: Tensor, x_hat: Tensor, playing: bool, lr_W: float,
+                             videos: str) -> dict[str, float]:
+        numbers: dict[str, float] = {}
+        for _ in range(self.config.adversarial.d_steps):
+            terms, w_i = {}, self.D.W(episode.i)
+            if playing:
+                with autocast(self.config.precision, self.place):
+                    terms["l_dsc"] = discriminator_loss(self.D, episode.x_t, episode.y_t, x_hat, w_i + self.D.w_0)
+            if self.matching:
+                terms["l_mch_W"] = losses.l_mch(e, w_i)
+            numbers = finite(terms, self.step, videos)
+            self.optimisers["D"].zero_grad()
+            columns = self.matching.columns if self.matching else 0.0
+            weighted(terms, {"l_mch_W": columns}).backward()
+            self.optimisers["D"].step()
+            self.rows.step(lr_W)
+        return {name: number for name, number in numbers.items() if name == "l_dsc"}
+
+    def _received(self, episode: Episode) -> Episode:
+        size, last = self.facts.size, int(episode.i.max())
+        if episode.x_t.shape[1:] != (3, size, size) or last >= self.facts.num_videos:
+            raise Refused(f"an episode of {tuple(episode.x_t.shape)} targets of videos up to {last} met a method of {size} px "
+                          f"and {self.facts.num_videos} videos: make both from the same data")
+        return Episode(*(part.to(self.place) for part in episode))
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Moving average of E and G; early on it forgets faster, so that the first weights do not linger."""
+        decay = min(self.config.average, (1 + self.step) / (10 + self.step))
+        for averaged, net in ((self.E_mean, self.E), (self.G_mean, self.G)):
+            for mean, value in zip(averaged.parameters(), net.parameters()):
+                mean.lerp_(value, 1 - decay)
+            for kept, moved in zip(averaged.buffers(), net.buffers()):
+                kept.copy_(moved)  # u and v of the spectral norm
+
+    def _watch(self, e: Tensor, i: Tensor) -> dict[str, float]:
+        """Mean |e_hat| and its spread over the videos of the batch, averaged over recent steps. Refused on collapse."""
+        e_hat = torch.stack([e[i == video].mean((0, 1)) for video in i.unique()])
+        if len(e_hat) > 1:
+            now = float(e_hat.std(0).mean())
+            self.spread = now if self.spread < 0 else 0.9 * self.spread + 0.1 * now
+            if self.step >= self.config.guard.after and self.spread < self.config.guard.spread:
+                raise Refused(f"step {self.step}: the embedding has collapsed, its spread over videos is {self.spread:.2g} "
+                              f"(guard.spread: {self.config.guard.spread}); lower matching.embedder or the learning rate")
+        return {"e_hat": float(e_hat.abs().mean()), "spread": max(self.spread, 0.0)}
+
+    @property
+    def nets(self) -> dict[str, nn.Module]:
+        """The networks that `adapt` uses, by name."""
+        nets: dict[str, nn.Module] = {"E": self.E_mean, "G": self.G_mean}
+        return nets | ({"D": self.D} if self.keeps_D else {})
+
+    @torch.no_grad()
+    def embed(self, x: Tensor, y: Tensor) -> Tensor:
+        """x, y (T, 3, H, W) -> e_hat_NEW (1, N), the mean over the T frames."""
+        with autocast(self.config.precision, self.place):
+            parts = [self.E_mean(a, b) for a, b in zip(x.to(self.place).split(CHUNK), y.to(self.place).split(CHUNK))]
+        return torch.cat(parts).mean(0, keepdim=True)
+
+    def adapt(self, x: Tensor, y: Tensor, seed: int = 0, report: Callable[[int, int], None] | None = None) -> Head:
+        """psi_hat = P e_hat_NEW and nothing else: no weight is learnt."""
+        G = copy.deepcopy(self.G_mean)
+        with torch.no_grad():
+            return self.head(G, G.P(self.embed(x, y)))
+
+    def head(self, G: nn.Module, psi_hat: Tensor) -> Head:
+        """psi_hat (1, adaptive) and a G of its own -> the person's head."""
+        G, psi_hat = G.eval().requires_grad_(False), psi_hat.detach().clone()
+
+        def draw(pose: Tensor) -> Tensor:
+            with autocast(self.config.precision, self.place):
+                drawn = [G(part, psi_hat) for part in pose.to(self.place).split(CHUNK)]
+            return torch.cat(drawn).to(pose.device) if drawn else pose
+
+        return Head(draw, self.facts.size)
+
+    def weights(self) -> dict[str, Tensor]:
+        return {f"{name}.{key}": value.contiguous() for name, net in self.nets.items()
+                for key, value in net.state_dict().items() if key != "W.weight"}  # no new person has a column
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        due = {f"{name}.{key}": value for name, net in self.nets.items()
+               for key, value in net.state_dict().items() if key != "W.weight"}
+        for name in sorted(due.keys() ^ weights.keys()):
+            raise Refused(f"weights: {name!r} is {'missing' if name in due else 'unknown'}; train with the present networks")
+        for name, value in due.items():
+            if value.shape != weights[name].shape:
+                raise Refused(f"weights: {name!r} is {tuple(weights[name].shape)} where {tuple(value.shape)} is due; "
+                              "train with the present networks")
+            value.copy_(weights[name])
+
+    def state(self) -> dict[str, Any]:
+        return {"step": self.step, "spread": self.spread, "E": self.E.state_dict(), "G": self.G.state_dict(),
+                "D": self.D.state_dict(), "E_mean": self.E_mean.state_dict(),
+                "G_mean": self.G_mean.state_dict(), "rows": self.rows.state(),
+                **{f"optimiser_{name}": optimiser.state_dict() for name, optimiser in self.optimisers.items()}}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.step, self.spread = state["step"], state["spread"]
+        for name in ("E", "G", "D", "E_mean", "G_mean"):
+            getattr(self, name).load_state_dict(state[name])
+        self.rows.load_state(state["rows"])
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(state[f"optimiser_{name}"])

@@ -1,0 +1,49 @@
+"""A floor: the source frame whose landmarks are nearest to the driving ones.
+
+A head is driven by landmark images, so "nearest" is by the L2 distance between those, blurred first: thin lines that miss each
+other by a pixel would otherwise count as far apart as lines on opposite sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from model.api import Episode, Head, Method
+
+CELLS, BLUR = 32, 5  # cells along each side, and how many of them the blur spans
+
+
+class Config(BaseModel):
+    """Nothing is learnt: steps is 0."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    size: int  # pixels
+    steps: int
+    batch: int
+    K: int
+
+
+class Copy(Method):
+    name, label = "copy", "Nearest source frame"
+    Config: ClassVar[type[BaseModel]] = Config
+
+    def learn(self, episode: Episode) -> dict[str, float]:
+        return {}
+
+    def adapt(self, x: Tensor, y: Tensor, seed: int = 0, report: Callable[[int, int], None] | None = None) -> Head:
+        frames, known = x.clone(), _blurred(y)
+        return Head(lambda pose: frames[torch.cdist(_blurred(pose), known).argmin(1)], self.facts.size)
+
+
+def _blurred(y: Tensor) -> Tensor:
+    """(N, 3, H, W) -> (N, 3 CELLS^2)"""
+    return F.avg_pool2d(F.adaptive_avg_pool2d(y, CELLS), BLUR, 1, BLUR // 2).flatten(1)
+
+
+METHOD = Copy

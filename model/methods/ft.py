@@ -1,0 +1,45 @@
+"""FT, fine-tuning (section 4): trained with L_MCH; per person psi', psi, theta, w' and b go on learning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from pydantic import BaseModel
+from torch import Tensor
+
+from model import few_shot
+from model.api import Facts, Head
+from model.few_shot import FewShot, Matching
+from model.fine_tuning import FineTuning, Tuning
+
+
+class Config(few_shot.Config):
+    """FF's settings, L_MCH and the fine-tuning."""
+
+    matching: Matching
+    tuning: Tuning
+
+
+class FT(FewShot):
+    name, label = "ft", "Ours-FT"
+    Config: ClassVar[type[BaseModel]] = Config
+    keeps_D = True
+
+    def __init__(self, config: Any, facts: Facts, seed: int = 0) -> None:
+        super().__init__(config, facts, seed)
+        self.matching = config.matching
+
+    def adapt(self, x: Tensor, y: Tensor, seed: int = 0, report: Callable[[int, int], None] | None = None) -> Head:
+        tuned = self.start(x, y)
+        tuned.learn(x.to(self.place), y.to(self.place), tuning=self.config.tuning, adam=self.config.adam,
+                    content=self.content, weights=self.config.adversarial, precision=self.config.precision, seed=seed,
+                    report=report)
+        return self.head(tuned.G, tuned.psi_prime)
+
+    def start(self, x: Tensor, y: Tensor) -> FineTuning:
+        """The person before the first step: draws exactly what FF would with these weights."""
+        return FineTuning(self.G_mean, self.D, self.embed(x, y))
+
+
+METHOD = FT
