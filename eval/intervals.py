@@ -1,8 +1,7 @@
-"""95 % intervals by resampling people. Frames of one person are not independent: resampling them covers the truth about one time
-in three.
+"""95 % intervals by resampling people: frames of one person are not independent samples.
 
-For a mean over people the interval is studentised: the bootstrap-t, which keeps its level at 10 people and more or less at 6, where
-percentile and BCa intervals cover 83–88 %. Under 6 people it is Student's t. One person has no interval.
+For a mean over people the interval is studentised (bootstrap-t): it keeps its level at 10 people and nearly at 6 (93–95 %),
+where percentile and BCa intervals cover 83–88 %. Under 6 people it is Student's t. One person has no interval.
 """
 
 from __future__ import annotations

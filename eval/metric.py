@@ -37,7 +37,7 @@ class Metric(ABC):
         return {}
 
     def missing(self) -> str | None:
-        """Why it cannot be computed here (with the way out), or None. Refused when a weights file is not the one it should be."""
+        """Why it cannot be computed here and the way out, or None. Refused when a weights file is not the one it should be."""
         return None
 
     def facts(self) -> dict[str, object]:

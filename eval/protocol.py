@@ -1,4 +1,4 @@
-"""Self-reenactment on hold-out frames of people unseen in training: pairs of a real frame and the one drawn from its landmarks."""
+"""Self-reenactment on hold-out frames of people unseen in training: a real frame beside the one drawn from its landmarks."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ class Generated:
 
         self.folder, self._reader = folder, ShardReader(folder)
         index = pd.read_parquet(folder / "index.parquet")
-        self._places = {(r.person, int(r.row)): (int(r.shard), int(r.offset), int(r.length), int(r.crc))
-                        for r in index.itertuples()}
+        self._places = {(r["person"], r["row"]): (r["shard"], r["offset"], r["length"], r["crc"])
+                        for r in index.to_dict("records")}
         if not self._places:
             raise Refused(f"{folder}: holds no frame; remove it and run `dvc repro`")
 
@@ -86,8 +86,8 @@ class Generated:
         missing, more = due - self._places.keys(), self._places.keys() - due
         if missing or more:
             person, row = sorted(missing or more)[0]
-            raise Refused(f"{self.folder}: {len(missing)} of {len(due)} hold-out frames are missing and {len(more)} are of no test "
-                          f"person (first: {person}, row {row}); remove the folder and run `dvc repro`")
+            raise Refused(f"{self.folder}: {len(missing)} of {len(due)} hold-out frames are missing, {len(more)} frames are none "
+                          f"(first: {person}, row {row}); remove the folder and run `dvc repro`")
 
     def frames(self, person: str, rows: Sequence[int]) -> np.ndarray:
         """(n, 3, H, W) float32 RGB [0, 1]."""
@@ -96,7 +96,7 @@ class Generated:
         images = [np.asarray(Image.open(io.BytesIO(self._reader.read(*self._places[person, int(row)]))).convert("RGB"))
                   for row in rows]
         if len(shapes := {image.shape for image in images}) > 1:
-            raise Refused(f"{self.folder}: frames of {person} differ in size ({sorted(shapes)}); remove the folder and run `dvc repro`")
+            raise Refused(f"{self.folder}: frames of {person} differ in size ({sorted(shapes)}); remove it and run `dvc repro`")
         return np.stack(images).transpose(0, 3, 1, 2).astype(np.float32) / 255
 
 
@@ -183,6 +183,6 @@ def table(scored: Sequence[Scored]) -> Mapping[str, np.ndarray]:
             **{name: np.concatenate([s.columns[name] for s in scored]).round(6) for name in scored[0].columns}}
 
 
-def _plain(value: float | int) -> float | int | None:
-    """Seven digits: what differs between two machines' arithmetic is below them."""
-    return value if isinstance(value, int) else None if not np.isfinite(value) else float(f"{value:.6g}")
+def _plain(value: float | int | None) -> float | int | None:
+    """Six digits: what differs between two machines' arithmetic is below them."""
+    return value if value is None or isinstance(value, int) else None if not np.isfinite(value) else float(f"{value:.6g}")

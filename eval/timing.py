@@ -1,7 +1,7 @@
 """Table 2: set-up, few-shot learning, one fine-tuning step and one frame, each timed apart.
 
-The paper's few-shot times seem to hold about 28 s of fixed start-up (docs/paper.md), so a single figure would hide what the method
-costs. Not timed here, for any method: finding the face, its landmarks, drawing them, reading and writing files of the data.
+The paper's few-shot times seem to hold about 28 s of fixed start-up (docs/paper.md): one figure would hide what it costs.
+Not timed here, for any method: finding the face and its landmarks, drawing them, reading and writing files of the data.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 from pipeline.config import Strict
 
 Clock = Callable[[], float]
-T = TypeVar("T")
 
 
 class Config(Strict):
@@ -42,14 +42,16 @@ class _Enough(Exception):
     """Few-shot learning has used up its budget."""
 
 
-def repeat(act: Callable[[], T], config: Config, clock: Clock, done: Callable[[T], object] = lambda made: None) -> Times:
-    """Times `act` again and again; the first time is a warm-up and does not count. `done` (untimed) waits for the device."""
-    done(act())
+def repeat(act: Callable[[], object], config: Config, clock: Clock, wait: Callable[[], None] = lambda: None) -> Times:
+    """Times `act` again and again; the first time is a warm-up and does not count. `wait` returns when the device is idle."""
+    act()
+    wait()
     times: list[float] = []
     start = clock()
     while not times or (len(times) < config.repeats and clock() - start < config.seconds):
         before = clock()
-        done(act())
+        act()
+        wait()
         times.append(clock() - before)
     return Times(times)
 
@@ -78,10 +80,10 @@ def few_shot(learn: Callable[[Callable[[int, int], None]], object], config: Conf
             learn(report)
             rest = 0.0
         except _Enough:
-            later = [b[0] - a[0] for a, b in zip(marks, marks[1:])]
+            later = [b[0] - a[0] for a, b in pairwise(marks)]
             rest = (marks[-1][2] - marks[-1][1]) * statistics.median(later)
         whole.append(clock() - before + rest)
-        steps += [b[0] - a[0] for a, b in zip(marks, marks[1:])]
+        steps += [b[0] - a[0] for a, b in pairwise(marks)]
         if marks:
             count, ran = marks[-1][2], max(ran, marks[-1][1])
     return Times(whole, count, ran), Times(steps) if steps else None
@@ -91,23 +93,27 @@ def measure(make: Callable[[], Any], person: tuple[Any, Any, Any], shots: Sequen
             clock: Clock = time.perf_counter, wait: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """Everything Table 2 has of one method.
 
-    make() builds the method and loads its weights; person: source frames x, their landmark images y (32, 3, H, W), and the poses
-    (or driving frames) of the hold-out frames (N, 3, H, W), torch; wait() returns when the device is idle.
+    make() builds the method and loads its weights; person: source frames x and their landmark images y (>= T, 3, H, W), and
+    what drives the hold-out frames (N, 3, H, W), torch; wait() returns when the device is idle.
     """
     x, y, poses = person
-    made: list[Any] = []
-    set_up = repeat(make, config, clock, lambda method: (wait(), made.append(method) if not made else None))
-    method = made[0]
+    method = make()  # also the warm-up of what follows
 
-    def learn(t: int, report: Callable[[int, int], None] | None = None) -> Any:
-        head = method.adapt(x[:t], y[:t], report=(lambda done, steps: (wait(), report(done, steps))) if report else None)
+    def learn(t: int, report: Callable[[int, int], None] = lambda done, steps: None) -> Any:
+        def step(done: int, steps: int) -> None:
+            wait()
+            report(done, steps)
+
+        head = method.adapt(x[:t], y[:t], report=step)
         wait()
         return head
+
+    set_up = repeat(make, config, clock, wait)
 
     head = learn(min(shots))  # the warm-up of few-shot learning, and the head whose frames are timed
     few = {t: few_shot(lambda report, t=t: learn(t, report), config, clock) for t in shots}  # type: ignore[misc]
     turn = iter(range(10**9))
-    frame = repeat(lambda: head(poses[(j := next(turn) % len(poses)):j + 1]), config, clock, lambda _: wait())
+    frame = repeat(lambda: head(poses[(j := next(turn) % len(poses)):j + 1]), config, clock, wait)
     steps = {str(t): step.summary() for t, (_, step) in few.items() if step}
     return {"set_up": set_up.summary(), "few_shot": {str(t): whole.summary() for t, (whole, _) in few.items()},
             "step": steps, "frame": frame.summary()}

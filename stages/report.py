@@ -33,8 +33,8 @@ def make(given: argparse.Namespace) -> None:
     with run.stage("report", out=given.out, inputs={}, config=params.report) as job:
         made = [tables.quality(results), tables.seconds(results)]
         for number, table in enumerate(made, 1):
-            (job.out / f"table{number}.md").write_text(table.markdown())
-            (job.out / f"table{number}.csv").write_text(table.csv())
+            (job.out / f"table{number}.md").write_text(table.markdown(), encoding="utf-8")
+            (job.out / f"table{number}.csv").write_text(table.csv(), encoding="utf-8")
         (job.out / "figures").mkdir()
         drawn = figures.draw(results, job.out / "figures", chosen)
         page.write(job.out, results, made, drawn)
@@ -46,7 +46,7 @@ def show(out: Path) -> None:
     store.read_manifest(out, "report")
     width = shutil.get_terminal_size((200, 24)).columns
     for name, keys in (("table1.md", 3), ("table2.md", 2)):
-        print(tables.fitted((out / name).read_text(), width, keys))
+        print(tables.fitted((out / name).read_text(encoding="utf-8"), width, keys))
     print(f"{out / 'index.html'} has these tables, the figures and what they were made with.")
 
 

@@ -28,7 +28,8 @@ def main() -> None:
         cell = protocol.Cell(**paths)
         people = protocol.people(cell)
         one = partial(protocol.score, cell=cell, config=chosen, cache=given.cache)
-        scored = list(run.progress(engine.map(one, people, chosen.workers), len(people), f"score {given.method} T={given.shots}"))
+        done = engine.map(one, people, chosen.workers)
+        scored = list(run.progress(done, len(people), f"score {given.method} T={given.shots}"))
         save(job, scored, chosen, params.seed, given)
 
 
@@ -43,7 +44,8 @@ def save(job: run.Job, scored: list[protocol.Scored], chosen: protocol.Config, s
     body = {"dataset": given.dataset, "method": given.method, "shots": given.shots, "seed": seed,
             "label": images.get("label", given.method), "driven_by": images.get("driven_by", "landmarks"),
             "size": protocol.Generated(given.images).size(), "people": len(scored), "frames": sum(len(s.rows) for s in scored),
-            "metrics": scored[0].facts, "order": [name for name in chosen.metrics if name in summary], "stride": chosen.stride, "not_measured": scored[0].missing, "level": chosen.level,
+            "metrics": scored[0].facts, "order": [name for name in chosen.metrics if name in summary], "stride": chosen.stride,
+            "not_measured": scored[0].missing, "level": chosen.level,
             "resamples": {"means": chosen.resamples, "sets": chosen.set_resamples}}
     job.publish("score", body)
     print(f"{given.out}: " + ", ".join(f"{name} {cell['value']}" for name, cell in summary.items()))

@@ -28,9 +28,9 @@ class Csim(PerFrame):
         super().__init__(*args)
         self.network, net, self.width = NETWORKS[self.name]
         self.label = f"CSIM ({net})"
-        self.compares = (f"face descriptors ({net}, {self.width} numbers) of the real and the generated frame, both aligned by the "
-                         f"real frame's 68 landmarks, so no detection on generated frames and no dropped failures; images under "
-                         f"{SMALL} px are bicubically enlarged to {LARGE} px first")
+        self.compares = (f"face descriptors ({net}, {self.width} numbers) of the real and the generated frame, both aligned by "
+                         f"the real frame's 68 landmarks, so no detection on generated frames and no dropped failures; images "
+                         f"under {SMALL} px are bicubically enlarged to {LARGE} px first")
 
     @property
     def backbones(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Fréchet distance of image features, under the name of the features: `fd_efflite0` is not an FID and not comparable with one."""
+"""Fréchet distance of image features, named after the features: `fd_efflite0` is no FID and not comparable with one."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Frechet(OfSets):
         n, m = len(a) - 1, len(b) - 1
         # With A, B the centred features, tr (Σ_r Σ_f)^½ is the sum of the singular values of A Bᵀ / sqrt(n m): exact for n < d,
         # where the square root of the rank-deficient d x d product is not. R of A = Q R keeps it small for n > d.
-        a, b = (np.linalg.qr(x, "r") if len(x) > x.shape[1] else x for x in (a, b))
+        a, b = _short(a), _short(b)
         cross = np.linalg.svd(a @ b.T, compute_uv=False).sum() / np.sqrt(n * m)
         return max(0.0, float(shift @ shift + (a**2).sum() / n + (b**2).sum() / m - 2 * cross))
 
@@ -66,6 +66,11 @@ class Frechet(OfSets):
         x = np.concatenate([real - centre, fake - centre])
         gram, n = x @ x.T, len(real)
         return np.array([_weighted(gram[:n, :n], gram[n:, n:], gram[:n, n:], np.asarray(w, np.float64)) for w in counts])
+
+
+def _short(x: np.ndarray) -> np.ndarray:
+    """x (n, d) -> R of x = Q R where n > d: the singular values of products keep, the size does not."""
+    return np.asarray(np.linalg.qr(x, "r")) if len(x) > x.shape[1] else x
 
 
 def _weighted(rr: np.ndarray, ff: np.ndarray, rf: np.ndarray, w: np.ndarray) -> float:
@@ -86,8 +91,8 @@ class EffLite0(Frechet):
 
     label, network, width = "FD (EfficientNet-Lite0)", "efflite0", 1280
     recipe = f"8-bit frame, antialiased bilinear resize to {SIDE} px"
-    compares = (f"Fréchet distance of the pooled EfficientNet-Lite0 features (1280) of all real and all generated hold-out frames; "
-                f"{recipe}. NOT an FID: other network, other scale. Biased upwards for few frames, as every Fréchet distance")
+    compares = (f"Fréchet distance of the pooled EfficientNet-Lite0 features (1280) of all real and all generated hold-out "
+                f"frames; {recipe}. NOT an FID: other network, other scale. Biased upwards for few frames, as they all are")
 
     def forward(self, images: np.ndarray) -> np.ndarray:
         import torch

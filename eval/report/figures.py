@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,7 +25,7 @@ class Column(NamedTuple):
 
     group: str
     name: str
-    images: Sequence[np.ndarray]  # (3, H, W) float [0, 1]
+    images: np.ndarray | Sequence[np.ndarray]  # (3, H, W) float [0, 1]
 
 
 class Figure(NamedTuple):
@@ -64,7 +65,7 @@ def people(results: Results, dataset: str, out: Path, config: Config) -> list[Fi
         sources = [subject.sources[j % len(subject.sources)] for j in range(len(rows))]
         name = f"{dataset}-{subject.person.replace('/', '-')}.png"
         _save(sheet(_columns(results, faces, drawn, [(subject, sources, rows)]), [f"row {row}" for row in rows]), out / name)
-        figures.append(Figure(name, f"{dataset}, person {subject.person}: hold-out frames {', '.join(map(str, rows))}", dataset))
+        figures.append(Figure(name, f"{dataset}, person {subject.person}: {len(rows)} of the hold-out frames", dataset))
     return figures
 
 
@@ -87,7 +88,7 @@ def sheet(columns: Sequence[Column], rows: Sequence[str]) -> Image:
 
     size = columns[0].images[0].shape[-1]
     cell = size * max(1, -(-SIDE // size))  # enlarged by a whole number: pixels stay what they were
-    gutters = np.cumsum([GAP * (3 if a.group != b.group or not b.group else 1) for a, b in zip(columns, columns[1:])])
+    gutters = np.cumsum([GAP * (3 if a.group != b.group or not b.group else 1) for a, b in pairwise(columns)])
     left = 8 + max(7 * len(row) for row in rows)
     xs = [left + j * cell + (int(gutters[j - 1]) if j else 0) for j in range(len(columns))]
     picture = Image.new("RGB", (xs[-1] + cell + GAP, HEAD + len(rows) * (cell + GAP) + 22), PAPER)
@@ -98,7 +99,8 @@ def sheet(columns: Sequence[Column], rows: Sequence[str]) -> Image:
         pen.text((xs[j], 22), column.name, INK if column.group else MUTED, small)
         for k, image in enumerate(column.images):
             pixels = np.rint(image.transpose(1, 2, 0) * 255).astype(np.uint8)
-            picture.paste(Image.fromarray(pixels).resize((cell, cell), Image.Resampling.NEAREST), (xs[j], HEAD + k * (cell + GAP)))
+            enlarged = Image.fromarray(pixels).resize((cell, cell), Image.Resampling.NEAREST)
+            picture.paste(enlarged, (xs[j], HEAD + k * (cell + GAP)))
     for k, row in enumerate(rows):
         pen.text((4, HEAD + k * (cell + GAP) + cell // 2 - 7), row, MUTED, small)
     pen.text((4, picture.height - 18), MARK, MUTED, small)

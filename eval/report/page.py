@@ -26,7 +26,7 @@ def write(out: Path, results: Results, tables: Sequence[Table], figures: Sequenc
         tables=tables, figures=figures, metrics=results.metrics(), not_measured=results.not_measured(),
         datasets=[dataset(results, name) for name in results.datasets], networks=networks(results),
         resamples=_resamples(results))
-    (out / "index.html").write_text(page)
+    (out / "index.html").write_text(page, encoding="utf-8")
 
 
 def _data(path: Path) -> str:
@@ -47,20 +47,20 @@ def dataset(results: Results, name: str) -> dict[str, Any]:
         facts.append(("landmark detector", str(marks.get("detector", {}).get("name", "not stated"))))
         facts.append(("its error", _error(marks.get("oracle_nme"))))
     if split:
-        facts.append(("split", f"{split.get('videos')} training videos of {split.get('people')} people; {split.get('test_people')} "
-                               f"test people, none of them in training; {split.get('excluded')} videos excluded"))
+        facts.append(("split", f"{split['videos']} training videos of {split['people']} people; {split['test_people']} test "
+                               f"people, none of them in training; {split['excluded']} videos excluded"))
     cells = results.cells(name)
     if cells:
-        facts.append(("scored", f"{cells[0][2].manifest['people']} people, {cells[0][2].manifest['frames']} hold-out frames a cell, "
-                                f"{cells[0][2].manifest['size']} px"))
+        scored = cells[0][2].manifest
+        facts.append(("scored", f"{scored['people']} people, {scored['frames']} hold-out frames a cell, {scored['size']} px"))
     return {"name": name, "facts": facts}
 
 
 def _error(nme: dict[str, Any] | None) -> str:
     if not nme:
         return "not known: these videos have no true landmarks"
-    return (f"{100 * nme['all']:.2f} % of the distance between the outer eye corners on all 68 points, {100 * nme['inner']:.2f} % on the "
-            f"inner 51, over {nme['n']} frames (against the renderer's own points)")
+    return (f"{100 * nme['all']:.2f} % of the inter-ocular distance on all 68 points, {100 * nme['inner']:.2f} % on the inner 51, "
+            f"over {nme['n']} frames (against the renderer's own points)")
 
 
 def networks(results: Results) -> list[dict[str, str]]:

@@ -82,7 +82,8 @@ class Results:
     def not_measured(self) -> dict[str, str]:
         """Column -> why, of metrics asked for that could not be computed anywhere."""
         cells = [cell for dataset in self.datasets for _, _, cell in self.cells(dataset)]
-        return {name: why for cell in cells for name, why in cell.manifest["not_measured"].items() if name not in self.metrics()}
+        measured = self.metrics()
+        return {name: why for cell in cells for name, why in cell.manifest["not_measured"].items() if name not in measured}
 
     def label(self, method: str) -> str:
         """The method's name as the table prints it."""

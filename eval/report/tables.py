@@ -70,7 +70,7 @@ def fitted(markdown: str, width: int, keys: int) -> str:
 
 def paper() -> list[dict[str, str]]:
     """The paper's tables, with the method of ours that each row belongs to."""
-    with Path(__file__).with_name("paper.csv").open(newline="") as file:
+    with Path(__file__).with_name("paper.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -116,8 +116,9 @@ def quality(results: Results) -> Table:
                 cell = results.cell(dataset, method, t)
                 theirs = [row for row in paper() if row["table"] == "1" and row["ours"] == method and row["shots"] == str(t)]
                 values = [interval(cell.values.get(name) if cell else None) for name in metrics]
-                table.rows.append([dataset, results.label(method), str(t), *values, *blank, DASH, _counts(cell),
-                                   cell.manifest["driven_by"] if cell else DASH, *(_theirs(theirs, source) for source in SHORT)])
+                driver = cell.manifest["driven_by"] if cell else DASH
+                table.rows.append([dataset, results.label(method), str(t), *values, *blank, DASH, _counts(cell), driver,
+                                   *(_theirs(theirs, source) for source in SHORT)])
                 table.record.append(_record(dataset, method, t, cell, metrics, theirs))
     table.notes = _notes(results)
     return table
@@ -156,21 +157,22 @@ def _record(dataset: str, method: str, t: int, cell: Cell | None, metrics: dict[
 
 
 def _notes(results: Results) -> list[str]:
-    levels = {cell.manifest["level"] for d in results.datasets for _, _, cell in results.cells(d)}
-    notes = [f"value [low, high]: {' or '.join(f'{100 * level:g} %' for level in sorted(levels))} interval over PEOPLE, who were "
-             "resampled, not frames; with so few people it is wide, and honestly so." if levels else "nothing is measured yet.",
+    cells = [cell for dataset in results.datasets for _, _, cell in results.cells(dataset)]
+    levels = " or ".join(f"{100 * level:g} %" for level in sorted({cell.manifest["level"] for cell in cells}))
+    notes = [f"value [low, high]: {levels} interval over PEOPLE, who were resampled, not frames; few people make it wide."
+             if cells else "nothing is measured yet.",
              f"{DASH}: not measured. USER is a user study with people and is not measured here (chance: 0.33).",
-             "real halves: the distance between two halves of the same people's real frames, the floor of a distance between sets; the "
-             "floors of the paired metrics are the methods `mean` and `copy`.",
+             "real halves: the distance between two halves of the same people's real frames, a floor of distances between sets "
+             "(half the frames, so more bias); the floors of the paired metrics are the methods `mean` and `copy`.",
              "paper columns: the paper's own numbers on VoxCeleb1 (VC1, its row Ours) and VoxCeleb2 (VC2, its rows Ours-FF and "
              "Ours-FT); other data, other networks behind FID and CSIM: printed beside ours, NOT comparable with them."]
     notes += [f"{name} is not measured: {why}" for name, why in results.not_measured().items()]
-    failed = {name: sum(cell.values[name]["n_failed"] for d in results.datasets for _, _, cell in results.cells(d)
-                        if name in cell.values) for name in results.metrics()}
+    failed = {name: sum(cell.values[name]["n_failed"] for cell in cells if name in cell.values) for name in results.metrics()}
     notes += [f"{name}: {count} frames could not be scored and are not in its mean." for name, count in failed.items() if count]
     sizes = {d: sorted({cell.manifest["size"] for _, _, cell in results.cells(d)}) for d in results.datasets}
-    notes += [f"{d}: frames of {', '.join(f'{s}×{s}' for s in size)} px" + ("; different sizes are NOT comparable." if len(size) > 1 else ".")
-              for d, size in sizes.items() if size]
+    apart = {1: ".", 2: "; values at different sizes are NOT comparable."}
+    notes += [f"{d}: frames of {', '.join(f'{s}×{s}' for s in size)} px{apart[min(len(size), 2)]}" for d, size in sizes.items()
+              if size]
     return notes
 
 
@@ -190,12 +192,12 @@ def seconds(results: Results) -> Table:
             name = next(iter(theirs.values()))["paper_method"]
             cells = [theirs[key]["seconds"] if key in theirs else DASH for key in map(str, results.shots)]
             table.rows.append(["paper", name, DASH, *cells, DASH, theirs["frame"]["seconds"], "NVIDIA P40, 256×256 px"])
-            table.record.append({"dataset": "paper", "method": name, **{f"few_shot_{t}": theirs[str(t)]["seconds"]
-                                 for t in results.shots if str(t) in theirs}, "frame": theirs["frame"]["seconds"]})
-    table.notes = ["median (number of measurements); warm-up left out; finding and drawing landmarks is not in it, for any method.",
+            few = {f"few_shot_{t}": theirs[str(t)]["seconds"] for t in results.shots if str(t) in theirs}
+            table.record.append({"dataset": "paper", "method": name, **few, "frame": theirs["frame"]["seconds"]})
+    table.notes = ["median (number of measurements), warm-up left out; finding and drawing landmarks is in no method's time.",
                    "≈: cut off at the time budget and extrapolated by the median step.",
-                   "paper: its own Table 2, on other hardware and at its own size; its few-shot times seem to hold a fixed start-up of "
-                   "some 28 s, ours do not."]
+                   "paper: its own Table 2, on other hardware and at its own size; its fine-tuning times seem to hold a fixed "
+                   "start-up of some 28 s, ours do not."]
     return table
 
 
