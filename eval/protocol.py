@@ -86,7 +86,7 @@ class Generated:
         missing, more = due - self._places.keys(), self._places.keys() - due
         if missing or more:
             person, row = sorted(missing or more)[0]
-            raise Refused(f"{self.folder}: {len(missing)} of {len(due)} hold-out frames are missing, {len(more)} frames are none "
+            raise Refused(f"{self.folder}: {len(missing)} of {len(due)} hold-out frames are missing, {len(more)} are foreign "
                           f"(first: {person}, row {row}); remove the folder and run `dvc repro`")
 
     def frames(self, person: str, rows: Sequence[int]) -> np.ndarray:

@@ -59,8 +59,8 @@ def dataset(results: Results, name: str) -> dict[str, Any]:
 def _error(nme: dict[str, Any] | None) -> str:
     if not nme:
         return "not known: these videos have no true landmarks"
-    return (f"{100 * nme['all']:.2f} % of the inter-ocular distance on all 68 points, {100 * nme['inner']:.2f} % on the inner 51, "
-            f"over {nme['n']} frames (against the renderer's own points)")
+    return (f"{100 * nme['all']:.2f} % of the inter-ocular distance on all 68 points, {100 * nme['inner']:.2f} % on the inner "
+            f"51, over {nme['n']} frames (against the renderer's own points)")
 
 
 def networks(results: Results) -> list[dict[str, str]]:
