@@ -67,10 +67,14 @@ def column(request, monkeypatch):
     return found
 
 
-def value(found, real, fake, points=None):
-    points = np.zeros((len(real), 68, 2), np.float32) if points is None else points
+def face(n):
+    """Landmarks of n frames, all alike: (n, 68, 2)."""
+    return np.tile(np.random.default_rng(0).random((68, 2)).astype(np.float32) * SIZE, (n, 1, 1))
+
+
+def value(found, real, fake):
     if isinstance(found, PerFrame):
-        return found.per_frame(real, fake, points).mean()
+        return found.per_frame(real, fake, face(len(real))).mean()
     return found.value(found.features(real), found.features(fake))
 
 
@@ -91,7 +95,7 @@ def known_csim(found):
     real = smooth(1)
     found._describe = lambda images, points: np.concatenate([np.eye(6)[:len(images) // 2], 3 * np.roll(np.eye(6), 1, 1)
                                                              [:len(images) // 2] + 4 * np.eye(6)[:len(images) // 2]])
-    return found.per_frame(real, real, np.zeros((6, 68, 2)))[0], 0.8, 1e-12
+    return found.per_frame(real, real, face(6))[0], 0.8, 1e-12
 
 
 def known_fd(found):
@@ -121,8 +125,7 @@ def independent(found, real, fake):
         from scipy.spatial.distance import cosine
 
         images = np.rint(np.concatenate([real, fake]).transpose(0, 2, 3, 1) * 255).astype(np.uint8)
-        module = importlib.import_module("eval.metrics.csim")
-        e = [Describer()(*module.enlarge(image, np.zeros((68, 2), np.float32))) for image in images]
+        e = [Describer()(image, None) for image in images]
         return np.mean([1 - cosine(a.astype(np.float64), b.astype(np.float64)) for a, b in zip(e, e[len(real):])])
     from scipy.linalg import sqrtm
 
@@ -142,7 +145,7 @@ def test_does_not_depend_on_batch_size_or_order(column):
     order = np.random.default_rng(0).permutation(9)
     whole = value(column, real, fake)
     assert value(column, real[order], fake[order]) == pytest.approx(whole, rel=1e-6)
-    points = np.zeros((1, 68, 2), np.float32)
+    points = face(1)
     if isinstance(column, PerFrame):
         parts = np.concatenate([column.per_frame(real[j:j + 1], fake[j:j + 1], points) for j in range(9)])
         assert parts.mean() == pytest.approx(whole, rel=1e-6)
@@ -178,27 +181,16 @@ def test_ssim_refuses_frames_smaller_than_its_window():
         metric.load("ssim").per_frame(small, small, np.zeros((1, 68, 2)))
 
 
-def test_a_frame_without_landmarks_is_nan_and_not_dropped(monkeypatch):
+def test_a_frame_without_usable_landmarks_is_nan_and_not_dropped(monkeypatch):
     module = importlib.import_module("eval.metrics.csim")
     monkeypatch.setattr(module, "_network", lambda name: Describer())
     monkeypatch.setattr(module.Csim, "backbones", {})
-    found, real = metric.load("csim_dlib128"), smooth(9, n=3)
+    found, real = metric.load("csim_dlib128"), smooth(9, n=4)
     found.width = 48
-    points = np.zeros((3, 68, 2), np.float32)
-    points[1] = np.nan
+    points = face(4)
+    points[1], points[2] = np.nan, 5
     cosine = found.per_frame(real, real, points)
-    assert np.isnan(cosine[1]) and cosine[[0, 2]] == pytest.approx(1)
-
-
-def test_small_images_are_enlarged_with_their_points_and_large_ones_left_alone():
-    from eval.metrics.csim import enlarge
-
-    image = np.zeros((64, 64, 3), np.uint8)
-    image[20, 30] = 255  # pixel centre (30, 20)
-    big, points = enlarge(image, np.full((68, 2), (30, 20), np.float32))
-    brightest = np.unravel_index(big[..., 0].argmax(), big.shape[:2])
-    assert big.shape == (256, 256, 3) and np.abs(points[0][::-1] - brightest).max() <= 1
-    assert enlarge(np.zeros((150, 150, 3), np.uint8), points)[0].shape == (150, 150, 3)
+    assert np.isnan(cosine).tolist() == [False, True, True, False] and cosine[[0, 3]] == pytest.approx(1)
 
 
 @pytest.mark.parametrize("n, d", [(5, 40), (40, 5)])

@@ -15,8 +15,11 @@ import numpy as np
 from eval.cache import key
 from eval.metric import PerFrame
 
-NETWORKS = {"csim_dlib128": ("dlib128", "dlib", 128), "csim_facenet": ("facenet_vggface2", "FaceNet VGGFace2", 512)}
-SMALL, LARGE = 150, 256  # smaller images are enlarged to LARGE px: the networks' chips are cut at 150 or 160 px
+# column -> descriptor, what the table calls it, numbers, how the face is cut
+NETWORKS = {
+    "csim_dlib128": ("dlib128", "dlib", 128, "faces under 200 px enlarged to that bicubically, then dlib's own chip of 150 px"),
+    "csim_facenet": ("facenet_vggface2", "FaceNet VGGFace2", 512, "the box of the landmarks and forehead, stretched to 160 px"),
+}
 
 
 class Csim(PerFrame):
@@ -26,11 +29,11 @@ class Csim(PerFrame):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.network, net, self.width = NETWORKS[self.name]
+        self.network, net, self.width, self.cut = NETWORKS[self.name]
         self.label = f"CSIM ({net})"
         self.compares = (f"face descriptors ({net}, {self.width} numbers) of the real and the generated frame, both aligned by "
-                         f"the real frame's 68 landmarks, so no detection on generated frames and no dropped failures; images "
-                         f"under {SMALL} px are bicubically enlarged to {LARGE} px first")
+                         f"the real frame's 68 landmarks, so no detection on generated frames and no dropped failures; "
+                         f"{self.cut}")
 
     @property
     def backbones(self) -> dict[str, str]:
@@ -45,7 +48,7 @@ class Csim(PerFrame):
         return None if backbones.find(self.network) else f"{entry.file} ({entry.role}) is not here: {entry.way_out}"
 
     def per_frame(self, real: np.ndarray, fake: np.ndarray, points: np.ndarray) -> np.ndarray:
-        seen = np.isfinite(points).all(axis=(1, 2))
+        seen = np.isfinite(points).all(axis=(1, 2)) & (np.ptp(points, axis=1) > 1).all(axis=1)
         e = self._describe(np.concatenate([real[seen], fake[seen]]), np.concatenate([points[seen]] * 2)).astype(np.float64)
         e /= np.linalg.norm(e, axis=1, keepdims=True)
         cosine = np.full(len(real), np.nan)
@@ -54,26 +57,15 @@ class Csim(PerFrame):
 
     def _describe(self, images: np.ndarray, points: np.ndarray) -> np.ndarray:
         """(n, 3, H, W), (n, 68, 2) -> (n, d)."""
-        recipe = f"{self.network} {sorted(self.backbones.items())} under {SMALL} px to {LARGE} px bicubic, target's landmarks"
+        recipe = f"{self.network} {sorted(self.backbones.items())} {self.cut}"
         pixels = np.rint(images.transpose(0, 2, 3, 1) * 255).astype(np.uint8)
         keys = [key(recipe, x, p.astype(np.float32)) for x, p in zip(pixels, points)]
 
         def compute(missing: list[int]) -> Iterator[np.ndarray]:
             for j in missing:
-                yield _network(self.network)(*enlarge(pixels[j], points[j]))
+                yield _network(self.network)(np.ascontiguousarray(pixels[j]), points[j])
 
         return self.cache.vectors(self.name, keys, self.width, compute)
-
-
-def enlarge(image: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(H, H, 3) uint8 and its points -> the same, at LARGE px when H < SMALL."""
-    import cv2
-
-    size = image.shape[0]
-    if size >= SMALL:
-        return np.ascontiguousarray(image), points
-    points = (points + 0.5) * (LARGE / size) - 0.5  # the centre of the top-left pixel is (0, 0)
-    return cv2.resize(image, (LARGE, LARGE), interpolation=cv2.INTER_CUBIC), points.astype(np.float32)
 
 
 @lru_cache

@@ -155,6 +155,6 @@ def scalars(folder: Path) -> dict[str, tuple[list[float], list[float]]]:
             rows = list(csv.DictReader(file, delimiter="\t"))
         name = path.relative_to(folder).with_suffix("").as_posix()
         columns = [key for key in rows[0] if key not in ("step", "timestamp")] if rows else []
-        if columns and "step" in rows[0]:
+        if columns and "step" in rows[0] and len(rows) > 1:
             found[name] = [float(row["step"]) for row in rows], [float(row[columns[-1]] or "nan") for row in rows]
     return found
