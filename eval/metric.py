@@ -1,0 +1,94 @@
+"""What a metric is. One file in eval/metrics/ each; a column `a` or `a_b` of the tables lives in the file `a.py`.
+
+Images at this border are RGB float32 in [0, 1], (n, 3, H, W), and every value is a multiple of 1/255: both the real and the
+generated frame have been 8-bit images, so neither gains from a precision that the other lost.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from eval.cache import Cache
+from pipeline.config import Refused
+
+
+class Metric(ABC):
+    """A column of Table 1."""
+
+    name: str  # the column; says what was computed with what, so that it cannot be taken for another's number
+    label: str  # as the table prints it
+    better: Literal["higher", "lower"]
+    unit: ClassVar[str]
+    range: ClassVar[tuple[float, float]]  # smallest and largest possible value
+    compares: str  # what is compared with what and how, one or two sentences for the report
+
+    def __init__(self, name: str, cache: Cache) -> None:
+        self.name, self.cache = name, cache
+
+    @property
+    def backbones(self) -> dict[str, str]:
+        """Every weights file the value depends on: name -> sha256."""
+        return {}
+
+    def missing(self) -> str | None:
+        """Why it cannot be computed here and the way out, or None. Refused when a weights file is not the one it should be."""
+        return None
+
+    def facts(self) -> dict[str, object]:
+        """What the report prints about it."""
+        return {"label": self.label, "better": self.better, "unit": self.unit, "compares": self.compares,
+                "backbones": self.backbones}
+
+
+class PerFrame(Metric):
+    """Compares a generated frame with the real one at the same instant."""
+
+    @abstractmethod
+    def per_frame(self, real: np.ndarray, fake: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """real, fake (n, 3, H, W); points (n, 68, 2) of the REAL frames, pixels -> (n,) float64; NaN = could not be scored."""
+
+
+class OfSets(Metric):
+    """Compares the set of generated frames with the set of real ones."""
+
+    @abstractmethod
+    def features(self, images: np.ndarray) -> np.ndarray:
+        """(n, 3, H, W) -> (n, d) float32."""
+
+    @abstractmethod
+    def value(self, real: np.ndarray, fake: np.ndarray) -> float:
+        """Features (n, d), (m, d) -> the value."""
+
+    def resampled(self, real: np.ndarray, fake: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """real, fake (n, d) row by row of the same frames; counts (R, n): how often resample r holds frame j -> (R,)."""
+        return np.array([self.value(np.repeat(real, count, axis=0), np.repeat(fake, count, axis=0)) for count in counts])
+
+
+def known() -> list[str]:
+    """The files of eval/metrics/."""
+    import eval.metrics
+
+    return sorted(module.name for module in pkgutil.iter_modules(eval.metrics.__path__))
+
+
+def load(name: str, cache: Cache | None = None) -> Metric:
+    """The metric of the column `name`. Refused, with the nearest known name, when no file offers it."""
+    file = name.split("_")[0]
+    if file not in known():
+        raise Refused(f"score.metrics: no metric {name!r}; {_hint(name, known())}")
+    module = importlib.import_module(f"eval.metrics.{file}")
+    if name not in module.COLUMNS:
+        raise Refused(f"score.metrics: eval/metrics/{file}.py has no column {name!r}; {_hint(name, module.COLUMNS)}")
+    found: Metric = module.METRIC(name, cache or Cache(None))
+    return found
+
+
+def _hint(name: str, names: list[str] | tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(name, names, 1)
+    return f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(names)

@@ -1,0 +1,116 @@
+"""Fréchet distance of image features, named after the features: `fd_efflite0` is no FID and not comparable with one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from eval.cache import key
+from eval.metric import OfSets
+
+BATCH = 8
+SIDE = 224  # px: what EfficientNet-Lite0 was trained at
+
+
+class Frechet(OfSets):
+    """|μ_r − μ_f|² + tr Σ_r + tr Σ_f − 2 tr (Σ_r Σ_f)^½, unbiased covariances, float64."""
+
+    better, unit, range = "lower", "squared feature distance", (0.0, float("inf"))
+    network: str
+    recipe: str  # how the image is brought to the network
+    width: int
+
+    @property
+    def backbones(self) -> dict[str, str]:
+        from model import backbones
+
+        return backbones.hashes(self.network)
+
+    def missing(self) -> str | None:
+        from model import backbones
+
+        entry = backbones.REGISTRY[self.network]
+        return None if backbones.find(self.network) else f"{entry.file} ({entry.role}) is not here: {entry.way_out}"
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        recipe = f"{sorted(self.backbones.items())} {self.recipe}"
+        keys = [key(recipe, np.rint(image * 255).astype(np.uint8)) for image in images]
+
+        def compute(missing: list[int]) -> Iterator[np.ndarray]:
+            for start in range(0, len(missing), BATCH):
+                yield from self.forward(images[missing[start:start + BATCH]])
+
+        return self.cache.vectors(self.name, keys, self.width, compute)
+
+    def forward(self, images: np.ndarray) -> np.ndarray:
+        """(n, 3, H, W) in [0, 1] -> (n, d)."""
+        raise NotImplementedError
+
+    def value(self, real: np.ndarray, fake: np.ndarray) -> float:
+        a, b = real.astype(np.float64), fake.astype(np.float64)
+        shift = a.mean(0) - b.mean(0)
+        a, b = a - a.mean(0), b - b.mean(0)
+        n, m = len(a) - 1, len(b) - 1
+        # With A, B the centred features, tr (Σ_r Σ_f)^½ is the sum of the singular values of A Bᵀ / sqrt(n m): exact for n < d,
+        # where the square root of the rank-deficient d x d product is not. R of A = Q R keeps it small for n > d.
+        a, b = _short(a), _short(b)
+        cross = np.linalg.svd(a @ b.T, compute_uv=False).sum() / np.sqrt(n * m)
+        return max(0.0, float(shift @ shift + (a**2).sum() / n + (b**2).sum() / m - 2 * cross))
+
+    def resampled(self, real: np.ndarray, fake: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """As the base class says, from inner products alone: no resample touches the d-dimensional features again."""
+        centre = real.mean(0, dtype=np.float64)
+        x = np.concatenate([real - centre, fake - centre])
+        gram, n = x @ x.T, len(real)
+        return np.array([_weighted(gram[:n, :n], gram[n:, n:], gram[:n, n:], np.asarray(w, np.float64)) for w in counts])
+
+
+def _short(x: np.ndarray) -> np.ndarray:
+    """x (n, d) -> R of x = Q R where n > d: the singular values of products keep, the size does not."""
+    return np.asarray(np.linalg.qr(x, "r")) if len(x) > x.shape[1] else x
+
+
+def _weighted(rr: np.ndarray, ff: np.ndarray, rf: np.ndarray, w: np.ndarray) -> float:
+    """The distance when frame j counts w[j] times. rr, ff, rf (n, n): inner products of real and generated features."""
+    keep = w > 0
+    rr, ff, rf, w = rr[np.ix_(keep, keep)], ff[np.ix_(keep, keep)], rf[np.ix_(keep, keep)], w[keep]
+    p = w / w.sum()
+    to_r, to_f, across = p @ rr @ p, p @ ff @ p, p @ rf @ p  # <μ_r, μ_r>, <μ_f, μ_f>, <μ_r, μ_f>
+    centred = rf - (p @ rf)[None, :] - (rf @ p)[:, None] + across
+    n = w.sum() - 1
+    cross = np.linalg.svd(np.sqrt(w)[:, None] * centred * np.sqrt(w), compute_uv=False).sum() / n
+    spread = (w @ np.diag(rr) - w.sum() * to_r + w @ np.diag(ff) - w.sum() * to_f) / n
+    return max(0.0, float(to_r + to_f - 2 * across + spread - 2 * cross))
+
+
+class EffLite0(Frechet):
+    """Features: the 1280 pooled numbers of EfficientNet-Lite0 (ImageNet)."""
+
+    label, network, width = "FD (EfficientNet-Lite0)", "efflite0", 1280
+    recipe = f"8-bit frame, antialiased bilinear resize to {SIDE} px"
+    compares = (f"Fréchet distance of the pooled EfficientNet-Lite0 features (1280) of all real and all generated hold-out "
+                f"frames; {recipe}. NOT an FID: other network, other scale. Biased upwards for few frames, as they all are")
+
+    def forward(self, images: np.ndarray) -> np.ndarray:
+        import torch
+        import torch.nn.functional as F
+
+        x = torch.from_numpy(np.ascontiguousarray(images))
+        if x.shape[-1] != SIDE:
+            x = F.interpolate(x, size=(SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
+        with torch.no_grad():
+            return _efflite0().pool(x).numpy()  # (n, 1280)
+
+
+@lru_cache
+def _efflite0() -> Any:
+    from model import backbones
+
+    return backbones.efflite0()
+
+
+COLUMNS = ("fd_efflite0",)
+METRIC = EffLite0

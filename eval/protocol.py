@@ -1,0 +1,188 @@
+"""Self-reenactment on hold-out frames of people unseen in training: a real frame beside the one drawn from its landmarks."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from eval import intervals
+from eval.cache import Cache
+from eval.metric import OfSets, PerFrame, load
+from pipeline.config import Refused, Strict
+
+
+class Config(Strict):
+    """The section `score` of params.yaml."""
+
+    metrics: list[str]  # columns of Table 1, in this order
+    stride: dict[str, int]  # a metric that scores every n-th hold-out frame only; 1 where it is not named
+    level: float  # of the intervals
+    resamples: int  # of the people, for means
+    set_resamples: int  # of the people, for distances between sets
+    workers: int  # processes; each scores a person at a time on one thread
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Where one cell of the table lies: the generated frames and the real ones."""
+
+    images: Path
+    frames: Path
+    landmarks: Path
+    split: Path
+
+
+class Pairs(NamedTuple):
+    """One test person's hold-out frames, real and generated side by side."""
+
+    person: str
+    rows: np.ndarray  # (n,) int64, rows of the frames' index
+    real: np.ndarray  # (n, 3, H, W) float32 RGB [0, 1], multiples of 1/255
+    fake: np.ndarray  # (n, 3, H, W)
+    points: np.ndarray  # (n, 68, 2) float32 landmarks of the real frames, pixels
+
+
+class Scored(NamedTuple):
+    """What came out for one person."""
+
+    person: str
+    rows: np.ndarray  # (n,)
+    columns: dict[str, np.ndarray]  # per-frame metrics: (n,) float64, NaN = failed or left out by the stride
+    tried: dict[str, int]  # how many frames each was asked to score
+    features: dict[str, tuple[np.ndarray, np.ndarray]]  # set metrics: real and generated (m, d)
+    facts: dict[str, dict[str, Any]]
+    missing: dict[str, str]  # metrics that cannot be computed here and why
+
+
+class Generated:
+    """The frames that `adapt` drew; refused unless they are exactly the hold-out frames of every test person."""
+
+    def __init__(self, folder: Path) -> None:
+        import pandas as pd
+
+        from pipeline.store import ShardReader
+
+        self.folder, self._reader = folder, ShardReader(folder)
+        index = pd.read_parquet(folder / "index.parquet")
+        self._places = {(r["person"], r["row"]): (r["shard"], r["offset"], r["length"], r["crc"])
+                        for r in index.to_dict("records")}
+        if not self._places:
+            raise Refused(f"{folder}: holds no frame; remove it and run `dvc repro`")
+
+    def size(self) -> int:
+        """Height and width of the frames, pixels (of the first; `frames` holds all of a person to one size)."""
+        person, row = next(iter(self._places))
+        return int(self.frames(person, [row]).shape[-1])
+
+    def check(self, subjects: Sequence[Any]) -> None:
+        """Refused when a hold-out frame is missing or a frame is not one: a partial set would be another benchmark."""
+        due = {(s.person, int(row)) for s in subjects for row in s.holdout}
+        missing, more = due - self._places.keys(), self._places.keys() - due
+        if missing or more:
+            person, row = sorted(missing or more)[0]
+            raise Refused(f"{self.folder}: {len(missing)} of {len(due)} hold-out frames are missing, {len(more)} are foreign "
+                          f"(first: {person}, row {row}); remove the folder and run `dvc repro`")
+
+    def frames(self, person: str, rows: Sequence[int]) -> np.ndarray:
+        """(n, 3, H, W) float32 RGB [0, 1]."""
+        from PIL import Image
+
+        images = [np.asarray(Image.open(io.BytesIO(self._reader.read(*self._places[person, int(row)]))).convert("RGB"))
+                  for row in rows]
+        if len(shapes := {image.shape for image in images}) > 1:
+            raise Refused(f"{self.folder}: frames of {person} differ in size ({sorted(shapes)}); remove it and run `dvc repro`")
+        return np.stack(images).transpose(0, 3, 1, 2).astype(np.float32) / 255
+
+
+def pairs(cell: Cell, person: str) -> Pairs:
+    """One person's pairs. The real frames are brought to the size of the generated ones and to 8 bits, as those were."""
+    generated, faces = _open(cell)
+    subject = next(s for s in faces.subjects if s.person == person)
+    rows = np.asarray(subject.holdout, np.int64)
+    real = (np.rint(faces.images(rows) * 255) / 255).astype(np.float32)
+    return Pairs(person, rows, real, generated.frames(person, rows.tolist()), faces.points(rows))
+
+
+def people(cell: Cell) -> list[str]:
+    """The test people, in the split's order, after the check that the generated set is whole."""
+    generated, faces = _open(cell)
+    generated.check(faces.subjects)
+    return [subject.person for subject in faces.subjects]
+
+
+@lru_cache(maxsize=1)
+def _open(cell: Cell) -> tuple[Generated, Any]:
+    from pipeline.episodes import Faces
+
+    generated = Generated(cell.images)
+    return generated, Faces(frames=cell.frames, landmarks=cell.landmarks, split=cell.split, size=generated.size())
+
+
+def score(person: str, *, cell: Cell, config: Config, cache: Path | None) -> Scored:
+    """Every metric over one person's pairs, on one thread: the values depend on no batch, order or number of processes."""
+    import torch
+
+    torch.set_num_threads(1)
+    p = pairs(cell, person)
+    found = [load(name, Cache(cache)) for name in config.metrics]
+    missing = {metric.name: why for metric in found if (why := metric.missing())}
+    out = Scored(person, p.rows, {}, {}, {}, {}, missing)
+    for metric in found:
+        if metric.name in missing:
+            continue
+        some = slice(None, None, config.stride.get(metric.name, 1))
+        real, fake, points = p.real[some], p.fake[some], p.points[some]
+        if isinstance(metric, PerFrame):
+            out.columns[metric.name] = np.full(len(p.rows), np.nan)
+            out.columns[metric.name][some] = metric.per_frame(real, fake, points)
+        elif isinstance(metric, OfSets):
+            out.features[metric.name] = metric.features(real), metric.features(fake)
+        out.tried[metric.name], out.facts[metric.name] = len(real), metric.facts()
+    return out
+
+
+def summary(scored: Sequence[Scored], config: Config, seed: int) -> dict[str, dict[str, float | int | None]]:
+    """Column -> value, low, high, n_people, n_frames, n_failed and, for distances between sets, the floor. NaN is None."""
+    settled = {"level": config.level, "seed": seed}
+    out: dict[str, dict[str, float | int | None]] = {}
+    for name in scored[0].columns:
+        values = np.concatenate([s.columns[name] for s in scored])
+        whose = np.repeat([s.person for s in scored], [len(s.rows) for s in scored])
+        bounds = load(name).range
+        found = intervals.of_mean(values, whose, resamples=config.resamples, bounds=bounds, **settled)  # type: ignore[arg-type]
+        out[name] = {**found._asdict(), "n_failed": sum(s.tried[name] for s in scored) - found.n_frames}
+    for name in scored[0].features:
+        real, fake = (np.concatenate([s.features[name][side] for s in scored]) for side in (0, 1))
+        whose = np.repeat([s.person for s in scored], [len(s.features[name][0]) for s in scored])
+        metric = load(name)
+        assert isinstance(metric, OfSets)
+        resampled = metric.resampled(real, fake, intervals.counts(whose, resamples=config.set_resamples, seed=seed))
+        found = intervals.of_set(metric.value(real, fake), resampled, whose, level=config.level)
+        out[name] = {**found._asdict(), "n_failed": 0, "floor": floor(metric, [s.features[name][0] for s in scored])}
+    return {name: {key: _plain(value) for key, value in out[name].items()} for name in config.metrics if name in out}
+
+
+def floor(metric: OfSets, real: Sequence[np.ndarray]) -> float:
+    """The distance between two halves (even and odd hold-out frames) of the same real people: no method is asked to beat it.
+
+    Each half has half the frames, so the bias of few frames is larger in it than in the table's values.
+    """
+    return metric.value(np.concatenate([x[0::2] for x in real]), np.concatenate([x[1::2] for x in real]))
+
+
+def table(scored: Sequence[Scored]) -> Mapping[str, np.ndarray]:
+    """Columns of per_frame.parquet: person, row, one a per-frame metric."""
+    lengths = [len(s.rows) for s in scored]
+    return {"person": np.repeat([s.person for s in scored], lengths), "row": np.concatenate([s.rows for s in scored]),
+            **{name: np.concatenate([s.columns[name] for s in scored]).round(6) for name in scored[0].columns}}
+
+
+def _plain(value: float | int | None) -> float | int | None:
+    """Six digits: what differs between two machines' arithmetic is below them."""
+    return value if value is None or isinstance(value, int) else None if not np.isfinite(value) else float(f"{value:.6g}")

@@ -1,0 +1,1 @@
+"""What a reader gets: two tables, figures, one page."""

@@ -1,0 +1,91 @@
+"""What lies in data/, models/ and results/, read for the report. What is absent was not measured and becomes a dash."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import store
+from pipeline.config import Strict
+
+
+class Config(Strict):
+    """The section `report` of params.yaml."""
+
+    people: int  # test people that get a figure of their own
+    rows: int  # hold-out frames in it
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method at one T on one data set: metrics.json and its manifest."""
+
+    values: dict[str, dict[str, Any]]
+    manifest: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything measured, by (data set, method[, T])."""
+
+    data: Path
+    models: Path
+    results: Path
+    datasets: Sequence[str]
+    methods: Sequence[str]
+    shots: Sequence[int]
+
+    def cell(self, dataset: str, method: str, shots: int) -> Cell | None:
+        """Scores, or None where there are none. Refused when the folder is there but not whole."""
+        folder = self.results / dataset / method / str(shots) / "metrics"
+        if not folder.exists():
+            return None
+        manifest = store.read_manifest(folder, "score")
+        return Cell(json.loads((folder / "metrics.json").read_text()), manifest)
+
+    def timing(self, dataset: str, method: str) -> dict[str, Any] | None:
+        """timing.json, or None."""
+        folder = self.results / dataset / method / "timing"
+        if not folder.exists():
+            return None
+        store.read_manifest(folder, "timing")
+        found: dict[str, Any] = json.loads((folder / "timing.json").read_text())
+        return found
+
+    def manifest(self, *parts: str) -> dict[str, Any]:
+        """Manifest of a folder under data/ or models/; empty where there is none."""
+        root = {"data": self.data, "models": self.models, "results": self.results}[parts[0]]
+        folder = root.joinpath(*parts[1:])
+        return store.read_manifest(folder) if (folder / "manifest.json").exists() else {}
+
+    def images(self, dataset: str, method: str, shots: int) -> Path | None:
+        """Folder of the generated frames, or None."""
+        folder = self.results / dataset / method / str(shots) / "images"
+        return folder if (folder / "manifest.json").exists() else None
+
+    def cells(self, dataset: str) -> list[tuple[str, int, Cell]]:
+        """The measured cells of a data set, in the order of the table."""
+        return [(method, t, cell) for method in self.methods for t in self.shots if (cell := self.cell(dataset, method, t))]
+
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """Column -> label, better, unit, compares, backbones, of everything measured, in the order of the scores."""
+        found: dict[str, dict[str, Any]] = {}
+        for dataset in self.datasets:
+            for _, _, cell in self.cells(dataset):
+                for name in cell.manifest["order"]:
+                    found.setdefault(name, cell.manifest["metrics"][name])
+        return found
+
+    def not_measured(self) -> dict[str, str]:
+        """Column -> why, of metrics asked for that could not be computed anywhere."""
+        cells = [cell for dataset in self.datasets for _, _, cell in self.cells(dataset)]
+        measured = self.metrics()
+        return {name: why for cell in cells for name, why in cell.manifest["not_measured"].items() if name not in measured}
+
+    def label(self, method: str) -> str:
+        """The method's name as the table prints it."""
+        found = (cell for d in self.datasets for m, _, cell in self.cells(d) if m == method)
+        return next((str(cell.manifest["label"]) for cell in found), method)

@@ -1,0 +1,66 @@
+"""Times one method: set-up, few-shot learning at each T, one fine-tuning step, one frame. Table 2."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from eval import timing
+from pipeline import config, run, store
+
+
+def main() -> None:
+    """Writes timing.json and the manifest."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    for name in ("dataset", "method"):
+        arguments.add_argument(f"--{name}", required=True)
+    for name in ("frames", "landmarks", "split", "model", "out"):
+        arguments.add_argument(f"--{name}", type=Path, required=True)
+    arguments.add_argument("--params", type=Path, default=Path("params.yaml"))
+    given = arguments.parse_args()
+    params = config.load(given.params)
+    chosen = config.parse(timing.Config, params.timing, f"{given.params}: timing")
+    where = f"{given.params}: learn.{given.dataset}"
+    section = config.pick(config.pick(params.learn, given.dataset, f"{given.params}: learn"), given.method, where)
+    paths = {name: getattr(given, name) for name in ("frames", "landmarks", "split", "model")}
+    with run.stage("timing", out=given.out, inputs=paths, config=[params.timing, params.shots, section, params.seed]) as job:
+        found = seconds(given, job, params, section, chosen)
+        store.write_json(job.out / "timing.json", found)
+        job.publish("timing", {"dataset": given.dataset, "method": given.method, "driven_by": found["driven_by"]})
+        print(f"{given.out}: a frame {found['frame']['median']:.3g} s")
+
+
+def seconds(given: argparse.Namespace, job: run.Job, params: config.Params, section: dict[str, Any],
+            chosen: timing.Config) -> dict[str, Any]:
+    """What timing.json holds, for the first test person."""
+    import torch
+    from pipeline.episodes import Faces
+    from safetensors.torch import load_file
+
+    from model import api
+
+    torch.set_num_threads(chosen.threads)
+    facts = api.Facts(size=job.inputs["model"]["size"], num_videos=job.inputs["model"]["num_videos"])
+    faces = Faces(frames=given.frames, landmarks=given.landmarks, split=given.split, size=facts.size)
+    kind = api.load(given.method)
+    settings = config.parse(kind.Config, section, f"{given.params}: learn.{given.dataset}.{given.method}")
+
+    def make() -> api.Method:
+        method = kind(settings, facts, params.seed)
+        method.load_weights(load_file(given.model / "weights.safetensors"))
+        return method
+
+    subject = faces.subjects[0]
+    drivers = faces.poses if kind.driven_by == "landmarks" else faces.images
+    person = [torch.from_numpy(images) for images in
+              (faces.images(subject.sources), faces.poses(subject.sources), drivers(subject.holdout))]
+    gpu = torch.cuda.is_available()
+    found = timing.measure(make, (person[0], person[1], person[2]), params.shots, chosen,
+                           wait=torch.cuda.synchronize if gpu else lambda: None)
+    return {**found, "device": torch.cuda.get_device_name() if gpu else "CPU", "threads": torch.get_num_threads(),
+            "torch": torch.__version__, "size": facts.size, "driven_by": kind.driven_by}
+
+
+if __name__ == "__main__":
+    run.main(main)

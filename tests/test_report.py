@@ -1,0 +1,288 @@
+import csv
+import json
+import sys
+from html.parser import HTMLParser
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from eval.report import figures, page, tables
+from eval.report.results import Config, Results
+from pipeline import store
+from pipeline.config import Refused
+
+SIZE, PEOPLE = 16, ("p1", "p2")
+METRICS = {"ssim": {"label": "SSIM", "better": "higher", "unit": "1 = equal", "compares": "two frames", "backbones": {}},
+           "fd_efflite0": {"label": "FD (EfficientNet-Lite0)", "better": "lower", "unit": "distance", "compares": "two sets",
+                           "backbones": {"net.pth": "ab" * 32}}}
+
+
+def number(value, spread, floor=None):
+    found = {"value": value, "low": value - spread, "high": value + spread, "n_people": 2, "n_frames": 8, "n_failed": 0}
+    return found | ({"floor": floor} if floor is not None else {})
+
+
+def write(folder, kind, body, files=()):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files:
+        store.write_json(folder / name, content)
+    store.write_manifest(folder, kind, body)
+
+
+def images(folder, shade):
+    import io
+
+    import pandas as pd
+    from PIL import Image
+
+    folder.mkdir(parents=True)
+    writer, index = store.ShardWriter(folder), []
+    for person in PEOPLE:
+        for row in range(4):
+            png = io.BytesIO()
+            Image.fromarray(np.full((SIZE, SIZE, 3), shade + row, np.uint8)).save(png, "PNG")
+            index.append({"person": person, "row": row, **writer.add(f"{person}-{row:06d}.png", png.getvalue())})
+    writer.close()
+    pd.DataFrame(index).to_parquet(folder / "index.parquet", index=False)
+    store.write_manifest(folder, "images", {})
+
+
+def cell(root, method, shots, ssim, fd):
+    body = {"label": {"ft": "Ours-FT", "mean": "Mean"}[method], "driven_by": "landmarks", "size": SIZE, "people": 2,
+            "frames": 8, "metrics": METRICS, "order": ["ssim", "fd_efflite0"],
+            "not_measured": {"fid": "inception.pth is not here: fetch it"},
+            "level": 0.95, "resamples": {"means": 10, "sets": 10}, "stride": {}}
+    values = {"ssim": number(ssim, 0.05), "fd_efflite0": number(fd, 2.0, floor=1.25)}
+    write(root / "results" / "sample" / method / str(shots) / "metrics", "score", body, [("metrics.json", values)])
+    images(root / "results" / "sample" / method / str(shots) / "images", 50 + shots)
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """mean at T = 1, 8 and ft at T = 8; ft at T = 1 was never run."""
+    cell(tmp_path, "mean", 1, 0.5123, 98.76)
+    cell(tmp_path, "mean", 8, 0.6, 80.0)
+    cell(tmp_path, "ft", 8, 0.8904, 12.345)
+    clock = {"median": 0.5, "n": 7}
+    seconds = {"set_up": clock, "few_shot": {"1": {"median": 2.5, "n": 3, "steps": 40, "steps_run": 40},
+                                             "8": {"median": 20.0, "n": 1, "steps": 40, "steps_run": 9}},
+               "step": {"1": {"median": 0.06, "n": 117}, "8": {"median": 0.5, "n": 8}}, "frame": {"median": 0.0123, "n": 20},
+               "device": "CPU", "threads": 1, "torch": "2", "size": SIZE, "driven_by": "landmarks"}
+    write(tmp_path / "results" / "sample" / "ft" / "timing", "timing", {}, [("timing.json", seconds)])
+    log = tmp_path / "models" / "sample" / "ft" / "log" / "plots" / "metrics"
+    log.mkdir(parents=True)
+    (log / "l_cnt.tsv").write_text("step\tl_cnt\n10\t3.0\n20\t2.0\n")
+    landmarks = {"frames": 8, "with_landmarks": 8, "detector": {"name": "dlib68", "sha256": {"shape.dat": "cd" * 32}},
+                 "oracle_nme": {"all": 0.0412, "inner": 0.0333, "n": 8}}
+    write(tmp_path / "data" / "sample" / "landmarks", "landmarks", landmarks)
+
+    class Faces:
+        def __init__(self, frames, landmarks, split, size):
+            self.size = size
+            self.subjects = [SimpleNamespace(person=p, video="v", sources=[4, 5], holdout=[0, 1, 2, 3]) for p in PEOPLE]
+
+        def images(self, rows):
+            return np.full((len(rows), 3, self.size, self.size), 0.5, np.float32)
+
+        poses = images
+
+    monkeypatch.setitem(sys.modules, "pipeline.episodes", SimpleNamespace(Faces=Faces))
+    monkeypatch.setitem(sys.modules, "model.backbones", SimpleNamespace(REGISTRY={"d": SimpleNamespace(
+        file="shape.dat", role="68 landmarks", licence="CC0", paper=False)}))
+    return Results(tmp_path / "data", tmp_path / "models", tmp_path / "results", ["sample"], ["mean", "ft"], [1, 8])
+
+
+def rows_of(table):
+    return {(row[1], row[2]): dict(zip(table.head, row)) for row in table.rows}
+
+
+def test_numbers_land_in_their_cells_with_their_interval(results):
+    found = rows_of(tables.quality(results))
+    assert found["Mean", "1"]["SSIM ↑"] == "0.512 [0.462, 0.562]"
+    assert found["Ours-FT", "8"]["FD (EfficientNet-Lite0) ↓"] == "12.3 [10.3, 14.3]"
+    assert found["Ours-FT", "8"]["people × frames"] == "2 × 4"
+
+
+def test_what_was_not_measured_is_a_dash_never_a_number(results):
+    found = rows_of(tables.quality(results))
+    assert found["Ours-FT", "1"]["SSIM ↑"] == found["Ours-FT", "1"]["people × frames"] == "–"
+    assert {row["USER ↓"] for row in found.values()} == {row["FID ↓"] for row in found.values()} == {"–"}
+    assert "fid is not measured: inception.pth is not here: fetch it" in tables.quality(results).markdown()
+
+
+def test_the_floor_of_set_distances_stands_in_a_row_of_its_own(results):
+    assert rows_of(tables.quality(results))["real halves", "–"]["FD (EfficientNet-Lite0) ↓"] == "1.25"
+
+
+def test_the_papers_numbers_stand_beside_the_method_they_belong_to_and_under_their_own_name(results):
+    found = rows_of(tables.quality(results))
+    assert found["Ours-FT", "8"]["paper on VC2: FID / SSIM / CSIM / USER"] == "42.2 / 0.68 / 0.42 / 0.39"
+    assert found["Ours-FT", "1"]["paper on VC1: FID / SSIM / CSIM / USER"] == "43.0 / 0.67 / 0.15 / 0.62"
+    assert found["Mean", "8"]["paper on VC2: FID / SSIM / CSIM / USER"] == "–"
+    assert "NOT comparable" in tables.quality(results).markdown()
+
+
+def test_the_papers_data_file_holds_its_tables(shared_data):
+    ours = {(row["dataset"], row["paper_method"], row["shots"]): row for row in tables.paper() if row["table"] == "1"}
+    for row in csv.DictReader((shared_data / "paper" / "table1.csv").open()):
+        found = ours[row["dataset"], row["method"], row["shots"]]
+        assert [found[name] for name in tables.PAPER] == [row[name] for name in tables.PAPER]
+    seconds = {(row["paper_method"], row["shots"]): float(row["seconds"]) for row in tables.paper() if row["table"] == "2"}
+    for row in csv.DictReader((shared_data / "paper" / "table2.csv").open()):
+        assert seconds.get((row["method"], row["shots"] or "frame"), 0.139) == float(row["seconds"])
+
+
+def test_times_stand_apart_and_an_extrapolated_one_is_marked(results):
+    rows = {row[1]: row for row in tables.seconds(results).rows}
+    where = "CPU, 1 thread, 16×16 px"
+    assert rows["Ours-FT"][2:] == ["0.500 (7)", "2.50 (3)", "≈ 20.0 (1)", "0.0600, 0.500", "0.0123 (20)", where]
+    assert rows["Mean"][2:] == ["–"] * 6
+    assert rows["Ours"][:7] == ["paper", "Ours", "–", "43.84", "85.48", "–", "0.139"]
+
+
+def test_the_csv_has_one_line_a_cell_and_empty_fields_for_what_is_missing(results):
+    lines = list(csv.DictReader(tables.quality(results).csv().splitlines()))
+    assert [(line["method"], line["shots"]) for line in lines] == [("mean", "1"), ("mean", "8"), ("ft", "1"), ("ft", "8")]
+    assert lines[2]["ssim"] == "" and lines[3]["ssim"] == "0.8904" and lines[3]["paper_voxceleb2_ssim"] == "0.68"
+    assert len(list(csv.DictReader(tables.seconds(results).csv().splitlines()))) == 3
+
+
+def test_markdown_is_a_table_with_as_many_cells_in_each_line(results):
+    for table in (tables.quality(results), tables.seconds(results)):
+        lines = [line for line in table.markdown().splitlines() if line.startswith("|")]
+        assert len({line.count("|") for line in lines}) == 1 and len({len(line) for line in lines}) == 1
+
+
+def test_a_wide_table_is_continued_below_itself_on_a_narrow_terminal(results):
+    markdown = tables.quality(results).markdown()
+    narrow = tables.fitted(markdown, 80, 3)
+    assert max(len(line) for line in narrow.splitlines() if line.startswith("|")) <= 80
+    assert all(cell.strip() in narrow for line in markdown.splitlines() if line.startswith("|") for cell in line.split("|")
+               if "-" not in cell)
+    assert tables.fitted(markdown, 10_000, 3) == markdown
+
+
+def test_significant_digits():
+    assert [tables.number(x) for x in (0.7851, 0.02214, 12.345, 123.45, 0.0, 1.0, None, float("nan"))] == [
+        "0.785", "0.0221", "12.3", "123", "0.00", "1.00", "–", "–"]
+    assert tables.interval({"value": 0.98, "low": 0.9, "high": 1.0}) == "0.980 [0.900, 1.000]"
+
+
+class Page(HTMLParser):
+    """Collects what a browser would load and checks that tags close."""
+
+    VOID = ("meta", "img", "br", "link", "hr", "input")
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.loads, self.text = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.loads += [value for name, value in attributes if name in ("src", "href", "srcset", "data")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, f"</{tag}> closes nothing"
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def build(results, out):
+    (out / "figures").mkdir(parents=True)
+    made = [tables.quality(results), tables.seconds(results)]
+    page.write(out, results, made, figures.draw(results, out / "figures", Config(people=2, rows=2)))
+    return (out / "index.html").read_text(encoding="utf-8")
+
+
+def test_the_page_is_well_formed_loads_nothing_and_names_what_a_reader_must_know(results, tmp_path):
+    text = build(results, tmp_path / "report")
+    found = Page(text)
+    assert found.open == [] and found.loads and all(load.startswith(("data:image/png;base64,", "#")) for load in found.loads)
+    assert "<script" not in text and "@import" not in text and "url(" not in text
+    said = " ".join(" ".join(found.text).split())
+    for due in ("Synthetic images", "stand-in", "cd" * 32, "ab" * 32, "4.12 %", "3.33 %", "dlib68", "0.890 [0.840, 0.940]",
+                "p1", "not comparable", "inception.pth is not here"):
+        assert due.lower() in said.lower(), due
+
+
+def test_a_value_cannot_break_out_of_the_page(results, tmp_path):
+    made = [tables.Table("<script>alert(1)</script>", ["a", "b"], [["<b>", "&"]])] * 2
+    (tmp_path / "r" / "figures").mkdir(parents=True)
+    page.write(tmp_path / "r", results, made, [])
+    assert "<script>" not in (tmp_path / "r" / "index.html").read_text()
+
+
+def test_every_figure_is_marked_synthetic_and_carries_no_date_or_program(results, tmp_path):
+    from PIL import Image
+
+    build(results, tmp_path / "report")
+    files = sorted((tmp_path / "report" / "figures").iterdir())
+    assert [file.name for file in files] == ["sample-p1.png", "sample-p2.png", "sample-people.png", "sample-training.png"]
+    for file in files:
+        with Image.open(file) as picture:
+            assert picture.info["synthetic"] == "true" and not {"Software", "Creation Time", "date"} & picture.info.keys()
+
+
+def test_a_figure_shows_each_image_once_in_its_own_cell():
+    images = [np.eye(3, dtype=np.float32)[j].reshape(3, 1, 1).repeat(8, 1).repeat(8, 2) for j in range(3)]
+    columns = [figures.Column(*names, [image]) for names, image in zip((("", "source"), ("FT", "T=1"), ("FT", "T=8")), images)]
+    picture = np.asarray(figures.sheet(columns, ["p"]))
+    left = [np.argwhere((picture == colour).all(axis=2)) for colour in 255 * np.eye(3, dtype=np.uint8)]
+    assert [len(found) for found in left] == [96 * 96] * 3
+    assert left[0][:, 1].max() < left[1][:, 1].min() and left[1][:, 1].max() < left[2][:, 1].min()
+
+
+def test_the_same_results_give_the_same_bytes(results, tmp_path):
+    for name in ("a", "b"):
+        build(results, tmp_path / name)
+    files = [sorted(path.relative_to(tmp_path / name) for path in (tmp_path / name).rglob("*.*")) for name in ("a", "b")]
+    assert files[0] == files[1] and len(files[0]) == 5
+    assert all((tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes() for file in files[0])
+
+
+def test_results_that_are_not_whole_are_refused_not_dashed(results):
+    (results.results / "sample" / "ft" / "8" / "metrics" / "metrics.json").write_text("{}")
+    with pytest.raises(Refused, match=r"metrics\.json"):
+        tables.quality(results)
+
+
+def test_an_empty_benchmark_still_has_its_tables_and_page(tmp_path):
+    nothing = Results(tmp_path / "d", tmp_path / "m", tmp_path / "r", ["sample"], ["ff"], [1])
+    assert tables.quality(nothing).rows == [["sample", "ff", "1", *["–"] * 5, "46.1 / 0.61 / 0.42 / 0.43"]]
+    text = build(nothing, tmp_path / "report")
+    assert Page(text).open == [] and "nothing is measured yet" in text
+
+
+def test_scalars_are_read_from_the_training_log(tmp_path):
+    (tmp_path / "eval").mkdir()
+    (tmp_path / "eval" / "ssim.tsv").write_text("step\tssim\n0\t0.1\n5\t0.2\n")
+    (tmp_path / "images.tsv").write_text("step\timages\n5\t40\n")
+    assert figures.scalars(tmp_path) == {"eval/ssim": ([0, 5], [0.1, 0.2])}
+
+
+def test_generated_frames_must_be_exactly_the_hold_out_frames(results):
+    from eval.protocol import Generated
+
+    folder = results.results / "sample" / "ft" / "8" / "images"
+    people = [SimpleNamespace(person=p, holdout=[0, 1, 2, 3]) for p in PEOPLE]
+    Generated(folder).check(people)
+    with pytest.raises(Refused, match="2 of 10 hold-out frames are missing"):
+        Generated(folder).check([SimpleNamespace(person=p, holdout=[0, 1, 2, 3, 4]) for p in PEOPLE])
+    with pytest.raises(Refused, match="4 are foreign"):
+        Generated(folder).check(people[:1])
+
+
+def test_showing_prints_both_tables_of_a_whole_report(tmp_path, capsys):
+    from stages import report
+
+    for number in (1, 2):
+        (tmp_path / f"table{number}.md").write_text(f"## Table {number}\n\n| a | b | c |\n|---|---|---|\n| 1 | 2 | 3 |\n")
+    store.write_manifest(tmp_path, "report", {})
+    report.show(tmp_path)
+    out = capsys.readouterr().out
+    assert "## Table 1" in out and "## Table 2" in out and "| 1 | 2 | 3 |" in out
+    assert json.loads((tmp_path / "manifest.json").read_text())["kind"] == "report"
