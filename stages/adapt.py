@@ -81,7 +81,7 @@ def opened(cell: Cell) -> tuple[Method, Faces]:
     manifest = store.read_manifest(cell.model, "model")
     kind = load(manifest["method"])
     chosen = config.parse(kind.Config, json.loads(cell.section), f"learn.{manifest['dataset']}.{manifest['method']}")
-    facts = Facts(size=manifest["size"], num_videos=manifest["num_videos"])
+    facts = Facts(**manifest["facts"])
     method = kind(chosen, facts, cell.seed)
     method.load_weights(load_file(cell.model / "weights.safetensors"))
     return method, Faces(cell.frames, cell.landmarks, cell.split, facts.size)

