@@ -102,7 +102,7 @@ def test_no_configuration_has_a_default_in_code():
             for item in vars(module).values():
                 if isinstance(item, type) and issubclass(item, BaseModel) and item.__module__ == module.__name__:
                     given = [name for name, field in item.model_fields.items() if not field.is_required()]
-                    assert not given, f"{item.__module__}.{item.__name__} has defaults for {given}; spell them out in params.yaml"
+                    assert not given, f"{item.__module__}.{item.__name__} has defaults for {given}; params.yaml spells out"
 
 
 def test_the_paper_size_pins_carry_no_local_version_and_no_machine():
