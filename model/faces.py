@@ -26,9 +26,9 @@ from model.windows import FACE, Array, inside, need_image, window
 
 # From an MTCNN box (w x h) to the box dlib's predictor expects, which is that of its own detector: centred on the mean
 # of the five points of MTCNN's last network, moved up by RAISE, of side SIDE, in units of sqrt(w h). Fitted to 222
-# frames of 12 real clips in which both detectors found the one face; the points then differ from those of dlib's own box
-# by 0.5 % of the face (median; in the worst tenth over 1.6 %). Around the box's own centre it would be 0.6 % and 6.4 %: on
-# faces turned aside the box takes in the ear and dlib's does not.
+# frames of 12 real clips in which both detectors found the one face; the points then differ from those of dlib's own
+# box by 0.6 % of the face (median; in the worst tenth over 1.6 %). Around the MTCNN box's own centre it would be over
+# 6.4 % in the worst tenth: on faces turned aside it takes in the ear and dlib's box does not.
 RAISE, SIDE = 0.031, 0.95
 CENTRE_UP, WINDOW = 0.12, 200 / 195  # the window that FAN was trained on, from a box: Bulat & Tzimiropoulos 2017
 
