@@ -79,7 +79,7 @@ _ENTRIES = (
              "281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d99b", 111898327,
              "MIT (trained on VGGFace2: research)",
              "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9/20180402-114759-vggface2.pt",
-             "face descriptor of CSIM (the paper's network, ArcFace, is not public in its trained form)", False),
+             "face descriptor of CSIM (the paper's own is ArcFace)", False),
     Backbone("fid_inception", "weights-inception-2015-12-05-6726825d.pth",
              "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2", 95628359, "Apache-2.0",
              "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"

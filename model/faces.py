@@ -15,58 +15,45 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
 from model import backbones
 from model.api import Refused
 from model.descriptors import Dlib128, FacenetVGGFace2
+from model.mtcnn import Cascade, Stage, five_points
 from model.windows import FACE, Array, inside, need_image, window
 
 # From an MTCNN box (w x h) to the box dlib's predictor expects, which is that of its own detector: centred on the mean
 # of the five points of MTCNN's last network, moved up by RAISE, of side SIDE, in units of sqrt(w h). Fitted to 222
-# frames of 12 real clips in which both detectors found the one face; the points then differ from those of dlib's own box by
-# 0.5 % of the face (median; in the worst tenth over 1.6 %). Around the box's own centre it would be 0.6 % and 6.4 %: on
-# faces turned aside the box takes in the ear and dlib's does not.
+# frames of 12 real clips in which both detectors found the one face; the points then differ from those of dlib's own
+# box by 0.6 % of the face (median; in the worst tenth over 1.6 %). Around the MTCNN box's own centre it would be over
+# 6.4 % in the worst tenth: on faces turned aside it takes in the ear and dlib's box does not.
 RAISE, SIDE = 0.031, 0.95
 CENTRE_UP, WINDOW = 0.12, 200 / 195  # the window that FAN was trained on, from a box: Bulat & Tzimiropoulos 2017
 
 
 class Detector:
-    """MTCNN (Zhang et al. 2016), facenet-pytorch's networks and its thresholds 0.6, 0.7, 0.7, pyramid factor 0.709.
+    """MTCNN. min_face: the smallest face looked for, as a part of the picture's shorter side; at least 20 px.
 
-    min_face: the smallest face looked for, as a part of the picture's shorter side (at least 20 px); the time goes with
-    about its inverse square.
+    The time goes with about the inverse square of min_face.
     """
 
     name = "mtcnn"
 
     def __init__(self, min_face: float = 0.1, device: str = "cpu") -> None:
-        self.nets = [_mtcnn(stage).to(device) for stage in "pro"]
+        self.cascade, self.min_face = Cascade(device), min_face
         self.sha256 = self.hashes = backbones.hashes("mtcnn_pnet", "mtcnn_rnet", "mtcnn_onet")
-        self.min_face, self.device = min_face, torch.device(device)
 
-    @torch.no_grad()
-    def detect(self, images: Array, batch: int = 1) -> list[Array]:
+    def detect(self, images: Array) -> list[Array]:
         """images uint8 (N, H, W, 3) -> N arrays (k, 5) float32: x0, y0, x1, y1, probability; the largest face first.
 
-        One by one, so that a face does not depend on its neighbours: 16 at a time are a fifth faster on a CPU (more on a
-        GPU), but facenet-pytorch then moves a box now and then (1 of 240 frames, by 4 px).
+        Each picture by itself, so that what is found in one does not depend on its neighbours.
         """
-        from facenet_pytorch.models.utils.detect_face import detect_face
-
-        if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
-            raise Refused(f"faces are looked for in uint8 images (N, H, W, 3); got {images.dtype} {images.shape}")
+        if images.ndim != 4:
+            raise Refused(f"faces are looked for in images (N, H, W, 3); got {images.shape}")
         smallest = max(20.0, self.min_face * min(images.shape[1:3]))
-        if min(images.shape[1:3]) < smallest:
-            return [np.zeros((0, 5), np.float32)] * len(images)
-        found: list[Array] = []
-        for start in range(0, len(images), batch):
-            some = images[start:start + batch]
-            boxes, _ = detect_face(some, smallest, *self.nets, [0.6, 0.7, 0.7], 0.709, self.device)
-            found += [_largest_first(np.asarray(box, np.float32).reshape(-1, 5)) for box in boxes]
-        return found
+        return [_largest_first(self.cascade(need_image(image), smallest)) for image in images]
 
 
 class S3FD:
@@ -94,7 +81,7 @@ class Dlib68:
     def __init__(self, device: str = "cpu") -> None:
         import dlib
 
-        self.dlib, self.onet = dlib, _mtcnn("o")
+        self.dlib, self.onet = dlib, Stage("onet")
         self.trees = dlib.shape_predictor(str(backbones.require("dlib68")))
         self.sha256 = self.hashes = backbones.hashes("dlib68", "mtcnn_onet")
 
@@ -106,7 +93,7 @@ class Dlib68:
         need_image(image)
         if not inside(box, image):
             return None
-        five, probability = self._five_points(image, box)
+        five, probability = five_points(self.onet, image, box)
         if probability < 0.5:
             return None
         unit = float(np.sqrt((box[2] - box[0]) * (box[3] - box[1])))
@@ -116,15 +103,6 @@ class Dlib68:
         rectangle = self.dlib.rectangle(*(int(v) for v in np.rint(corners).ravel()))
         points = [(part.x, part.y) for part in self.trees(cut, rectangle).parts()]
         return back(np.array(points)).astype(np.float32)
-
-    @torch.no_grad()
-    def _five_points(self, image: Array, box: Array) -> tuple[Array, float]:
-        """Eyes, nose and corners of the mouth (5, 2), and the probability of a face, by MTCNN's last network."""
-        centre = np.array([box[0] + box[2], box[1] + box[3]]) / 2
-        cut, _, back = window(image, centre, max(box[2] - box[0], box[3] - box[1]))
-        small = cv2.resize(cut, (48, 48), interpolation=cv2.INTER_AREA)
-        _, points, face = self.onet((torch.from_numpy(small).permute(2, 0, 1)[None].float() - 127.5) / 128)
-        return back(points[0].numpy().reshape(2, 5).T * len(cut)), float(face[0, 1])
 
 
 class FAN:
@@ -175,18 +153,6 @@ def _named(what: str, name: str, known: dict[str, Any]) -> Any:
         raise Refused(f"there is no {what} network {name!r}; " + (f"did you mean {near[0]!r}?" if near else
                                                                   f"the known ones are {', '.join(known)}"))
     return known[name]
-
-
-def _mtcnn(stage: str) -> torch.nn.Module:
-    """One of MTCNN's networks, "p" | "r" | "o", with verified weights (its own constructor opens whatever is there)."""
-    name = f"mtcnn_{stage}net"
-    weights = backbones.state(name)
-    backbones.torchvision_ops()
-    from facenet_pytorch.models import mtcnn
-
-    net: torch.nn.Module = getattr(mtcnn, f"{stage.upper()}Net")(pretrained=False)
-    net.load_state_dict(weights)
-    return net.eval()
 
 
 def _largest_first(boxes: Array) -> Array:

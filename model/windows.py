@@ -50,16 +50,17 @@ def _padded(image: Array, x0: int, y0: int, n: int) -> Array:
     return image[rows[:, None], columns]
 
 
-def need_image(image: Array) -> None:
-    """Refused when this is no uint8 picture (H, W, 3)."""
+def need_image(image: Array) -> Array:
+    """The image; Refused when it is no uint8 picture (H, W, 3)."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise Refused(f"a face is looked at in a uint8 image (H, W, 3); got {image.dtype} {image.shape}")
+    return image
 
 
-def inside(box: Array, image: Array) -> bool:
-    """Whether a box x0, y0, x1, y1 is finite, at least 8 px wide and high, and has its centre in the picture."""
+def inside(box: Array, image: Array, least: float = 8) -> bool:
+    """Whether a box x0, y0, x1, y1 is finite, at least so many pixels wide and high, and centred in the picture."""
     box, (h, w) = np.asarray(box)[:4], image.shape[:2]
-    if not np.isfinite(box).all() or min(box[2] - box[0], box[3] - box[1]) < 8:
+    if not np.isfinite(box).all() or min(box[2] - box[0], box[3] - box[1]) < least:
         return False
     return bool(0 <= box[0] + box[2] <= 2 * w and 0 <= box[1] + box[3] <= 2 * h)
 
