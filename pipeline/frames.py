@@ -36,6 +36,7 @@ class Config(Strict):
     min_face: float  # median face width in the video, pixels
     second_face: float  # a second face this wide, as a share of the first, is another person in the picture
     second_share: float  # a clip with one in more than this share of its pictures shows two people
+    shift: float  # the crop may move by this share of its side rather than leave the picture; what still does is padded
     inside: float  # share of the face's area that must lie in crop and picture
     longest: int  # pictures with a longer side are scaled down to it while they are decoded
     limits: video.Limits
@@ -94,7 +95,7 @@ def _main(boxes: np.ndarray, config: Config) -> tuple[np.ndarray, bool]:
 
 
 def choose(found: Sequence[tuple[np.ndarray, bool]], shape: tuple[int, int], scale: float, config: Config) -> Choice:
-    """One fixed square for the clip: centre = median face centre, side = median face width / face_width.
+    """One fixed square for the clip: centre = median face centre (moved by `shift`), side = median face width / face_width.
 
     `found`: a picture's main face (4,) and whether it has a rival; `shape`: (H, W); `scale`: image pixels a video pixel.
     Unusable: no-face, two-faces, too-small, face-leaves.
@@ -113,6 +114,7 @@ def choose(found: Sequence[tuple[np.ndarray, bool]], shape: tuple[int, int], sca
     centre = np.median((faces[:, :2] + faces[:, 2:])[seen & ~rivals] / 2, axis=0)
     half = round(width / config.face_width / 2, 1)  # rounded: a detector's last bits must not move the pixels
     x, y = (round(float(value), 1) for value in centre)
+    x, y = (round(_shifted(value, half, length, config.shift), 1) for value, length in ((x, shape[1]), (y, shape[0])))
     box = (x - half, y - half, x + half, y + half)
     keep = seen & ~rivals & (_visible(faces, box, shape) >= config.inside)
     if keep.sum() < config.least:
@@ -121,6 +123,12 @@ def choose(found: Sequence[tuple[np.ndarray, bool]], shape: tuple[int, int], sca
     reason = "" if keep.all() else (f"{keep.sum()} of {len(keep)} pictures kept: no face in {(~seen).sum()}, a second face in "
                                     f"{rivals.sum()}, out of the crop in {(seen & ~rivals & ~keep).sum()}")
     return Choice(box, keep, faces, reason)
+
+
+def _shifted(centre: float, half: float, length: int, share: float) -> float:
+    """The centre moved towards the picture [0, length), by at most `share` of the side, as far as the box sticks out."""
+    low, high = min(half, length / 2), max(length - half, length / 2)  # a box wider than the picture goes to its middle
+    return centre + float(np.clip(np.clip(centre, low, high) - centre, -2 * half * share, 2 * half * share))
 
 
 def _visible(faces: np.ndarray, box: Sequence[float], shape: tuple[int, int]) -> np.ndarray:

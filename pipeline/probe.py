@@ -10,12 +10,12 @@ import json
 import sys
 from typing import Any
 
-import av
-from av.error import FFmpegError
-
 
 def look(path: str, max_pixels: int, max_frames: int, formats: str) -> dict[str, Any]:
     """Times, declared length and shape of the first video stream, or a status with a sentence."""
+    import av
+    from av.error import FFmpegError
+
     try:
         container = av.open("file:" + path, options={"protocol_whitelist": "file,pipe", "format_whitelist": formats})
     except FFmpegError as error:
@@ -38,6 +38,9 @@ def look(path: str, max_pixels: int, max_frames: int, formats: str) -> dict[str,
 
 def _packets(container: Any, stream: Any, max_frames: int) -> dict[str, Any]:
     """Presentation times of all pictures, without decoding more than the first."""
+    from av import time_base
+    from av.error import FFmpegError
+
     times: list[float | None] = []
     decoded = False
     try:
@@ -55,7 +58,7 @@ def _packets(container: Any, stream: Any, max_frames: int) -> dict[str, Any]:
     decoded = decoded or bool(_decode(stream.codec_context, None))
     if times and not decoded:
         return {"status": "corrupt", "reason": "no picture of it can be decoded", "frames": 0}
-    length = stream.duration * stream.time_base if stream.duration else (container.duration or 0) / av.time_base
+    length = stream.duration * stream.time_base if stream.duration else (container.duration or 0) / time_base
     rate = float(stream.average_rate or 25)
     if None in times:  # a raw stream carries no time stamps
         times = [number / rate for number in range(len(times))]
@@ -65,6 +68,8 @@ def _packets(container: Any, stream: Any, max_frames: int) -> dict[str, Any]:
 
 
 def _decode(codec: Any, packet: Any) -> list[Any]:
+    from av.error import FFmpegError
+
     try:
         return list(codec.decode(packet))
     except FFmpegError:

@@ -15,6 +15,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from pipeline import limited
+from pipeline import probe as inside
 from pipeline.config import Strict
 from pipeline.ledger import Unusable
 
@@ -54,8 +56,8 @@ def probe(path: Path, limits: Limits) -> Probe:
     """Reads the packets of the first video stream. Unusable: empty, corrupt, no-stream, too-large, timeout."""
     if not path.is_file() or path.stat().st_size == 0:
         raise Unusable("empty", "the file has no bytes")
-    script = str(Path(__file__).with_name("probe.py"))
-    command = [sys.executable, "-I", "-B", script, os.path.abspath(path), str(limits.pixels), str(limits.frames), FORMATS]
+    command = [sys.executable, "-I", "-B", str(inside.__file__), os.path.abspath(path), str(limits.pixels),
+               str(limits.frames), FORMATS]
     done = _limited(command, limits)
     try:
         facts = json.loads(done.stdout)
@@ -139,10 +141,9 @@ def _ffmpeg() -> str:
 
 def _limited(command: list[str], limits: Limits) -> subprocess.CompletedProcess[bytes]:
     """Runs a command under `limits`, in a session of its own (Ctrl-C is the parent's to handle). Unusable: timeout."""
-    launcher = str(Path(__file__).with_name("limited.py"))
     bounds = [str(limits.seconds), str(limits.memory * 2**20), str(os.getpid())]
     try:
-        done = subprocess.run([sys.executable, "-I", "-S", launcher, *bounds, *command], stdin=subprocess.DEVNULL,
+        done = subprocess.run([sys.executable, "-I", "-S", str(limited.__file__), *bounds, *command], stdin=subprocess.DEVNULL,
                               capture_output=True, timeout=4 * limits.seconds, start_new_session=True, check=False)
     except subprocess.TimeoutExpired:
         raise Unusable("timeout", f"reading it took more than {4 * limits.seconds} s by the clock") from None

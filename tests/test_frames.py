@@ -163,6 +163,19 @@ def test_a_passing_second_face_costs_its_pictures_only() -> None:
     assert choice.box == (20, 20, 100, 100)
 
 
+@pytest.mark.parametrize("x, centre", [(80., 80.), (35., 40.), (20., 28.), (130., 122.)])
+def test_the_crop_moves_a_little_rather_than_leave_the_picture(x: float, centre: float) -> None:
+    face = np.array([x - 20, 40, x + 20, 80])  # the crop is 80 wide and may move 8
+    box = frames.choose([(face, False)] * 8, (120, 160), 1.0, CONFIG.model_copy(update={"inside": .5})).box
+    assert (box[0] + box[2]) / 2 == pytest.approx(centre) and box[2] - box[0] == 80
+
+
+def test_a_crop_wider_than_the_picture_sticks_out_on_both_sides() -> None:
+    face = np.array([35., 30, 95, 90])
+    box = frames.choose([(face, False)] * 8, (110, 110), 1.0, CONFIG).box
+    assert box == (-5, 0 - 5, 115, 115)
+
+
 def test_real_clips_give_faces_of_voxceleb_width(shared_data: Path, tmp_path: Path) -> None:
     faces = pytest.importorskip("model.faces", reason="the face networks are not there")
     config = CONFIG.model_copy(update={"size": 128, "min_face": 30.0})
