@@ -1,4 +1,4 @@
-"""Few-shot learning by fine-tuning (section 3.4): G' and D' of one person go on learning from its T frames.
+"""Few-shot learning by fine-tuning (section 3.3): G' and D' of one person go on learning from its T frames.
 
 L' = L'_CNT + L'_ADV over psi (G's own weights) and psi', L'_DSC over theta, w' and b. E and P have done their work. All of it
 happens on copies.
