@@ -12,7 +12,7 @@ from model.networks import Networks
 
 SIZE, VIDEOS, N = 16, 6, 8
 NETWORKS: dict[str, Any] = {"embedder": [4, N], "generator": [4, 8], "res_blocks": 1, "attention_down": [8],
-                            "attention_up": [8], "pooling": "relu-sum", "output": "tanh"}
+                            "attention_up": [8], "pooling": "relu-sum", "output": "tanh", "spectral_P": True}
 SETTINGS: dict[str, Any] = {
     "size": SIZE, "steps": 12, "batch": 3, "K": 2, "threads": 1, "augment": {}, "precision": "fp32", "networks": NETWORKS,
     "content": {"kind": "pyramid", "weight": 5.0, "scales": 2, "gradient": 0.5, "perceptual": 1.0, "levels": [1.0, 1.0]},
@@ -22,7 +22,7 @@ SETTINGS: dict[str, Any] = {
     "log_every": 3, "save_every": 5}
 FT_ONLY: dict[str, Any] = {
     "matching": {"embedder": 0.1, "columns": 1.0},
-    "tuning": {"batch": 8, "final": 0.1, "adversarial": True,
+    "tuning": {"batch": 8, "final": 0.1, "start": 0.0,
                "budgets": [{"shots": 1, "steps": 2, "lr": 1e-3, "lr_D": 1e-3},
                            {"shots": 8, "steps": 3, "lr": 1e-3, "lr_D": 1e-3}]}}
 
