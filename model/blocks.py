@@ -70,17 +70,15 @@ class Conv(_Spectral, nn.Conv2d):
 
 
 class Linear(_Spectral, nn.Linear):
-    """A fully-connected layer under spectral norm, in full precision always: psi_hat steers by small differences."""
+    """A fully-connected layer under spectral norm; in full precision always: psi_hat steers by small differences."""
 
-    def __init__(self, n_in: int, n_out: int, spectral: bool = True) -> None:
-        nn.Linear.__init__(self, n_in, n_out)
-        self.spectral = spectral
-        if spectral:
-            self._prepare()
+    def __init__(self, n_in: int, n_out: int, bias: bool = True) -> None:
+        nn.Linear.__init__(self, n_in, n_out, bias)
+        self._prepare()
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            return F.linear(x.float(), self.normalised() if self.spectral else self.weight, self.bias)
+            return F.linear(x.float(), self.normalised(), self.bias)
 
 
 class _NormReLU(torch.autograd.Function):

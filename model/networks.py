@@ -33,7 +33,6 @@ class Networks(BaseModel):
     attention_up: list[int]  # the same for G's up path
     pooling: Pooling  # "relu-sum" as the co-author's code; "sum-relu" as the words of section 3.4
     output: Literal["tanh", "sigmoid"]
-    spectral_P: bool  # spectral norm of P, as of every other layer; without it small runs let e_hat steer G much sooner
 
     def check(self, size: int) -> None:
         """Refused when the down blocks do not lead from `size` to 4x4 in E, or to a whole number of pixels in G."""
@@ -120,9 +119,7 @@ class Generator(nn.Module):
         self.head_norm, self.head = AdaIN(c_in), Conv(c_in, 3, 3)
         adaptive = [module.channels for module in self.modules() if isinstance(module, AdaIN)]  # in order of use
         self._split = [channels for channels in adaptive for _ in range(2)]
-        self.P = Linear(config.embedder[-1], sum(self._split), config.spectral_P)
-        if not config.spectral_P:
-            nn.init.normal_(self.P.weight, std=0.02)
+        self.P = Linear(config.embedder[-1], sum(self._split))
         with torch.no_grad():  # at first every AdaIN scales by about 1 and shifts by about 0
             for n, part in enumerate(self.P.bias.split(self._split)):
                 part.fill_(1.0 - n % 2)

@@ -9,7 +9,7 @@ from model.blocks import AdaIN, Attention, Conv, InstanceNorm, Linear, ResBlock,
 from model.networks import Discriminator, Embedder, Generator, Networks
 
 PAPER = {"embedder": [64, 128, 256, 512, 512, 512], "generator": [64, 128, 256, 512], "res_blocks": 4,
-         "pooling": "relu-sum", "output": "tanh", "spectral_P": True}
+         "pooling": "relu-sum", "output": "tanh"}
 
 
 def paper(attention: bool) -> tuple[Embedder, Generator, Discriminator]:
@@ -150,12 +150,6 @@ def test_every_row_of_p_steers_the_picture():
     rows = G.P.weight.grad.abs().sum(1)
     assert rows.shape == (G.adaptive,) and (rows > 0).float().mean() > 0.9  # a channel that the ReLU shuts is at rest
     assert all((part > 0).any() for part in rows.split(G._split))
-
-
-def test_p_can_be_left_without_spectral_norm_and_then_steers_by_its_weights_as_they_are():
-    G, e_hat = Generator(networks(spectral_P=False), SIZE), torch.rand(2, N)
-    torch.testing.assert_close(G.P(e_hat), e_hat @ G.P.weight.t() + G.P.bias)
-    assert "P.u" not in G.state_dict() and "P.u" in Generator(networks(), SIZE).state_dict()
 
 
 def test_what_a_person_is_enters_as_an_argument_one_for_all_or_one_each():
