@@ -1,4 +1,4 @@
-"""Meta-learning (section 3.3): E, P and G learn to draw an unseen frame of a video from K others, against D.
+"""Meta-learning (section 3.2): E, P and G learn to draw an unseen frame of a video from K others, against D.
 
 FF stops here and draws with psi_hat = P e_hat; FT goes on per person in model/fine_tuning.py.
 """

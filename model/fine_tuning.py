@@ -1,4 +1,4 @@
-"""Few-shot learning by fine-tuning (section 3.4): G' and D' of one person go on learning from its T frames.
+"""Few-shot learning by fine-tuning (section 3.3): G' and D' of one person go on learning from its T frames.
 
 L' = L'_CNT + L'_ADV over psi (G's own weights) and psi', L'_DSC over theta, w' and b. E and P have done their work. All of it
 happens on copies.
@@ -34,7 +34,7 @@ class Tuning(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     batch: int
     final: float  # share of the learning rate left at the last step; it falls linearly
-    adversarial: bool  # False leaves L'_ADV and L'_DSC out (the paper's third ablation)
+    start: float  # share of the steps after which D comes in: 0 as in the paper, 1 never (its third ablation)
     budgets: list[Budget]
 
     def budget(self, T: int) -> Budget:
@@ -64,8 +64,8 @@ class FineTuning:
         budget = tuning.budget(len(x))
         optimiser_G = adam.over([self.psi_prime, *self.learnt_G], budget.lr)
         optimiser_D = adam.over([self.w_prime, *self.learnt_D], budget.lr_D)
-        D = self.D if tuning.adversarial else None
         for step, rows in zip(range(budget.steps), _batches(len(x), tuning.batch, seed)):
+            D = self.D if step >= tuning.start * budget.steps else None
             share = 1 - (1 - tuning.final) * step / budget.steps
             optimiser_G.param_groups[0]["lr"], optimiser_D.param_groups[0]["lr"] = budget.lr * share, budget.lr_D * share
             with autocast(precision, x.device):

@@ -1,4 +1,4 @@
-"""The embedder E, the generator G with its projection P, and the discriminator D with V, W, w_0 and b (section 3).
+"""The embedder E, the generator G with its projection P, and the discriminator D with V, W, w_0 and b (section 3.1).
 
 Images are RGB in [0, 1] at every border and centred to [-1, 1] inside: with inputs in [0, 1] under spectral norm the
 embedding keeps next to no spread over videos. What varies from person to person is an argument (psi_hat, w), never state,

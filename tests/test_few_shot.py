@@ -242,12 +242,15 @@ def test_a_head_keeps_drawing_the_same_while_the_method_learns_on():
     assert torch.equal(head(y), before)
 
 
-def test_without_its_adversarial_part_fine_tuning_leaves_d_alone():
-    ft, (x, y) = method("ft"), person(1)
-    tuned, tuning = ft.start(x, y), Tuning.model_validate({**FT_ONLY["tuning"], "adversarial": False})
+@pytest.mark.parametrize(("start", "updates"), [(0.0, 6), (0.5, 2), (1.0, 0)])
+def test_d_comes_into_fine_tuning_after_the_given_share_of_the_steps(monkeypatch, start, updates):
+    ft, (x, y), calls = method("ft"), person(8), []
+    real = game.discriminator_loss
+    monkeypatch.setattr("model.fine_tuning.discriminator_loss", lambda *args: calls.append(1) or real(*args))
+    tuned, tuning = ft.start(x, y), Tuning.model_validate({**FT_ONLY["tuning"], "start": start})
     before = snapshot(tuned.D)
     tune(ft, tuned, x, y, tuning)
-    assert not changed(tuned.D, before)
+    assert len(calls) == updates and bool(changed(tuned.D, before)) == bool(updates)  # 3 steps, D twice in each
 
 
 @pytest.mark.parametrize(("T", "steps"), [(1, 2), (7, 2), (8, 3), (32, 3)])
