@@ -6,7 +6,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from eval import protocol
+from eval import metric, protocol
 from pipeline import config, engine, run, store
 
 
@@ -24,6 +24,8 @@ def main() -> None:
     params = config.load(given.params)
     chosen = config.parse(protocol.Config, params.score, f"{given.params}: score")
     paths = {name: getattr(given, name) for name in ("images", "frames", "landmarks", "split")}
+    for name in chosen.metrics:
+        metric.load(name)  # an unknown name is refused before any work
     with run.stage("score", out=given.out, inputs=paths, config=[params.score, params.seed]) as job:
         cell = protocol.Cell(**paths)
         people = protocol.people(cell)
