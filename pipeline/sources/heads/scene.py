@@ -67,8 +67,7 @@ class Shot:
         chest = np.clip(setting.covered(head.rest[:, 0], head.rest[:, 1], clothes) * 8, 0, 1) * (head.rest[:, 1] < 6.1)
         self.shape += (normal * (0.06 * chest)[:, None]).astype(np.float32)
         pieces = list(actor.pieces)
-        roll = {"turtle": (6.0, 0.25, 0.11), "hoodie": (6.0, 0.55, 0.13),
-                "shirt": (6.0, 0.5, 0.07)}.get(clothes.cut)
+        roll = {"turtle": (6.0, 0.25, 0.11), "hoodie": (6.0, 0.55, 0.13)}.get(clothes.cut)
         if roll:
             pieces.append(wear.collar(actor.shape, head.rest, *roll))
         self._join(head, fixed, pieces)
