@@ -72,7 +72,7 @@ def seeded(config: Config, *place: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([config.seed, len(place), *place]))
 
 
-def film(actor, rng: np.random.Generator, config: Config, frames: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[no-untyped-def]
+def film(actor, rng: np.random.Generator, config: Config, frames: int) -> tuple[np.ndarray, np.ndarray]:
     """One video: (n, pixels, pixels, 3) uint8 RGB and its (n, 68, 2) float32 landmarks."""
     from pipeline.sources.heads import motion, scene
 

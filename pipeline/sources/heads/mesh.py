@@ -178,7 +178,7 @@ def _loop(quads: np.ndarray) -> np.ndarray:
 
 def _morph(text: str, number: np.ndarray) -> Morph:
     lines = "\n".join(line for line in text.splitlines() if line and not line.startswith("#"))
-    rows = np.array(lines.split(), np.float32).reshape(-1, 4)
+    rows = np.fromstring(lines, np.float32, sep=" ").reshape(-1, 4)
     index = number[rows[:, 0].astype(int)]
     keep = (index >= 0) & (np.abs(rows[:, 1:]).max(1) > 1e-4)
     return Morph(index[keep], rows[keep, 1:])

@@ -88,9 +88,9 @@ def _speech(rng: np.random.Generator, t: np.ndarray, end: float) -> dict[str, np
 def _blinks(rng: np.random.Generator, t: np.ndarray, end: float) -> np.ndarray:
     out, clock = np.zeros(len(t)), rng.uniform(0, 2)
     while clock < end:
-        held = rng.uniform(0.1, 0.25)
+        held = rng.uniform(0.08, 0.2)
         out = np.maximum(out, np.clip((held + 0.09 - np.abs(t - clock)) / 0.09, 0, 1))
-        clock += 0.9 + rng.exponential(1.5)
+        clock += 1.0 + rng.exponential(1.8)
     return out
 
 

@@ -57,6 +57,7 @@ def person(rng: np.random.Generator, ids: np.ndarray) -> Person:
     shape = head.rest.copy()
     _macro(head, shape, rng, float(np.clip(male + rng.normal(0, 0.12), 0, 1)), age, ancestry)
     _features(head, shape, rng)
+    _close(head, shape, ids)
     _fit(head, shape, ids)
     dark = float(np.clip(ancestry @ [0.78, 0.3, 0.14] + rng.normal(0, 0.12), 0, 1))
     style = str(rng.choice(STYLES["m" if male else "f"], p=STYLE_P["m" if male else "f"]))
@@ -87,10 +88,22 @@ def _features(head: Mesh, shape: np.ndarray, rng: np.random.Generator) -> None:
         kind = high[0].removeprefix("l-").removeprefix("r-").split("-")[0]
         spread, often = SPREAD[kind]
         draw, value = rng.random(), float(np.clip(rng.normal(0, spread), -1, 1))
+        if kind == "eye" and ("-eye-height" in high[0] or "-eye-scale" in high[0]):
+            draw, value = 0.0, min(value + 0.35, 1)  # the base mesh's eyes are half closed beside people on camera
         if draw > often or (not low and value < 0):
             continue
         for name in high if value > 0 else low:
             head.morphs[name].add(shape, abs(value))
+
+
+def _close(head: Mesh, shape: np.ndarray, ids: np.ndarray) -> None:
+    """Lips that the targets drew apart, or through each other, meet again (the base mesh's are a little open, too)."""
+    upper, lower = ids[[61, 62, 63]], ids[[67, 66, 65]]
+    line = head.rest[np.concatenate([upper, lower]), 1].mean()
+    apart = (shape[upper, 1] - shape[lower, 1]).mean() - 0.002
+    away = head.rest - np.array([0, line, 0], np.float32)
+    near = np.exp(-((away[:, 1] / 0.07) ** 2) - (away[:, 0] / 0.17) ** 2) * (head.rest[:, 2] > 1.25)
+    shape[:, 1] -= (0.5 * apart * near * np.where(away[:, 1] > 0, 1, -1)).astype(np.float32)
 
 
 def _fit(head: Mesh, shape: np.ndarray, ids: np.ndarray) -> None:
@@ -112,7 +125,7 @@ def _fit(head: Mesh, shape: np.ndarray, ids: np.ndarray) -> None:
     for name, group in head.groups.items():
         if "teeth" in name or "tongue" in name:
             away = head.rest[group] - ring0.mean(0)
-            shape[group] = ring.mean(0) + away * np.float32([wide * 0.8, 1, wide]) + np.float32(DENTAL[name])
+            shape[group] = ring.mean(0) + away * np.array([wide * 0.8, 1, wide]) + DENTAL[name]
             shape[group, 2] = head.rest[group, 2] + depth + DENTAL[name][2]
 
 

@@ -2,101 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from pipeline.sources.heads import look as looks
 from pipeline.sources.heads import mesh, motion, people, raster, setting, shade, skin, wear
+from pipeline.sources.heads.layout import Layout, follow, landmark_ids, layout
 from pipeline.sources.heads.motion import Motion
+from pipeline.sources.heads.vectors import normals, rotate, rotation
 from pipeline.sources.heads.wear import Piece
 
-PIVOT = np.float32([0, 6.25, 0.25])  # where the head turns on the neck
+PIVOT = np.array([0, 6.25, 0.25], np.float32)  # where the head turns on the neck
 DISTANCE, SPAN = 13.0, 3.5  # of the camera; what the picture's width shows at the face
-CENTRE = np.float32([0, 7.16, 1.0])
+CENTRE = np.array([0, 7.16, 1.0], np.float32)
 SKIN_WRAP = np.array([0.42, 0.26, 0.2])
-
-
-@lru_cache(maxsize=1)
-def landmark_ids() -> np.ndarray:
-    """(68,) vertices of the mesh that stand for the landmarks."""
-    numbers = json.loads((Path(__file__).parent / "landmark68.json").read_text())
-    return mesh.load().number[np.array(numbers)]
-
-
-@lru_cache(maxsize=1)
-def _fixed() -> dict:
-    """What is the same for everybody: texture coordinates, how much each vertex follows the head, jaw candidates."""
-    head = mesh.load()
-    part_of = np.zeros(len(head.rest), int)
-    part_of[head.tris.reshape(-1)] = np.repeat(head.part, 3)
-    names = sorted(head.units)
-    units = np.zeros((len(names), *head.rest.shape), np.float32)
-    for k, name in enumerate(names):
-        head.units[name].add(units[k], 1)
-    for name, group in head.groups.items():
-        if "eye" in name and "lash" not in name:
-            units[:, group] = 0  # eyeballs turn on their own
-    return {"part_of": part_of, "follow": follow(head.rest[:, 1], head.rest[:, 2]), "uv": _corner_uv(head),
-            "around": shade.around(head.tris), "names": names, "units": units, "jaw": _jaw(head), "ambient": shade.open_sky(part_of)}
-
-
-def follow(y: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """0 on the shoulders .. 1 on the head, by place on the base mesh."""
-    s = np.clip((y + 0.35 * np.clip(z - 0.5, 0, None) - 5.45) / 0.95, 0, 1)
-    return (s * s * (3 - 2 * s)).astype(np.float32)
-
-
-def _corner_uv(head: mesh.Mesh) -> np.ndarray:
-    """(T, 3, 2) atlas pixels of the corners of each triangle."""
-    rest = head.rest[head.tris]
-    az = skin.azimuth(rest)
-    az = np.where((np.ptp(az, axis=1) > np.pi)[:, None] & (az < 0), az + 2 * np.pi, az)  # the seam at the back
-    uv = skin.skin_uv(az, rest[..., 1])
-    chest = rest[..., 1].max(1) < 6.0
-    uv[chest] = skin.body_uv(rest[chest])
-    for part in (mesh.SOCKET, mesh.MOUTH, mesh.TONGUE, mesh.LASH):
-        uv[head.part == part] = skin.swatch_uv(part)
-    for name, group in head.groups.items():
-        mine = np.isin(head.tris[:, 0], group)
-        box = {"eye": skin.IRIS_BOX, "teeth": skin.TEETH_BOX}.get("teeth" if "teeth" in name else name[9:12])
-        if box is None or "lash" in name:
-            continue
-        middle, half = head.rest[group].mean(0), np.ptp(head.rest[group], axis=0) / 2
-        if "teeth" not in name:
-            half = np.full(3, half.max() * 1.15)
-        local = (rest[mine] - middle) / (half * 1.001)
-        x, y, w, h = box
-        uv[mine] = np.stack([x + (local[..., 0] + 1) / 2 * (w - 1), y + (1 - local[..., 1]) / 2 * (h - 1)], -1)
-        if box is skin.IRIS_BOX:  # the back of the ball is white
-            behind = local[..., 2] < 0
-            uv[np.flatnonzero(mine)[behind.any(1)]] = [x + w - 3, y + h / 2]
-    return uv.astype(np.float32)
-
-
-def _jaw(head: mesh.Mesh) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For points 0..16: vertices among which the outline of the face is looked for, and the outward direction."""
-    ids = landmark_ids()
-    p = head.rest[ids[:17]]
-    tangent = np.gradient(p[:, :2], axis=0)
-    tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
-    outward = np.stack([tangent[:, 1], -tangent[:, 0]], 1)
-    outward *= np.sign((outward * (p[:, :2] - [0, 7])).sum(1))[:, None]
-    usable = np.zeros(len(head.rest), bool)
-    usable[np.unique(head.tris[head.part == mesh.SKIN])] = True
-    usable &= (head.rest[:, 1] > 6.05) & (np.abs(head.rest[:, 0]) < 0.74)
-    out = []
-    for k in range(17):
-        d = head.rest - p[k]
-        near = np.abs((d[:, :2] * tangent[k]).sum(1)) < 0.06
-        near &= ((d[:, :2] * outward[k]).sum(1) > -0.35) & (d[:, 2] > -0.06) & (d[:, 2] < 0.6) & usable
-        near[ids[k]] = True
-        out.append((np.flatnonzero(near), outward[k]))
-    return out
 
 
 @dataclass(frozen=True)
@@ -110,13 +31,13 @@ class Actor:
 
 
 def build(rng: np.random.Generator) -> Actor:
-    head, fixed, ids = mesh.load(), _fixed(), landmark_ids()
+    head, fixed, ids = mesh.load(), layout(), landmark_ids()
     person = people.person(rng, ids)
     look = looks.look(person, rng)
     shape = person.shape.copy()
-    normal = shade.normals(shape, head.tris, *fixed["around"]).astype(np.float32)
-    if look["beard"] in ("full", "goatee"):
-        grown = skin.beard_mask(skin.azimuth(head.rest), head.rest[:, 1], look["beard"]) * (fixed["part_of"] == mesh.SKIN)
+    normal = normals(shape, head.tris, *fixed.around).astype(np.float32)
+    if look.beard in ("full", "goatee"):
+        grown = skin.beard_mask(skin.azimuth(head.rest), head.rest[:, 1], look.beard) * (fixed.part_of == mesh.SKIN)
         grown[head.lips] = 0
         shape += normal * (0.045 * grown)[:, None].astype(np.float32)
     points = head.rest[ids]
@@ -125,7 +46,7 @@ def build(rng: np.random.Generator) -> Actor:
     pieces = wear.hair(person, look, shape, normal, rng)
     if person.glasses:
         pieces += wear.glasses(look, shape, ids)
-        skin.set_swatch(atlas, mesh.GLASSES, skin.linear(np.array(look["frame"])))
+        skin.set_swatch(atlas, mesh.GLASSES, skin.linear(np.array(look.frame)))
     return Actor(person, shape, pieces, atlas)
 
 
@@ -133,7 +54,7 @@ class Shot:
     """An actor in the clothes, light and background of one video."""
 
     def __init__(self, actor: Actor, rng: np.random.Generator, size: int, supersample: int):
-        head, fixed = mesh.load(), _fixed()
+        head, fixed = mesh.load(), layout()
         self.actor, self.size, self.big = actor, size, size * supersample
         clothes = setting.clothes(rng)
         self.light = setting.light(rng, actor.person.dark)
@@ -142,66 +63,61 @@ class Shot:
         self.backdrop = cv2.resize(setting.background(rng, size), (self.big, self.big), interpolation=cv2.INTER_LINEAR)
         self.zoom, self.offset = float(rng.normal(1, 0.025)), rng.normal(0, 0.06, 2)
         self.shape = actor.shape.copy()
-        normal = shade.normals(self.shape, head.tris, *fixed["around"])
+        normal = normals(self.shape, head.tris, *fixed.around)
         chest = np.clip(setting.covered(head.rest[:, 0], head.rest[:, 1], clothes) * 8, 0, 1) * (head.rest[:, 1] < 6.1)
         self.shape += (normal * (0.06 * chest)[:, None]).astype(np.float32)
         pieces = list(actor.pieces)
-        roll = {"turtle": (6.0, 0.25, 0.11), "hoodie": (6.0, 0.55, 0.13),
-                "shirt": (6.0, 0.5, 0.07)}.get(clothes["cut"])
+        roll = {"turtle": (6.0, 0.25, 0.11), "hoodie": (6.0, 0.55, 0.13)}.get(clothes.cut)
         if roll:
             pieces.append(wear.collar(actor.shape, head.rest, *roll))
         self._join(head, fixed, pieces)
 
-    def _join(self, head: mesh.Mesh, fixed: dict, pieces: list[Piece]) -> None:
+    def _join(self, head: mesh.Mesh, fixed: Layout, pieces: list[Piece]) -> None:
         """One list of vertices and triangles out of the head and what is put on it."""
         counts = np.cumsum([len(self.shape)] + [len(p.xyz) for p in pieces])
         self.tris = np.concatenate([head.tris] + [p.tris + n for p, n in zip(pieces, counts)])
         self.part = np.concatenate([head.part] + [np.full(len(p.tris), p.part) for p in pieces])
-        self.uv = np.concatenate([fixed["uv"]] + [p.uv[p.tris] for p in pieces]).astype(np.float32)
+        self.uv = np.concatenate([fixed.uv] + [p.uv[p.tris] for p in pieces]).astype(np.float32)
         empty = np.zeros((0, 3), np.float32)
         self.extra = np.concatenate([empty] + [p.xyz for p in pieces])
         self.extra_normal = np.concatenate([empty] + [p.normal for p in pieces])
         self.extra_along = np.concatenate([empty] + [p.along for p in pieces])
         height = np.concatenate([np.zeros(0)] + [p.y for p in pieces])
-        self.follow = np.concatenate([fixed["follow"], follow(height, np.zeros(len(height)))])
+        self.follow = np.concatenate([fixed.follow, follow(height, np.zeros(len(height)))])
         part_of = np.concatenate([np.zeros(0, int)] + [np.full(len(p.xyz), p.part) for p in pieces]).astype(int)
-        self.part_of = np.concatenate([fixed["part_of"], part_of])
+        self.part_of = np.concatenate([fixed.part_of, part_of])
         gloss = np.array([shade.GLOSS.get(p, (0, 1)) for p in range(10)], np.float32)[self.part_of]
         self.strength, self.power = gloss[:, 0], gloss[:, 1]
         self.hairy = np.linalg.norm(self.extra_along, axis=1) > 0.5
         # hair inside other hair gets less light: by how deep it lies under the outermost
-        reach = np.linalg.norm((self.extra - np.float32([0, 7.3, 0.45])) * np.float32([1, 0.8, 1]), axis=1)
+        reach = np.linalg.norm((self.extra - np.array([0, 7.3, 0.45], np.float32)) * np.array([1, 0.8, 1], np.float32), axis=1)
         shaded = np.clip(0.55 + (reach - 0.75) * 1.2, 0.45, 1).astype(np.float32)
-        self.ambient = np.concatenate([fixed["ambient"], np.where(self.hairy, shaded, 0.9)]).astype(np.float32)
+        self.ambient = np.concatenate([shade.open_sky(fixed.part_of), np.where(self.hairy, shaded, 0.9)]).astype(np.float32)
         self.twosided = np.isin(self.part, (mesh.LASH, mesh.HAIR, mesh.GLASSES, mesh.CLOTH))
 
     def draw(self, move: Motion, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Frame k: (size, size, 3) uint8 RGB and (68, 2) float32 landmarks, pixel centre of the top-left = (0, 0)."""
-        xyz, normal, turn = self._pose(move, k)
-        screen = self._project(xyz, move, k)
-        masks = {part: self._inside(screen[mesh.load().lips], -1) for part in (mesh.TEETH, mesh.TONGUE)}
-        lids = np.maximum(*(self._inside(screen[lid], 1) for lid in mesh.load().lids))
-        masks[mesh.EYE] = lids
-        hits = raster.rasterise(screen, self.tris, self.big, twosided=self.twosided, part=self.part,
-                                within={p: m > 0 for p, m in masks.items()})
+        xyz, normal, turn = self.pose(move, k)
+        screen = self.project(xyz, move, k)
+        hits = self.hits(screen)
         light, gleam = self._light(normal, turn)
         image = self._shade(hits, light, gleam, screen)
         scale = self.size / self.big
         return shade.display(image, self.size), (self._points(screen, turn) * scale - 0.5).astype(np.float32)
 
-    def _pose(self, move: Motion, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def pose(self, move: Motion, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Face, eyes, then the turn of the head."""
-        head, fixed = mesh.load(), _fixed()
+        head, fixed = mesh.load(), layout()
         xyz = self.shape.copy()
         for name, weight in self._weights(move, k).items():
             if weight > 1e-3:
-                xyz += np.float32(weight) * fixed["units"][fixed["names"].index(name)]
+                xyz += np.float32(weight) * fixed.units[fixed.names.index(name)]
         for name in ("helper-r-eye", "helper-l-eye"):
             group = head.groups[name]
             middle = self.shape[group].mean(0)
-            ball = rotate(self.shape[group] - middle, rotation(-move.gaze[k, 0] * -1, -move.gaze[k, 1], 0))
-            xyz[group] = middle + ball - np.float32([0, 0, 0.008])
-        normal = shade.normals(xyz, head.tris, *fixed["around"])
+            ball = rotate(self.shape[group] - middle, rotation(move.gaze[k, 0], -move.gaze[k, 1], 0))
+            xyz[group] = middle + ball - np.array([0, 0, 0.008], np.float32)
+        normal = normals(xyz, head.tris, *fixed.around)
         turn = rotation(*move.angles[k])
         xyz, normal = np.concatenate([xyz, self.extra]), np.concatenate([normal, self.extra_normal])
         w = self.follow[:, None]
@@ -224,18 +140,27 @@ class Shot:
             out[f"eyeLookUp{side}"], out[f"eyeLookDown{side}"] = max(up, 0) * (1 - shut), max(-up, 0) * (1 - shut)
         return out
 
-    def _project(self, xyz: np.ndarray, move: Motion, k: int) -> np.ndarray:
+    def project(self, xyz: np.ndarray, move: Motion, k: int) -> np.ndarray:
         """Pixels of the supersampled picture and depth."""
         p = xyz - CENTRE
         scale = self.big / SPAN * self.zoom * move.zoom[k] * DISTANCE / (DISTANCE - p[:, 2])
         x, y = self.offset + move.shift[k]
-        return np.stack([(p[:, 0] + x) * scale + self.big / 2, self.big / 2 - (p[:, 1] + y) * scale, -p[:, 2]], 1).astype(np.float32)
+        across, down = (p[:, 0] + x) * scale + self.big / 2, self.big / 2 - (p[:, 1] + y) * scale
+        return np.stack([across, down, -p[:, 2]], 1).astype(np.float32)
 
     def _inside(self, ring: np.ndarray, grow: int) -> np.ndarray:
         mask = np.zeros((self.big, self.big), np.uint8)
         cv2.fillPoly(mask, [np.round((ring[:, :2] - 0.5) * 16).astype(np.int32)], 1, cv2.LINE_8, 4)
         box = np.ones((3, 3), np.uint8)
-        return cv2.dilate(mask, box) if grow > 0 else cv2.erode(mask, box)
+        return (cv2.dilate(mask, box) if grow > 0 else cv2.erode(mask, box)) > 0
+
+    def hits(self, screen: np.ndarray) -> raster.Hits:
+        """What is seen. Teeth and tongue stay inside the lips and eyeballs inside the lids, however a face is shaped."""
+        head = mesh.load()
+        mouth = self._inside(screen[head.lips], -1)
+        eyes = self._inside(screen[head.lids[0]], 1) | self._inside(screen[head.lids[1]], 1)
+        return raster.rasterise(screen, self.tris, self.big, twosided=self.twosided, part=self.part,
+                                within={mesh.TEETH: mouth, mesh.TONGUE: mouth, mesh.EYE: eyes})
 
     def _light(self, normal: np.ndarray, turn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         n = len(self.shape)
@@ -283,7 +208,7 @@ class Shot:
         """(68, 2). The jaw is the outline as seen, so it does not slide over the cheek when the head turns."""
         points = screen[landmark_ids(), :2].copy()
         roll = np.arctan2(turn[1, 0], turn[0, 0])
-        for k, (near, outward) in enumerate(_fixed()["jaw"]):
+        for k, (near, outward) in enumerate(layout().jaw):
             d = np.array([outward[0] * np.cos(roll) - outward[1] * np.sin(roll),
                           -(outward[0] * np.sin(roll) + outward[1] * np.cos(roll))])
             reach = screen[near, 0] * d[0] + screen[near, 1] * d[1]
@@ -292,24 +217,12 @@ class Shot:
         return points
 
 
-def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
-    """(3, 3): roll about z, then pitch about x (positive looks down), then yaw about y (positive to the left)."""
-    cy, sy, cx, sx, cz, sz = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
-    y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
-    z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
-    return np.einsum("ij,jk,kl->il", y, x, z)
-
-
-def rotate(v: np.ndarray, m: np.ndarray) -> np.ndarray:
-    return np.stack([shade._dot(v, row) for row in m], 1)
-
-
 def sample(atlas: np.ndarray, uv: np.ndarray) -> np.ndarray:
     """Bilinear look-up of (n, 2) pixels."""
     # remap takes pictures under 32768 wide, so the list is folded
     rows = -(-len(uv) // 4096) or 1
     flat = np.zeros((rows * 4096, 2), np.float32)
     flat[: len(uv)] = uv
-    out = cv2.remap(atlas, flat.reshape(rows, 4096, 2), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    u, v = flat.reshape(rows, 4096, 2).transpose(2, 0, 1).copy()
+    out = cv2.remap(atlas, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return out.reshape(-1, 3)[: len(uv)]

@@ -9,38 +9,14 @@ import numpy as np
 
 from pipeline.sources.heads import mesh, raster
 from pipeline.sources.heads.setting import Light
+from pipeline.sources.heads.vectors import dot, dot9, harmonics
 
 DIRECTIONS, MAP = 64, 112  # of the visibility bake: directions, side of each depth map
 VIEW = np.array([0, 0, 1.0])
 # strength and power of the highlight of each part
 GLOSS = {mesh.SKIN: (0.10, 14), mesh.SOCKET: (0.05, 14), mesh.MOUTH: (0.03, 10), mesh.EYE: (0.0, 1), mesh.TEETH: (0.15, 24),
          mesh.TONGUE: (0.12, 16), mesh.LASH: (0, 1), mesh.CLOTH: (0.015, 6), mesh.GLASSES: (0.5, 30)}
-INSIDE = {mesh.TEETH: 0.62, mesh.TONGUE: 0.42, mesh.MOUTH: 0.22}  # how much light reaches into an open mouth
-
-
-def normals(xyz: np.ndarray, tris: np.ndarray, order: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """(V, 3) unit normals. order, starts: `around(tris)`, the corners of the triangles sorted by vertex."""
-    a, b, c = xyz[tris[:, 0]], xyz[tris[:, 1]], xyz[tris[:, 2]]
-    u, v = b - a, c - a
-    face = np.stack([u[:, 1] * v[:, 2] - u[:, 2] * v[:, 1], u[:, 2] * v[:, 0] - u[:, 0] * v[:, 2],
-                     u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]], 1)
-    out = np.add.reduceat(face[order], starts, axis=0)
-    return out / (np.sqrt((out * out).sum(1, keepdims=True)) + 1e-9)
-
-
-def around(tris: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For `normals`: number of the triangle of every corner, sorted by vertex; where each vertex begins. Every vertex
-    must belong to some triangle."""
-    corners = tris.reshape(-1)
-    order = np.argsort(corners, kind="stable")
-    return order // 3, np.searchsorted(corners[order], np.arange(corners.max() + 1))
-
-
-def harmonics(d: np.ndarray) -> np.ndarray:
-    """The nine real spherical harmonics up to degree 2. d (..., 3) unit -> (..., 9)."""
-    x, y, z = d[..., 0], d[..., 1], d[..., 2]
-    return np.stack([0.282095 + 0 * x, 0.488603 * y, 0.488603 * z, 0.488603 * x, 1.092548 * x * y, 1.092548 * y * z,
-                     0.315392 * (3 * z * z - 1), 1.092548 * x * z, 0.546274 * (x * x - y * y)], -1)
+INSIDE = {mesh.TEETH: 0.8, mesh.TONGUE: 0.4, mesh.MOUTH: 0.18}  # how much light reaches into an open mouth
 
 
 @lru_cache(maxsize=1)
@@ -53,13 +29,13 @@ def visibility() -> np.ndarray:
     polar, turn = np.arccos(1 - 2 * k / DIRECTIONS), np.pi * (1 + 5**0.5) * k
     sky = np.stack([np.sin(polar) * np.cos(turn), np.cos(polar), np.sin(polar) * np.sin(turn)], 1)
     out = np.zeros((len(head.rest), 9))
-    centred = head.rest - np.float32([0, 6.9, 0.4])
+    centred = head.rest - np.array([0, 6.9, 0.4], np.float32)
     for d in sky:
         side = np.cross(d, [0.0, 1.0, 0.0] if abs(d[1]) < 0.9 else [1.0, 0.0, 0.0])
         side /= np.linalg.norm(side)
         up = np.cross(side, d)
         scale = MAP / 5.2
-        screen = np.stack([_dot(centred, -side) * scale + MAP / 2, -_dot(centred, up) * scale + MAP / 2, -_dot(centred, d)], 1)
+        screen = np.stack([dot(centred, -side) * scale + MAP / 2, -dot(centred, up) * scale + MAP / 2, -dot(centred, d)], 1)
         seen = _sees(screen.astype(np.float32), tris)
         out += seen[:, None] * harmonics(d) * (4 * np.pi / DIRECTIONS)
     return out.astype(np.float32)
@@ -83,7 +59,7 @@ def open_sky(part_of: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _depth() -> np.ndarray:
-    return np.clip((mesh.load().rest[:, 2] - 1.2) / 0.2, 0.08, 1)
+    return np.clip((mesh.load().rest[:, 2] - 1.28) / 0.16, 0.06, 1)
 
 
 def depth(part_of: np.ndarray) -> np.ndarray:
@@ -94,26 +70,17 @@ def depth(part_of: np.ndarray) -> np.ndarray:
 def shadow(normal: np.ndarray, towards: np.ndarray, part_of: np.ndarray) -> np.ndarray:
     """(V,) how much of the key light arrives, 0..1: what a vertex sees there, against what a plane would see. normal in
     the pose the visibility was baked in; towards (3,) the light in the same frame."""
-    seen = _dot9(visibility(), harmonics(towards))
-    flat = 0.5 + 0.75 * _dot(normal, towards)
+    seen = dot9(visibility(), harmonics(towards))
+    flat = 0.5 + 0.75 * dot(normal, towards)
     out = np.clip((seen + 0.12) / np.maximum(flat, 0.25), 0, 1)
     for part, value in INSIDE.items():
         out[part_of == part] = value
     return out * depth(part_of)
 
 
-def _dot(v: np.ndarray, d: np.ndarray) -> np.ndarray:
-    # spelled out: a BLAS product may depend on the number of threads in its last bit
-    return v[:, 0] * np.float32(d[0]) + v[:, 1] * np.float32(d[1]) + v[:, 2] * np.float32(d[2])
-
-
-def _dot9(v: np.ndarray, d: np.ndarray) -> np.ndarray:
-    return sum(v[:, k] * np.float32(d[k]) for k in range(9))
-
-
 def lit(normal: np.ndarray, ambient: np.ndarray, open_key: np.ndarray, light: Light, wrap: np.ndarray) -> np.ndarray:
     """(V, 3) light on each vertex. wrap (3,): how far red, green, blue creep past the terminator (skin scatters red)."""
-    key, fill = _dot(normal, light.key)[:, None], _dot(normal, light.fill)[:, None]
+    key, fill = dot(normal, light.key)[:, None], dot(normal, light.fill)[:, None]
     wrap = np.asarray(wrap, np.float32)
     sky = ((normal[:, 1] * 0.5 + 0.5) * ambient)[:, None]
     return (
@@ -126,15 +93,15 @@ def lit(normal: np.ndarray, ambient: np.ndarray, open_key: np.ndarray, light: Li
 def shine(normal: np.ndarray, open_key: np.ndarray, light: Light, strength: np.ndarray, power: np.ndarray) -> np.ndarray:
     """(V,) Blinn highlight of the key light, as a share of its colour."""
     half = light.key + VIEW
-    lobe = np.clip(_dot(normal, half / np.linalg.norm(half)), 1e-3, 1) ** power
+    lobe = np.clip(dot(normal, half / np.linalg.norm(half)), 1e-3, 1) ** power
     return strength * lobe * open_key
 
 
 def strands(along: np.ndarray, light: Light) -> np.ndarray:
     """(N,) highlight across hair that runs in direction `along`."""
     half = light.key + VIEW
-    t = _dot(along, half / np.linalg.norm(half))
-    return 0.16 * np.clip(1 - t * t, 0, 1) ** 16
+    t = dot(along, half / np.linalg.norm(half))
+    return 0.06 * np.clip(1 - t * t, 0, 1) ** 16
 
 
 def display(linear: np.ndarray, size: int) -> np.ndarray:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from pipeline.sources.heads import mesh
+from pipeline.sources.heads.look import Look
 from pipeline.sources.heads.people import Person
 
 WIDTH, HEIGHT = 768, 724
@@ -36,7 +37,7 @@ def body_uv(xyz: np.ndarray) -> np.ndarray:
 
 
 def swatch_uv(part: int) -> np.ndarray:
-    return np.float32([690 + 10 * SWATCH[part] + 4, EXTRA_ROW + 4])
+    return np.array([690 + 10 * SWATCH[part] + 4, EXTRA_ROW + 4], np.float32)
 
 
 def hairline(az: np.ndarray, front: float, recede: float) -> np.ndarray:
@@ -51,8 +52,9 @@ def linear(srgb: np.ndarray) -> np.ndarray:
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 
-def noise(rng: np.random.Generator, height: int, width: int, cell: float, stretch: float = 1) -> np.ndarray:
+def noise(rng: np.random.Generator, size: tuple[int, ...], cell: float, stretch: float = 1) -> np.ndarray:
     """Smooth noise of unit spread with spots of `cell` pixels, `stretch` times as tall."""
+    height, width = size[:2]
     shape = max(2, round(height / cell / stretch)), max(2, round(width / cell))
     return cv2.resize(rng.standard_normal(shape, np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
 
@@ -91,35 +93,36 @@ class Brush:
         return cv2.GaussianBlur(out, (0, 0), soft * PER_UNIT) if soft else out
 
 
-def paint(person: Person, look: dict, points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def paint(person: Person, look: Look, points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """points (68, 2): azimuth and height of the landmarks on the base mesh. Returns (HEIGHT, WIDTH, 3) linear light."""
     atlas = np.empty((HEIGHT, WIDTH, 3), np.float32)
     atlas[:] = person.skin
     skin = atlas[:BODY_ROW]
     brush = Brush(skin, rng)
-    skin *= 1 + 0.022 * noise(rng, *skin.shape[:2], 40)[..., None] + 0.018 * noise(rng, *skin.shape[:2], 4)[..., None]
+    skin *= 1 + 0.022 * noise(rng, skin.shape, 40)[..., None] + 0.018 * noise(rng, skin.shape, 4)[..., None]
     _complexion(brush, person, look)
     _wrinkles(brush, person, points)
     _lips(brush, person, look, points)
     _marks(brush, person, look)
     _beard(brush, person, look, points)
     _brows(brush, person, look, points)
-    if look["liner"]:
-        for eye in (points[36:40], points[42:46]):
-            blend(skin, 0.75 * brush.lines([eye + [0, 0.012]], 0.02, 0.006), person.skin * 0.15)
-            blend(skin, look["liner"] * 0.4 * brush.lines([eye + [0, 0.06]], 0.07, 0.03), look["shadow"])
+    for eye in (points[36:40], points[42:46]):
+        blend(skin, 0.5 * brush.lines([eye + np.array([0, 0.008])], 0.014, 0.005), person.skin * 0.25)
+        if look.liner:
+            blend(skin, 0.75 * brush.lines([eye + np.array([0, 0.012])], 0.02, 0.006), person.skin * 0.15)
+            blend(skin, look.liner * 0.4 * brush.lines([eye + np.array([0, 0.06])], 0.07, 0.03), look.shadow)
     _scalp(brush, person, look)
     _rest(atlas, person, rng)
     return linear(np.clip(atlas, 0.005, 1))
 
 
-def _complexion(brush: Brush, person: Person, look: dict) -> None:
+def _complexion(brush: Brush, person: Person, look: Look) -> None:
     red = person.skin * [1.0, 0.72, 0.7]
     for az, y, w, h, a in ((-0.5, 6.98, 0.2, 0.13, 0.5), (0.5, 6.98, 0.2, 0.13, 0.5), (0, 6.93, 0.1, 0.09, 0.45),
                            (-1.3, 7.1, 0.25, 0.3, 0.35), (1.3, 7.1, 0.25, 0.3, 0.35), (0, 6.3, 0.15, 0.08, 0.2)):
-        blend(brush.skin, look["blush"] * a * brush.spot(az, y, w, h), red)
+        blend(brush.skin, look.blush * a * brush.spot(az, y, w, h), red)
     for az in (-0.3, 0.3):
-        blend(brush.skin, look["tired"] * brush.spot(az, 7.14, 0.12, 0.05), person.skin * [0.66, 0.55, 0.58])
+        blend(brush.skin, look.tired * brush.spot(az, 7.14, 0.12, 0.05), person.skin * [0.66, 0.55, 0.58])
         blend(brush.skin, 0.3 * brush.spot(az, 7.36, 0.14, 0.035), person.skin * [0.72, 0.6, 0.58])
 
 
@@ -134,20 +137,20 @@ def _wrinkles(brush: Brush, person: Person, points: np.ndarray) -> None:
     blend(brush.skin, 0.55 * depth * brush.lines(rows, 0.012, 0.012), dark)
 
 
-def _lips(brush: Brush, person: Person, look: dict, points: np.ndarray) -> None:
+def _lips(brush: Brush, person: Person, look: Look, points: np.ndarray) -> None:
     outline = points[48:60]
-    blend(brush.skin, look["lip_strength"] * brush.area(outline, 0.015), look["lip"])
+    blend(brush.skin, look.lip_strength * brush.area(outline, 0.015), look.lip)
     line = np.concatenate([points[48:49], points[60:65], points[54:55]])
-    blend(brush.skin, 0.7 * brush.lines([line], 0.012, 0.008), np.asarray(look["lip"]) * 0.4)
+    blend(brush.skin, 0.7 * brush.lines([line], 0.012, 0.008), np.asarray(look.lip) * 0.4)
 
 
-def _marks(brush: Brush, person: Person, look: dict) -> None:
+def _marks(brush: Brush, person: Person, look: Look) -> None:
     rng = brush.rng
     dots = np.zeros(brush.skin.shape[:2], np.uint8)
-    for az, y in zip(rng.normal(0, 0.42, look["freckles"]), rng.normal(7.03, 0.16, look["freckles"])):
+    for az, y in zip(rng.normal(0, 0.42, look.freckles), rng.normal(7.03, 0.16, look.freckles)):
         cv2.circle(dots, tuple(int(c) for c in skin_uv(np.array(az), np.array(y))), 1, int(rng.integers(60, 200)), -1)
     blend(brush.skin, cv2.GaussianBlur(dots, (0, 0), 0.8).astype(np.float32) / 255, person.skin * [0.68, 0.5, 0.4])
-    for _ in range(look["moles"]):
+    for _ in range(look.moles):
         at = skin_uv(np.array(rng.uniform(-0.75, 0.75)), np.array(rng.uniform(6.4, 7.95)))
         mole = np.zeros_like(dots)
         cv2.circle(mole, tuple(int(c) for c in at), int(rng.integers(1, 3)), 255, -1, cv2.LINE_AA)
@@ -168,26 +171,26 @@ def beard_mask(az: np.ndarray, y: np.ndarray, kind: str) -> np.ndarray:
             "moustache": lip, "goatee": np.maximum.reduce([chin * goatee, lip, corner])}[kind]
 
 
-def _beard(brush: Brush, person: Person, look: dict, points: np.ndarray) -> None:
-    if look["beard"] == "none":
+def _beard(brush: Brush, person: Person, look: Look, points: np.ndarray) -> None:
+    if look.beard == "none":
         return
     v, u = np.mgrid[0 : brush.height, 0 : brush.width].astype(np.float32)
-    mask = beard_mask((u - 8) / PER_RADIAN - np.pi, TOP - v / PER_UNIT, look["beard"])
+    mask = beard_mask((u - 8) / PER_RADIAN - np.pi, TOP - v / PER_UNIT, look.beard)
     mask = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 2)
     mask *= 1 - brush.area(points[48:60], 0.01)
-    grain = np.clip(1 + 0.3 * noise(brush.rng, brush.height, brush.width, 1.6, 3), 0.2, 1.3)
-    strength = 0.45 if look["beard"] == "stubble" else 0.93
-    blend(brush.skin, np.clip(strength * mask * grain, 0, 0.97), look["beard_colour"])
+    grain = np.clip(1 + 0.3 * noise(brush.rng, brush.skin.shape, 1.6, 3), 0.2, 1.3)
+    strength = 0.45 if look.beard == "stubble" else 0.93
+    blend(brush.skin, np.clip(strength * mask * grain, 0, 0.97), look.beard_colour)
 
 
-def _brows(brush: Brush, person: Person, look: dict, points: np.ndarray) -> None:
+def _brows(brush: Brush, person: Person, look: Look, points: np.ndarray) -> None:
     rng = brush.rng
     hairs: list[np.ndarray] = []
     body: list[np.ndarray] = []
-    thick = look["brow_thick"]
+    thick = look.brow_thick
     for brow, side in ((points[17:22][::-1], -1), (points[22:27], 1)):
-        brow = brow + [0, look["brow_up"]]
-        brow[:, 1] += look["brow_arch"] * np.array([-0.3, 0.3, 1, 0.5, -0.8]) * 0.05
+        brow = brow + np.array([0, look.brow_up])
+        brow[:, 1] += look.brow_arch * np.array([-0.3, 0.3, 1, 0.5, -0.8]) * 0.05
         at = np.sort(rng.uniform(0, 1, 70))
         x = np.interp(at, np.linspace(0, 1, 5), brow[:, 0])
         y = np.interp(at, np.linspace(0, 1, 5), brow[:, 1])
@@ -196,36 +199,39 @@ def _brows(brush: Brush, person: Person, look: dict, points: np.ndarray) -> None
         tilt = np.stack([side * (0.02 + 0.05 * at), 0.05 * (1 - 1.4 * at)], 1)
         hairs += [np.array([p, p + d]) for p, d in zip(np.stack([x, y], 1), tilt)]
         edge = np.interp(np.linspace(0, 1, 5), [0, 0.2, 0.6, 1], [0.7, 1, 0.8, 0.15])[:, None] * [0, thick / 2]
-        body.append(np.concatenate([brow + edge, (brow - edge)[::-1]]))
+        body.append(np.concatenate([brow + edge, (brow - 0.6 * edge)[::-1]]))
+    # the skin below this line is the fold of the upper lid, which the blink unrolls
+    height = TOP - np.arange(brush.height, dtype=np.float32)[:, None] / PER_UNIT
+    above = np.clip((height - 7.385) / 0.02, 0, 1) * look.brow_strength
     for outline in body:
-        blend(brush.skin, look["brow_strength"] * brush.area(outline, 0.016), look["brow_colour"])
-    blend(brush.skin, 0.6 * look["brow_strength"] * brush.lines(hairs, 0.008, 0), np.asarray(look["brow_colour"]) * 0.8)
+        blend(brush.skin, above * brush.area(outline, 0.014), look.brow_colour)
+    blend(brush.skin, 0.6 * above * brush.lines(hairs, 0.008, 0), np.asarray(look.brow_colour) * 0.8)
 
 
-def _scalp(brush: Brush, person: Person, look: dict) -> None:
-    if look["style"] == "bald" and person.age < 0.2:
+def _scalp(brush: Brush, person: Person, look: Look) -> None:
+    if look.style == "bald" and person.age < 0.2:
         return
     v, u = np.mgrid[0 : brush.height, 0 : brush.width].astype(np.float32)
     az, y = (u - 8) / PER_RADIAN - np.pi, TOP - v / PER_UNIT
-    over = y - hairline(az, look["front"], look["recede"]) + 0.03 * noise(brush.rng, brush.height, brush.width, 5)
-    if look["style"] == "bald":
-        over = np.minimum(over, hairline(az, 0, 0) * 0 + 7.55 - y + 0.05) if look["crown"] else over - 0.02
+    over = y - hairline(az, look.front, look.recede) + 0.03 * noise(brush.rng, brush.skin.shape, 5)
+    if look.style == "bald":
+        over = np.minimum(over, hairline(az, 0, 0) * 0 + 7.55 - y + 0.05) if look.crown else over - 0.02
     mask = np.clip(over / 0.07 + 0.3, 0, 1)
-    strength = {"bald": 0.35, "buzz": 0.8}.get(look["style"], 0.95)
-    grain = np.clip(1 + 0.2 * noise(brush.rng, brush.height, brush.width, 2, 4), 0.5, 1.3)
+    strength = {"bald": 0.35, "buzz": 0.8}.get(look.style, 0.95)
+    grain = np.clip(1 + 0.2 * noise(brush.rng, brush.skin.shape, 2, 4), 0.5, 1.3)
     blend(brush.skin, np.clip(strength * mask * grain, 0, 0.98).astype(np.float32), person.hair)
 
 
 def _rest(atlas: np.ndarray, person: Person, rng: np.random.Generator) -> None:
     x, y, w, h = HAIR_BOX
-    streaks = 1 + 0.16 * noise(rng, h, w, 3, 30) + 0.1 * noise(rng, h, w, 9, 12)
+    streaks = 1 + 0.16 * noise(rng, (h, w), 3, 30) + 0.1 * noise(rng, (h, w), 9, 12)
     atlas[y : y + h, x : x + w] = person.hair * np.clip(streaks, 0.4, 1.6)[..., None]
     x, y, w, h = IRIS_BOX
     atlas[y : y + h, x : x + w] = _iris(person, rng, w)
     x, y, w, h = TEETH_BOX
-    atlas[y : y + h, x : x + w] = (0.86, 0.82, 0.73)
+    atlas[y : y + h, x : x + w] = (0.9, 0.87, 0.79)
     for gap in range(6, w, 10):
-        atlas[y : y + h, x + gap] *= 0.7
+        atlas[y : y + h, x + gap] *= 0.85
     colours = {mesh.SOCKET: person.skin * [0.6, 0.4, 0.38], mesh.MOUTH: np.array([0.36, 0.13, 0.12]),
                mesh.TONGUE: np.array([0.66, 0.32, 0.32]), mesh.LASH: np.array([0.08, 0.06, 0.05])}
     for part, colour in colours.items():

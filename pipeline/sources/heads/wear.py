@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.sources.heads import mesh, skin
+from pipeline.sources.heads.look import Look
 from pipeline.sources.heads.people import Person
 
 
@@ -34,45 +35,45 @@ STYLE = {
 }
 
 
-def amount(rest: np.ndarray, look: dict) -> np.ndarray:
+def amount(rest: np.ndarray, look: Look) -> np.ndarray:
     """How far each place of the base mesh is inside the hair: 0 at its edge, 1 well inside."""
-    edge = skin.hairline(skin.azimuth(rest), look["front"], look["recede"])
+    edge = skin.hairline(skin.azimuth(rest), look.front, look.recede)
     inside = np.clip((rest[:, 1] - edge) / 0.22, 0, 1)
     ear = (np.abs(rest[:, 0]) > 0.745) & (rest[:, 1] < 7.45)
     return np.where(ear, 0, inside)
 
 
-def hair(person: Person, look: dict, shape: np.ndarray, normal: np.ndarray, rng: np.random.Generator) -> list[Piece]:
+def hair(person: Person, look: Look, shape: np.ndarray, normal: np.ndarray, rng: np.random.Generator) -> list[Piece]:
     """shape, normal (V, 3): the person's face at rest. Nothing for the bald."""
-    if look["style"] not in STYLE:
+    if look.style not in STYLE:
         return []
     head = mesh.load()
-    thick, count, length, width, gravity, lift, curl = STYLE[look["style"]]
+    thick, count, length, width, gravity, lift, curl = STYLE[look.style]
     inside = amount(head.rest, look)
     inside[np.unique(head.tris[head.part != mesh.SKIN])] = 0
-    volume = thick * look["volume"] * (0.6 + 0.4 * np.clip(head.rest[:, 1] - 7.3, 0, 1))
+    volume = thick * look.volume * (0.6 + 0.4 * np.clip(head.rest[:, 1] - 7.3, 0, 1))
     bumps = sum(np.sin(head.rest @ rng.normal(0, 7, 3).astype(np.float32) + rng.uniform(0, 6)) for _ in range(3)) / 3
     offset = inside**0.7 * volume * (1 + (0.25 + 0.35 * (curl > 0.5)) * bumps) + 0.012
     scalp = shape + normal * offset[:, None].astype(np.float32)
     flow = _flow(look, shape, normal)
     keep = (head.part == mesh.SKIN) & (inside[head.tris].min(1) > 0.01)
     pieces = [_shell(head, scalp, normal, flow, head.tris[keep])]
-    if look["style"] == "updo":
-        pieces.append(_bun(scalp, rng, look["volume"]))
+    if look.style == "updo":
+        pieces.append(_bun(scalp, rng, look.volume))
     if count:
-        locks = _locks(scalp, normal, flow, inside, look, count, length * look["length"], width, gravity, lift, curl, rng)
+        locks = _locks(scalp, normal, flow, inside, look, count, length * look.length, width, gravity, lift, curl, rng)
         pieces.append(locks)
     return pieces
 
 
-def _flow(look: dict, shape: np.ndarray, normal: np.ndarray) -> np.ndarray:
+def _flow(look: Look, shape: np.ndarray, normal: np.ndarray) -> np.ndarray:
     """Where the hair lies, along the scalp: from the parting to the sides, back, up or down."""
-    away = np.sign(shape[:, 0] - look["parting"])[:, None] * np.float32([[1, 0, 0]])
-    style = look["style"]
-    down, back = np.float32([0, -1, 0]), np.float32([0, 0, -1])
-    flow = {"back": back + 0.15 * down, "updo": back + np.float32([0, 0.6, 0]), "spiky": np.float32([0, 1, -0.1]),
+    away = np.sign(shape[:, 0] - look.parting)[:, None] * np.array([[1, 0, 0]], np.float32)
+    style = look.style
+    down, back = np.array([0, -1, 0], np.float32), np.array([0, 0, -1], np.float32)
+    flow = {"back": back + 0.15 * down, "updo": back - 0.6 * down, "spiky": 0.1 * back - down,
             "short": 0.3 * back + 0.6 * down + 0.5 * away, "curly": down + away,
-            "side": np.sign(look["parting"] + 0.01) * np.float32([[-1, 0, 0]]) + 0.5 * down + 0.2 * back,
+            "side": np.sign(look.parting + 0.01) * np.array([[-1, 0, 0]], np.float32) + 0.5 * down + 0.2 * back,
             }.get(style, 0.7 * away + 1.0 * down + 0.25 * back)
     flow = np.broadcast_to(flow, shape.shape)
     flow = flow - (flow * normal).sum(1, keepdims=True) * normal
@@ -89,19 +90,21 @@ def _shell(head: mesh.Mesh, scalp: np.ndarray, normal: np.ndarray, flow: np.ndar
                  np.stack([u.clip(x, x + w - 2), v.clip(y + 1, y + h - 2)], 1).astype(np.float32), rest[:, 1])
 
 
-def _locks(scalp: np.ndarray, normal: np.ndarray, flow: np.ndarray, inside: np.ndarray, look: dict, count: int,
+def _locks(scalp: np.ndarray, normal: np.ndarray, flow: np.ndarray, inside: np.ndarray, look: Look, count: int,
            length: float, width: float, gravity: float, lift: float, curl: float, rng: np.random.Generator) -> Piece:
     """Ribbons of hair that start on the shell, follow its flow, fall, and stay off the head and out of the face."""
     steps = 5 if length < 0.8 else 8
-    root = rng.choice(np.flatnonzero(inside > 0.15), count)
+    # no lock starts over the forehead, where it would fall into the face, unless the style combs it up or cuts it short
+    front = (scalp[:, 2] > 1.0) & (look.style in ("short", "side", "bob", "long", "updo"))
+    root = rng.choice(np.flatnonzero((inside > 0.15) & ~front), count)
     at = scalp[root] + rng.normal(0, 0.03, (count, 3)).astype(np.float32) - 0.02 * normal[root]
-    fringe = (look["style"] == "fringe") & (scalp[root, 2] > 0.75) & (np.abs(scalp[root, 0]) < 0.55)
+    fringe = (look.style == "fringe") & (scalp[root, 2] > 0.75) & (np.abs(scalp[root, 0]) < 0.55)
     side = np.sign(at[:, :1]) * (np.abs(at[:, :1]) > 0.05)
     way = flow[root] + lift * normal[root] + rng.normal(0, 0.08 + 0.5 * curl, (count, 3)).astype(np.float32)
-    way[fringe] = np.float32([0, -0.35, 1]) + rng.normal(0, 0.1, (int(fringe.sum()), 3))
+    way[fringe] = np.array([0, -0.35, 1], np.float32) + rng.normal(0, 0.1, (int(fringe.sum()), 3))
     span = length * rng.uniform(0.6, 1.15, count)
     span[fringe] = 0.42 * rng.uniform(0.8, 1.1)
-    core, radii = np.float32([0, 7.35, 0.5]), _radii(scalp, inside)
+    core, radii = np.array([0, 7.35, 0.5], np.float32), _radii(scalp, inside)
     path, tidy = np.empty((steps, count, 3), np.float32), np.ones(count, bool)
     for k in range(steps):
         path[k] = at
@@ -115,13 +118,15 @@ def _locks(scalp: np.ndarray, normal: np.ndarray, flow: np.ndarray, inside: np.n
         at[face, 0] = (np.where(side[face, 0] == 0, 1, side[face, 0])) * 0.70
         neck = (at[:, 1] < 6.6) & (np.abs(at[:, 0]) < 0.5) & (at[:, 2] > -0.3)
         at[neck, 2] = np.where(at[neck, 2] > 0.3, at[neck, 2], -0.35)
-        way = way + np.float32([0, -gravity, 0]) + curl * rng.normal(0, 0.7, (count, 3)).astype(np.float32)
+        way = way + np.array([0, -gravity, 0], np.float32) + curl * rng.normal(0, 0.7, (count, 3)).astype(np.float32)
+    jump = np.linalg.norm(np.diff(path, axis=0), axis=2).max(0)  # pushed out of the face or the neck in one go
+    tidy &= jump < 1.7 * span / (steps - 1) + 0.03
     return _ribbons(path[:, tidy].astype(np.float32), core, width, rng)
 
 
 def _radii(scalp: np.ndarray, inside: np.ndarray) -> np.ndarray:
     top = scalp[inside > 0.3]
-    return np.float32([np.abs(top[:, 0]).max(), top[:, 1].max() - 7.35, 0.5 - top[:, 2].min()]) * np.float32(0.985)
+    return 0.985 * np.array([np.abs(top[:, 0]).max(), top[:, 1].max() - 7.35, 0.5 - top[:, 2].min()], np.float32)
 
 
 def _ribbons(path: np.ndarray, core: np.ndarray, width: float, rng: np.random.Generator) -> Piece:
@@ -133,12 +138,13 @@ def _ribbons(path: np.ndarray, core: np.ndarray, width: float, rng: np.random.Ge
     outward /= np.linalg.norm(outward, axis=2, keepdims=True) + 1e-6
     across = np.cross(along, outward)
     across /= np.linalg.norm(across, axis=2, keepdims=True) + 1e-6
-    taper = np.interp(np.linspace(0, 1, steps), [0, 0.15, 0.7, 1], [0.8, 1, 0.9, 0.3]) * 1.4 * width
-    half = 0.5 * taper[:, None, None] * rng.uniform(0.6, 1.4, (1, count, 1))
-    xyz = np.stack([path - across * half, path + across * half], 2).reshape(-1, 3)  # (steps, count, 2)
+    taper = np.interp(np.linspace(0, 1, steps), [0, 0.15, 0.7, 1], [0.8, 1, 0.9, 0.3])
+    half = 0.7 * width * taper[:, None, None] * rng.uniform(0.6, 1.4, (1, count, 1))
+    offset = (across * half).astype(np.float32)
+    xyz = np.stack([path - offset, path + offset], 2).reshape(-1, 3)  # (steps, count, 2)
     x, y, w, h = skin.HAIR_BOX
-    start = rng.uniform(4, w - 16, count)
-    u = x + np.broadcast_to(start[None, :, None] + np.array([0, 7.0]), (steps, count, 2))
+    first_u = rng.uniform(4, w - 16, (1, count, 1))
+    u = x + np.broadcast_to(first_u + np.array([0, 7.0]), (steps, count, 2))
     v = y + 3 + np.broadcast_to(np.linspace(0, h - 7, steps)[:, None, None], (steps, count, 2))
     first = (np.arange(steps - 1)[:, None] * count + np.arange(count)[None]).reshape(-1) * 2
     after = first + 2 * count
@@ -150,13 +156,13 @@ def _ribbons(path: np.ndarray, core: np.ndarray, width: float, rng: np.random.Ge
 
 def _bun(scalp: np.ndarray, rng: np.random.Generator, volume: float) -> Piece:
     high = rng.random() < 0.6
-    centre = np.float32([0, scalp[:, 1].max() + 0.12, 0.15]) if high else np.float32([0, 7.7, scalp[:, 2].min() - 0.1])
+    centre = np.array([0, scalp[:, 1].max() + 0.12, 0.15] if high else [0, 7.7, scalp[:, 2].min() - 0.1])
     lat, lon = np.meshgrid(np.linspace(0.01, np.pi - 0.01, 9), np.linspace(0, 2 * np.pi, 16), indexing="ij")
     normal = np.stack([np.sin(lat) * np.cos(lon), np.cos(lat), np.sin(lat) * np.sin(lon)], -1).reshape(-1, 3)
     bumps = 1 + 0.06 * np.sin(5 * lon + 4 * lat).reshape(-1, 1)
     xyz = centre + normal * bumps * np.array([0.33, 0.27, 0.33]) * (0.75 + 0.3 * volume)
     along = np.stack([-np.sin(lon), 0 * lon, np.cos(lon)], -1).reshape(-1, 3)
-    x, y, w, h = skin.HAIR_BOX
+    x, y, _, h = skin.HAIR_BOX
     uv = np.stack([x + 10 + lat.reshape(-1) * 100, y + 3 + lon.reshape(-1) / 6.3 * (h - 7)], 1)
     return Piece(xyz.astype(np.float32), normal.astype(np.float32), along.astype(np.float32), _grid(9, 16), mesh.HAIR,
                  uv.astype(np.float32), np.full(len(xyz), 8.4))
@@ -183,30 +189,30 @@ def tube(path: np.ndarray, radius: float, part: int, height: float | None = None
                  _grid(len(path), 7), part, np.broadcast_to(skin.swatch_uv(part), (len(xyz), 2)), y)
 
 
-def glasses(look: dict, shape: np.ndarray, ids: np.ndarray) -> list[Piece]:
+def glasses(look: Look, shape: np.ndarray, ids: np.ndarray) -> list[Piece]:
     """Two rims before the eyes, a bridge on the nose and a bow to each ear."""
     points = shape[ids]
-    wide, tall = look["frame_size"]
+    wide, tall = look.frame_size
     front = max(float(points[36:48, 2].max()) + 0.10, float(points[27, 2]) + 0.03)
     pieces, inner, outer = [], {}, {}
     turn = np.linspace(0, 2 * np.pi, 25)
     for sign, eye in ((-1, points[36:42]), (1, points[42:48])):
-        power = 2 / look["frame_round"]
+        power = 2 / look.frame_round
         x = np.sign(np.cos(turn)) * np.abs(np.cos(turn)) ** power * wide
         y = np.sign(np.sin(turn)) * np.abs(np.sin(turn)) ** power * tall - 0.01
         middle = eye.mean(0)
         bend = -0.35 * np.clip(sign * x, 0, None) ** 1.5
         ring = np.stack([middle[0] + sign * 0.02 + x, middle[1] + y, front + bend], 1)
-        pieces.append(tube(ring, look["frame_thick"], mesh.GLASSES, 8.0))
+        pieces.append(tube(ring, look.frame_thick, mesh.GLASSES, 8.0))
         edge = middle[0] + sign * 0.02
         inner[sign] = np.array([edge - sign * wide, middle[1] + 0.04, front])
         outer[sign] = np.array([edge + sign * wide, middle[1] + 0.04, front - 0.35 * wide**1.5])
     arch = np.array([inner[-1], [points[27, 0], inner[-1][1] + 0.05, front + 0.01], inner[1]])
-    pieces.append(tube(arch, look["frame_thick"], mesh.GLASSES, 8.0))
+    pieces.append(tube(arch, look.frame_thick, mesh.GLASSES, 8.0))
     for sign, ear in ((-1, points[0]), (1, points[16])):
         end = np.array([ear[0] + sign * 0.05, outer[sign][1], ear[2] - 0.15])
         pieces.append(tube(np.array([outer[sign], outer[sign] * 0.5 + end * 0.5 + [sign * 0.06, 0, 0], end]),
-                           look["frame_thick"] * 0.8, mesh.GLASSES, 8.0))
+                           look.frame_thick * 0.8, mesh.GLASSES, 8.0))
     return pieces
 
 
