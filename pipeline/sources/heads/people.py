@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from pipeline.sources.heads import mesh
-from pipeline.sources.heads.mesh import Mesh, Morph
+from pipeline.sources.heads.mesh import Mesh
 
 # sRGB skin colours from light to dark
 SKIN_TONES = np.array([[243, 208, 189], [232, 187, 160], [214, 163, 129], [187, 132, 96], [150, 98, 68], [108, 69, 48],
@@ -159,7 +159,3 @@ def _hair(rng: np.random.Generator, dark: float, age: float) -> np.ndarray:
         colour = colour[rng.permutation(3)]
     tint = rng.normal(0, 0.12) + rng.normal(0, 0.03 if name in ("grey", "white") else 0.08, 3)
     return np.clip(colour * (1 + tint), 0.03, 0.95).astype(np.float32)
-
-
-def blink(head: Mesh, side: str) -> Morph:
-    return head.units[f"eyeBlink{side}"]

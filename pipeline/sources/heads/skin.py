@@ -101,17 +101,18 @@ def paint(person: Person, look: Look, points: np.ndarray, rng: np.random.Generat
     brush = Brush(skin, rng)
     skin *= 1 + 0.022 * noise(rng, skin.shape, 40)[..., None] + 0.018 * noise(rng, skin.shape, 4)[..., None]
     _complexion(brush, person, look)
-    _wrinkles(brush, person, points)
-    _lips(brush, person, look, points)
+    _wrinkles(brush, person)
+    _lips(brush, look, points)
     _marks(brush, person, look)
-    _beard(brush, person, look, points)
-    _brows(brush, person, look, points)
+    _beard(brush, look, points)
+    _brows(brush, look, points)
     for eye in (points[36:40], points[42:46]):
         blend(skin, 0.5 * brush.lines([eye + np.array([0, 0.008])], 0.014, 0.005), person.skin * 0.25)
         if look.liner:
             blend(skin, 0.75 * brush.lines([eye + np.array([0, 0.012])], 0.02, 0.006), person.skin * 0.15)
             blend(skin, look.liner * 0.4 * brush.lines([eye + np.array([0, 0.06])], 0.07, 0.03), look.shadow)
-    _scalp(brush, person, look)
+    if look.style != "bald" or person.age > 0.2:
+        _scalp(brush, person, look)
     _rest(atlas, person, rng)
     return linear(np.clip(atlas, 0.005, 1))
 
@@ -126,7 +127,7 @@ def _complexion(brush: Brush, person: Person, look: Look) -> None:
         blend(brush.skin, 0.3 * brush.spot(az, 7.36, 0.14, 0.035), person.skin * [0.72, 0.6, 0.58])
 
 
-def _wrinkles(brush: Brush, person: Person, points: np.ndarray) -> None:
+def _wrinkles(brush: Brush, person: Person) -> None:
     depth, dark = max(person.age - 0.25, 0) * 0.9, person.skin * [0.62, 0.5, 0.46]
     for side in (-1, 1):
         fold = np.array([[0.13, 6.9], [0.22, 6.8], [0.3, 6.66], [0.33, 6.52]]) * [side, 1]
@@ -137,9 +138,8 @@ def _wrinkles(brush: Brush, person: Person, points: np.ndarray) -> None:
     blend(brush.skin, 0.55 * depth * brush.lines(rows, 0.012, 0.012), dark)
 
 
-def _lips(brush: Brush, person: Person, look: Look, points: np.ndarray) -> None:
-    outline = points[48:60]
-    blend(brush.skin, look.lip_strength * brush.area(outline, 0.015), look.lip)
+def _lips(brush: Brush, look: Look, points: np.ndarray) -> None:
+    blend(brush.skin, look.lip_strength * brush.area(points[48:60], 0.015), look.lip)
     line = np.concatenate([points[48:49], points[60:65], points[54:55]])
     blend(brush.skin, 0.7 * brush.lines([line], 0.012, 0.008), np.asarray(look.lip) * 0.4)
 
@@ -159,19 +159,17 @@ def _marks(brush: Brush, person: Person, look: Look) -> None:
 
 def beard_mask(az: np.ndarray, y: np.ndarray, kind: str) -> np.ndarray:
     """Where a beard of this kind grows, 0..1, at places of the base mesh."""
-    def step(v: np.ndarray) -> np.ndarray:
-        return np.clip(v, 0, 1)
-    a = np.abs(az)
+    a, step = np.abs(az), lambda v: np.clip(v, 0, 1)
     upper = np.interp(a, [0, 0.16, 0.3, 0.45, 0.8, 1.05, 1.2], [6.5, 6.52, 6.6, 6.6, 6.72, 7.1, 7.1])
     chin = step((upper - y) / 0.06) * step((y - 6.0) / 0.12) * step((1.22 - a) / 0.1)
     lip = step((6.82 - y - 0.25 * a) / 0.03) * step((y - 6.69 + 0.35 * a) / 0.03) * step((0.33 - a) / 0.05)
     corner = step((0.37 - a) / 0.05) * step((a - 0.25) / 0.03) * step((6.72 - y) / 0.04) * step((y - 6.4) / 0.05)
-    goatee = step((0.36 - a) / 0.06)
+    goatee = np.maximum.reduce([chin * step((0.36 - a) / 0.06), lip, corner])
     return {"none": 0 * a, "stubble": np.maximum(chin, lip), "full": np.maximum.reduce([chin, lip, corner]),
-            "moustache": lip, "goatee": np.maximum.reduce([chin * goatee, lip, corner])}[kind]
+            "moustache": lip, "goatee": goatee}[kind]
 
 
-def _beard(brush: Brush, person: Person, look: Look, points: np.ndarray) -> None:
+def _beard(brush: Brush, look: Look, points: np.ndarray) -> None:
     if look.beard == "none":
         return
     v, u = np.mgrid[0 : brush.height, 0 : brush.width].astype(np.float32)
@@ -183,11 +181,9 @@ def _beard(brush: Brush, person: Person, look: Look, points: np.ndarray) -> None
     blend(brush.skin, np.clip(strength * mask * grain, 0, 0.97), look.beard_colour)
 
 
-def _brows(brush: Brush, person: Person, look: Look, points: np.ndarray) -> None:
+def _brows(brush: Brush, look: Look, points: np.ndarray) -> None:
     rng = brush.rng
-    hairs: list[np.ndarray] = []
-    body: list[np.ndarray] = []
-    thick = look.brow_thick
+    hairs, body, thick = [], [], look.brow_thick
     for brow, side in ((points[17:22][::-1], -1), (points[22:27], 1)):
         brow = brow + np.array([0, look.brow_up])
         brow[:, 1] += look.brow_arch * np.array([-0.3, 0.3, 1, 0.5, -0.8]) * 0.05
@@ -209,13 +205,11 @@ def _brows(brush: Brush, person: Person, look: Look, points: np.ndarray) -> None
 
 
 def _scalp(brush: Brush, person: Person, look: Look) -> None:
-    if look.style == "bald" and person.age < 0.2:
-        return
     v, u = np.mgrid[0 : brush.height, 0 : brush.width].astype(np.float32)
     az, y = (u - 8) / PER_RADIAN - np.pi, TOP - v / PER_UNIT
     over = y - hairline(az, look.front, look.recede) + 0.03 * noise(brush.rng, brush.skin.shape, 5)
     if look.style == "bald":
-        over = np.minimum(over, hairline(az, 0, 0) * 0 + 7.55 - y + 0.05) if look.crown else over - 0.02
+        over = np.minimum(over, 7.6 - y) if look.crown else over - 0.02  # a wreath around a bare crown
     mask = np.clip(over / 0.07 + 0.3, 0, 1)
     strength = {"bald": 0.35, "buzz": 0.8}.get(look.style, 0.95)
     grain = np.clip(1 + 0.2 * noise(brush.rng, brush.skin.shape, 2, 4), 0.5, 1.3)
@@ -232,10 +226,9 @@ def _rest(atlas: np.ndarray, person: Person, rng: np.random.Generator) -> None:
     atlas[y : y + h, x : x + w] = (0.9, 0.87, 0.79)
     for gap in range(6, w, 10):
         atlas[y : y + h, x + gap] *= 0.85
-    colours = {mesh.SOCKET: person.skin * [0.6, 0.4, 0.38], mesh.MOUTH: np.array([0.36, 0.13, 0.12]),
-               mesh.TONGUE: np.array([0.66, 0.32, 0.32]), mesh.LASH: np.array([0.08, 0.06, 0.05])}
-    for part, colour in colours.items():
-        set_swatch(atlas, part, colour)
+    for part, colour in ((mesh.SOCKET, person.skin * [0.6, 0.4, 0.38]), (mesh.MOUTH, [0.36, 0.13, 0.12]),
+                         (mesh.TONGUE, [0.66, 0.32, 0.32]), (mesh.LASH, [0.08, 0.06, 0.05])):
+        set_swatch(atlas, part, np.array(colour))
 
 
 def set_swatch(atlas: np.ndarray, part: int, colour: np.ndarray) -> None:
@@ -247,8 +240,7 @@ def _iris(person: Person, rng: np.random.Generator, size: int) -> np.ndarray:
     """The front of an eyeball: its middle is the pupil, its edge 1.15 eyeball radii out."""
     v, u = np.mgrid[0:size, 0:size].astype(np.float32) / size * 2.3 - 1.15
     r, angle = np.hypot(u, v), np.arctan2(v, u)
-    image = np.empty((size, size, 3), np.float32)
-    image[:] = (0.9, 0.87, 0.84)
+    image = np.full((size, size, 3), (0.9, 0.87, 0.84), np.float32)
     image -= (np.clip(r - 0.55, 0, 0.6) * 0.5)[..., None] * [0.2, 0.5, 0.5]
     fibre = 1 + 0.18 * np.sin(angle * 23 + rng.uniform(0, 6)) * np.sin(angle * 9 + rng.uniform(0, 6))
     rim = np.clip((0.50 - r) / 0.05, 0, 1)
