@@ -58,7 +58,7 @@ def main() -> None:
         records = list(shelf.each(task, points.clips(index), job.work, data.workers, f"landmarks {args.dataset}"))
         hashes = {str(record["sha256"]) for record in records}
         if len(hashes) != 1:
-            raise config.Refused(f"the weights of {name} changed between two runs of the stage; remove {job.work} and run again")
+            raise config.Refused(f"the weights of {name} changed between two runs; remove {job.work} and run again")
         made = points.publish(job.out, index, records)
         error = points.error(made, points.oracle(index, args.videos, job.inputs["frames"]["size"]))
         body = points.found(made) | {"oracle_nme": error}
