@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,11 @@ def choose(detector: str) -> str:
     return "fan" if backbones.find("fan") else "dlib68"
 
 
-def predict(image: np.ndarray, box: np.ndarray, name: str) -> np.ndarray | None:
-    """One image's points by the named detector, loaded once a process."""
-    found: np.ndarray | None = _landmarker(name).predict(image, box)
-    return found
+def find(item: points.Item, frames: Path, name: str) -> shelf.Record:
+    """One clip's points, and the hashes of the files they were found with."""
+    landmarker = _landmarker(name)
+    found = points.find(item, frames, landmarker.predict)
+    return found | {"sha256": np.array(json.dumps(landmarker.sha256, sort_keys=True))}
 
 
 def main() -> None:
@@ -49,18 +51,20 @@ def main() -> None:
     args = parser.parse_args()
     data = config.pick(config.load(args.params).data, args.dataset, "data")
     name = choose(config.parse(landmarks.Config, data.landmarks, f"data.{args.dataset}.landmarks").detector)
-    detector = {"name": name, "sha256": _landmarker(name).sha256}
     inputs = {"videos": args.videos, "frames": args.frames}
-    with run.stage("landmarks", out=args.out, inputs=inputs, config=detector) as job:
+    with run.stage("landmarks", out=args.out, inputs=inputs, config=name) as job:
         index = pd.read_parquet(args.frames / "index.parquet")
-        find = partial(points.find, frames=args.frames, predict=partial(predict, name=name))
-        records = shelf.each(find, points.clips(index), job.work, data.workers, f"landmarks {args.dataset}")
+        task = partial(find, frames=args.frames, name=name)
+        records = list(shelf.each(task, points.clips(index), job.work, data.workers, f"landmarks {args.dataset}"))
+        hashes = {str(record["sha256"]) for record in records}
+        if len(hashes) != 1:
+            raise config.Refused(f"the weights of {name} changed between two runs; remove {job.work} and run again")
         made = points.publish(job.out, index, records)
         error = points.error(made, points.oracle(index, args.videos, job.inputs["frames"]["size"]))
         body = points.found(made) | {"oracle_nme": error}
         store.write_json(job.out / "metrics.json", body)
         print(f"landmarks: {body}")
-        job.publish("landmarks", body | {"detector": detector})
+        job.publish("landmarks", body | {"detector": {"name": name, "sha256": json.loads(hashes.pop())}})
 
 
 if __name__ == "__main__":
