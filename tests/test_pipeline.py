@@ -1,0 +1,140 @@
+"""The stages themselves, as DVC calls them, on a data set of seconds: from a seed to both tables, and through `kill -9`."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline import store
+
+ROOT = Path(__file__).resolve().parents[1]
+STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+ENV = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": str(ROOT)}
+CELLS = {"dataset": "tiny", "method": "ft", "shots": 8}
+
+
+def command(stage: str, folder: Path, **cell: object) -> list[str]:
+    """The command of dvc.yaml for one cell, its paths below `folder`."""
+    line = STAGES[stage]["cmd"]
+    for name, value in {**CELLS, **cell}.items():
+        line = line.replace(f"${{item.{name}}}", str(value))
+    words = [str(folder / word) if re.match(r"(data|models|results|videos|report)(/|$)", word) else word for word in line.split()]
+    return [sys.executable, *words[1:], "--params", str(folder / "params.yaml")]
+
+
+def run(stage: str, folder: Path, **cell: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(stage, folder, **cell), cwd=ROOT, env=ENV, capture_output=True, text=True)
+
+
+def settings() -> dict:
+    """params.yaml with its smallest data set made smaller still."""
+    params = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+    tiny = json.loads(json.dumps({"data": params["data"]["ci"], "learn": params["learn"]["ci"]}))
+    tiny["data"]["fetch"] |= {"identities": 3, "videos": 2, "frames": 8, "test_people": 1, "test_frames": 24}
+    tiny["data"]["frames"]["least"] = tiny["data"]["split"]["least"] = 4
+    tiny["data"]["split"] |= {"test_people": 1, "sources": 8, "holdout": 4}
+    for method in ("ff", "ft"):
+        tiny["learn"][method] |= {"steps": 8, "save_every": 2, "log_every": 2, "batch": 2, "threads": 1}
+        tiny["learn"][method]["adversarial"]["start"] = 4
+    tiny["learn"]["ft"]["tuning"]["budgets"] = [{"shots": 1, "steps": 3, "lr": 1e-3, "lr_D": 1e-3}]
+    params |= {"datasets": ["tiny"], "methods": ["copy", "ft"], "shots": [1, 8],
+               "data": {"tiny": tiny["data"]}, "learn": {"tiny": tiny["learn"]}}
+    params["timing"] |= {"repeats": 2, "seconds": 0.2}
+    params["score"] |= {"resamples": 50, "set_resamples": 5, "workers": 1}
+    return params
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The whole pipeline, once."""
+    folder = tmp_path_factory.mktemp("tiny")
+    with (folder / "params.yaml").open("w") as file:
+        YAML().dump(settings(), file)
+    said = {}
+    for stage in ("fetch", "frames", "landmarks", "split", "train"):
+        for method in ("copy", "ft") if stage == "train" else ("ft",):
+            said[stage] = run(stage, folder, method=method)
+            assert said[stage].returncode == 0, said[stage].stderr
+    for stage, method, shots in (("adapt", "copy", 8), ("adapt", "ft", 8), ("score", "copy", 8), ("score", "ft", 8),
+                                 ("timing", "ft", 8), ("report", "ft", 8)):
+        said[stage] = run(stage, folder, method=method, shots=shots)
+        assert said[stage].returncode == 0, said[stage].stderr
+    return folder, said
+
+
+def test_both_tables_come_out_with_what_was_measured_and_dashes_for_the_rest(made):
+    folder, said = made
+    table = (folder / "report" / "table1.md").read_text()
+    value = json.loads((folder / "results/tiny/ft/8/metrics/metrics.json").read_text())["ssim"]["value"]
+    row = {row.split("|")[3].strip(): row for row in table.splitlines() if "Ours-FT" in row}
+    assert f"{value:.3f}" in row["8"] and f"{value:.3f}" in said["report"].stdout
+    assert row["1"].count("–") > row["8"].count("–")
+    assert "Ours-FT" in (folder / "report" / "table2.md").read_text()
+
+
+def out_of(stage: str, folder: Path) -> Path:
+    words = command(stage, folder)
+    return Path(words[words.index("--out") + 1])
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): store.sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+# What lies in the work folder once there is something to go on from.
+@pytest.mark.parametrize(("stage", "sign"), [("fetch", "**/*.npz"), ("landmarks", "**/*.npz"), ("train", "**/checkpoint.pt"),
+                                             ("adapt", ""), ("score", "")])
+def test_a_stage_killed_on_the_way_ends_with_the_bytes_of_an_uninterrupted_one(made, stage, sign):
+    folder, _ = made
+    out = out_of(stage, folder)
+    due = contents(out)
+    works = set((ROOT / "work" / stage).glob("*"))
+    process = subprocess.Popen(command(stage, folder), cwd=ROOT, env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def on_the_way() -> bool:
+        new = set((ROOT / "work" / stage).glob("*")) - works
+        return any(any(work.glob(sign)) if sign else True for work in new)
+
+    while process.poll() is None and not on_the_way():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the stage ended before it could be killed"
+    again = run(stage, folder)
+    assert again.returncode == 0, again.stderr
+    assert contents(out) == due
+    if stage == "train":
+        assert "going on after step" in again.stderr
+
+
+@pytest.mark.parametrize(("change", "sentence"), [
+    (lambda p: p.update(methds=["ft"]), r"methds: unknown key; did you mean 'methods'\?"),
+    (lambda p: p["learn"]["tiny"]["ft"].update(steps="8"), r"learn\.tiny\.ft\.steps: found '8'; input should be a valid integer"),
+    (lambda p: p["learn"]["tiny"]["ft"].pop("lr"), r"learn\.tiny\.ft\.lr: this key is missing"),
+])
+def test_a_wrong_setting_is_one_sentence_and_exit_code_1(made, tmp_path, change, sentence):
+    folder, _ = made
+    params = settings()
+    change(params)
+    with (tmp_path / "params.yaml").open("w") as file:
+        YAML().dump(params, file)
+    words = [str(tmp_path / "params.yaml") if word.endswith("params.yaml") else word for word in command("train", folder)]
+    done = subprocess.run(words, cwd=ROOT, env=ENV, capture_output=True, text=True)
+    assert done.returncode == 1 and re.search(sentence, done.stderr)
+    assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+
+
+def test_an_unknown_method_or_a_missing_input_is_one_sentence_and_wrong_usage_is_exit_code_2(made):
+    folder, _ = made
+    unknown = run("train", folder, method="fft")
+    assert unknown.returncode == 1 and "no method 'fft'" in unknown.stderr and "Traceback" not in unknown.stderr
+    missing = run("adapt", folder, method="ff")
+    assert missing.returncode == 1 and "manifest.json: missing" in missing.stderr and "Traceback" not in missing.stderr
+    usage = subprocess.run([sys.executable, "-m", "stages.train", "--wrong"], cwd=ROOT, env=ENV, capture_output=True, text=True)
+    assert usage.returncode == 2 and "usage:" in usage.stderr
