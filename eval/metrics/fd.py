@@ -11,7 +11,6 @@ import numpy as np
 from eval.cache import key
 from eval.metric import OfSets
 
-BATCH = 8
 SIDE = 224  # px: what EfficientNet-Lite0 was trained at
 
 
@@ -40,8 +39,8 @@ class Frechet(OfSets):
         keys = [key(recipe, np.rint(image * 255).astype(np.uint8)) for image in images]
 
         def compute(missing: list[int]) -> Iterator[np.ndarray]:
-            for start in range(0, len(missing), BATCH):
-                yield from self.forward(images[missing[start:start + BATCH]])
+            for j in missing:  # one by one: no value depends on what else was missing
+                yield self.forward(images[j:j + 1])[0]
 
         return self.cache.vectors(self.name, keys, self.width, compute)
 

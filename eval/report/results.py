@@ -87,5 +87,6 @@ class Results:
 
     def label(self, method: str) -> str:
         """The method's name as the table prints it."""
-        found = (cell for d in self.datasets for m, _, cell in self.cells(d) if m == method)
-        return next((str(cell.manifest["label"]) for cell in found), method)
+        found = (self.manifest("models", d, method).get("label") for d in self.datasets)
+        scored = (cell.manifest["label"] for d in self.datasets for m, _, cell in self.cells(d) if m == method)
+        return next((str(label) for label in (*found, *scored) if label), method)

@@ -64,7 +64,8 @@ def fitted(markdown: str, width: int, keys: int) -> str:
             blocks.append(list(range(keys)))
         blocks[-1].append(j)
     head, notes = lines[0], [line for line in lines[1:] if line and not line.startswith("|")]
-    tables = [padded([[row[j] for j in block] for row in rows]) for block in blocks]
+    filled = [[row for row in rows if block is blocks[0] or {row[j] for j in block[keys:]} != {DASH}] for block in blocks]
+    tables = [padded([[row[j] for j in block] for row in some]) for block, some in zip(blocks, filled)]
     return f"{head}\n\n" + "\n".join(tables) + "\n" + "\n".join(notes) + "\n"
 
 
@@ -163,7 +164,7 @@ def _notes(results: Results) -> list[str]:
              if cells else "nothing is measured yet.",
              f"{DASH}: not measured. USER is a user study with people and is not measured here (chance: 0.33).",
              "real halves: the distance between two halves of the same people's real frames, a floor of distances between sets "
-             "(half the frames, so more bias); the floors of the paired metrics are the methods `mean` and `copy`.",
+             "(half the frames, so more bias); the floors of the paired metrics are the methods mean and copy.",
              "paper columns: the paper's own numbers on VoxCeleb1 (VC1, its row Ours) and VoxCeleb2 (VC2, its rows Ours-FF and "
              "Ours-FT); other data, other networks behind FID and CSIM: printed beside ours, NOT comparable with them."]
     notes += [f"{name} is not measured: {why}" for name, why in results.not_measured().items()]
