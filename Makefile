@@ -6,7 +6,8 @@ BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export OMP_WAIT_POLICY := PASSIVE
-export TQDM_MININTERVAL := 1
+# Compiled modules are kept: without them every stage would spend ten seconds compiling torch again.
+unexport PYTHONDONTWRITEBYTECODE
 # uv does not read pip's configuration: it is told where pip looks for wheels on disk.
 export UV_FIND_LINKS ?= $(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null || echo $(PIP_FIND_LINKS))
 
@@ -18,8 +19,7 @@ repro: $(VENV)/ready  ## the whole pipeline; DATA=ci: on that data set; FOLDER=p
 	$(if $(FOLDER),@$(BIN)/python -m stages.use --folder "$(FOLDER)")
 	$(if $(DATA),@$(BIN)/python -m stages.use --dataset "$(DATA)")
 	$(BIN)/dvc repro
-	@cat report/table1.md report/table2.md
-	@echo "The report: report/index.html"
+	@$(BIN)/python -m stages.report --show
 
 test: $(VENV)/ready  ## the tests
 	$(BIN)/python -m pytest

@@ -21,7 +21,6 @@ class Config(Strict):
     """The section `score` of params.yaml."""
 
     metrics: list[str]  # columns of Table 1, in this order
-    stride: dict[str, int]  # a metric that scores every n-th hold-out frame only; 1 where it is not named
     level: float  # of the intervals
     resamples: int  # of the people, for means
     set_resamples: int  # of the people, for distances between sets
@@ -53,8 +52,7 @@ class Scored(NamedTuple):
 
     person: str
     rows: np.ndarray  # (n,)
-    columns: dict[str, np.ndarray]  # per-frame metrics: (n,) float64, NaN = failed or left out by the stride
-    tried: dict[str, int]  # how many frames each was asked to score
+    columns: dict[str, np.ndarray]  # per-frame metrics: (n,) float64, NaN = failed
     features: dict[str, tuple[np.ndarray, np.ndarray]]  # set metrics: real and generated (m, d)
     facts: dict[str, dict[str, Any]]
     missing: dict[str, str]  # metrics that cannot be computed here and why
@@ -132,18 +130,15 @@ def score(person: str, *, cell: Cell, config: Config, cache: Path | None) -> Sco
     p = pairs(cell, person)
     found = [load(name, Cache(cache)) for name in config.metrics]
     missing = {metric.name: why for metric in found if (why := metric.missing())}
-    out = Scored(person, p.rows, {}, {}, {}, {}, missing)
+    out = Scored(person, p.rows, {}, {}, {}, missing)
     for metric in found:
         if metric.name in missing:
             continue
-        some = slice(None, None, config.stride.get(metric.name, 1))
-        real, fake, points = p.real[some], p.fake[some], p.points[some]
         if isinstance(metric, PerFrame):
-            out.columns[metric.name] = np.full(len(p.rows), np.nan)
-            out.columns[metric.name][some] = metric.per_frame(real, fake, points)
+            out.columns[metric.name] = metric.per_frame(p.real, p.fake, p.points)
         elif isinstance(metric, OfSets):
-            out.features[metric.name] = metric.features(real), metric.features(fake)
-        out.tried[metric.name], out.facts[metric.name] = len(real), metric.facts()
+            out.features[metric.name] = metric.features(p.real), metric.features(p.fake)
+        out.facts[metric.name] = metric.facts()
     return out
 
 
@@ -156,7 +151,7 @@ def summary(scored: Sequence[Scored], config: Config, seed: int) -> dict[str, di
         whose = np.repeat([s.person for s in scored], [len(s.rows) for s in scored])
         bounds = load(name).range
         found = intervals.of_mean(values, whose, resamples=config.resamples, bounds=bounds, **settled)  # type: ignore[arg-type]
-        out[name] = {**found._asdict(), "n_failed": sum(s.tried[name] for s in scored) - found.n_frames}
+        out[name] = {**found._asdict(), "n_failed": len(values) - found.n_frames}
     for name in scored[0].features:
         real, fake = (np.concatenate([s.features[name][side] for s in scored]) for side in (0, 1))
         whose = np.repeat([s.person for s in scored], [len(s.features[name][0]) for s in scored])

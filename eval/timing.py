@@ -21,7 +21,7 @@ class Config(Strict):
     """The section `timing` of params.yaml."""
 
     repeats: int  # of each quantity, at most
-    seconds: float  # for each quantity: no repeat starts later, and few-shot learning that takes longer is extrapolated
+    seconds: float  # for each quantity: no repeat starts later
     threads: int  # of torch on the CPU
 
 
@@ -30,16 +30,11 @@ class Times(NamedTuple):
 
     seconds: list[float]
     steps: int = 0  # fine-tuning steps in each
-    steps_run: int = 0  # fewer than `steps`: cut off at the budget, the rest is the median step's time
 
     def summary(self) -> dict[str, float | int]:
         """Median and count, as timing.json has them."""
         facts: dict[str, float | int] = {"median": statistics.median(self.seconds), "n": len(self.seconds)}
-        return facts | ({"steps": self.steps, "steps_run": self.steps_run} if self.steps else {})
-
-
-class _Enough(Exception):
-    """Few-shot learning has used up its budget."""
+        return facts | ({"steps": self.steps} if self.steps else {})
 
 
 def repeat(act: Callable[[], object], config: Config, clock: Clock, wait: Callable[[], None] = lambda: None) -> Times:
@@ -59,34 +54,20 @@ def repeat(act: Callable[[], object], config: Config, clock: Clock, wait: Callab
 def few_shot(learn: Callable[[Callable[[int, int], None]], object], config: Config, clock: Clock) -> tuple[Times, Times | None]:
     """(few-shot learning, one fine-tuning step or None where the method takes none). `learn(report)` adapts once.
 
-    The first run may be cut off at the budget: its remaining steps are then counted at the median step's time. The first step
-    of each run is not among the steps' times: it holds allocation and set-up of the optimisers.
+    At least one whole run, however long. The first step of each run is not among the steps' times: it holds allocation and
+    set-up of the optimisers.
     """
     whole: list[float] = []
     steps: list[float] = []
-    count = ran = 0
+    marks: list[float] = []
     start = clock()
     while not whole or (len(whole) < config.repeats and clock() - start < config.seconds):
-        marks: list[tuple[float, int, int]] = []
+        marks = []
         before = clock()
-
-        def report(done: int, total: int, marks: list[tuple[float, int, int]] = marks, before: float = before) -> None:
-            marks.append((clock(), done, total))
-            # three steps at least: one warm-up, two to take a median of
-            if not whole and done < total and len(marks) >= 3 and marks[-1][0] - before >= config.seconds:
-                raise _Enough
-
-        try:
-            learn(report)
-            rest = 0.0
-        except _Enough:
-            later = [b[0] - a[0] for a, b in pairwise(marks)]
-            rest = (marks[-1][2] - marks[-1][1]) * statistics.median(later)
-        whole.append(clock() - before + rest)
-        steps += [b[0] - a[0] for a, b in pairwise(marks)]
-        if marks:
-            count, ran = marks[-1][2], max(ran, marks[-1][1])
-    return Times(whole, count, ran), Times(steps) if steps else None
+        learn(lambda done, total, marks=marks: marks.append(clock()))  # type: ignore[misc]
+        whole.append(clock() - before)
+        steps += [b - a for a, b in pairwise(marks)]
+    return Times(whole, len(marks)), Times(steps) if steps else None
 
 
 def measure(make: Callable[[], Any], person: tuple[Any, Any, Any], shots: Sequence[int], config: Config,

@@ -46,7 +46,7 @@ def save(job: run.Job, scored: list[protocol.Scored], chosen: protocol.Config, s
     body = {"dataset": given.dataset, "method": given.method, "shots": given.shots, "seed": seed,
             "label": images.get("label", given.method), "driven_by": images.get("driven_by", "landmarks"),
             "size": protocol.Generated(given.images).size(), "people": len(scored), "frames": sum(len(s.rows) for s in scored),
-            "metrics": scored[0].facts, "order": [name for name in chosen.metrics if name in summary], "stride": chosen.stride,
+            "metrics": scored[0].facts, "order": [name for name in chosen.metrics if name in summary],
             "not_measured": scored[0].missing, "level": chosen.level,
             "resamples": {"means": chosen.resamples, "sets": chosen.set_resamples}}
     job.publish("score", body)

@@ -41,7 +41,7 @@ def seconds(given: argparse.Namespace, job: run.Job, params: config.Params, sect
     from pipeline.episodes import Faces
 
     torch.set_num_threads(chosen.threads)
-    facts = api.Facts(size=job.inputs["model"]["size"], num_videos=job.inputs["model"]["num_videos"])
+    facts = api.Facts(**job.inputs["model"]["facts"])
     faces = Faces(frames=given.frames, landmarks=given.landmarks, split=given.split, size=facts.size)
     kind = api.load(given.method)
     settings = config.parse(kind.Config, section, f"{given.params}: learn.{given.dataset}.{given.method}")

@@ -25,8 +25,9 @@ def command(stage: str, folder: Path, **cell: object) -> list[str]:
     line = STAGES[stage]["cmd"]
     for name, value in {**CELLS, **cell}.items():
         line = line.replace(f"${{item.{name}}}", str(value))
-    words = [str(folder / word) if re.match(r"(data|models|results|videos|report)(/|$)", word) else word for word in line.split()]
-    return [sys.executable, *words[1:], "--params", str(folder / "params.yaml")]
+    here = re.compile(r"(data|models|results|videos|report)(/|$)")
+    words = [str(folder / word) if here.match(word) else word for word in line.split()[1:]]
+    return [sys.executable, *words, "--params", str(folder / "params.yaml")]
 
 
 def run(stage: str, folder: Path, **cell: object) -> subprocess.CompletedProcess[str]:
@@ -115,7 +116,7 @@ def test_a_stage_killed_on_the_way_ends_with_the_bytes_of_an_uninterrupted_one(m
 
 @pytest.mark.parametrize(("change", "sentence"), [
     (lambda p: p.update(methds=["ft"]), r"methds: unknown key; did you mean 'methods'\?"),
-    (lambda p: p["learn"]["tiny"]["ft"].update(steps="8"), r"learn\.tiny\.ft\.steps: found '8'; input should be a valid integer"),
+    (lambda p: p["learn"]["tiny"]["ft"].update(steps="8"), r"learn\.tiny\.ft\.steps: found '8'; input should be a valid int"),
     (lambda p: p["learn"]["tiny"]["ft"].pop("lr"), r"learn\.tiny\.ft\.lr: this key is missing"),
 ])
 def test_a_wrong_setting_is_one_sentence_and_exit_code_1(made, tmp_path, change, sentence):

@@ -13,7 +13,7 @@ from pipeline import store
 
 SIZE, PEOPLE = 24, ("p1", "p2", "p3")
 ROWS = {person: [10 * j + k for k in range(6)] for j, person in enumerate(PEOPLE)}
-CONFIG = {"metrics": ["l1", "ssim", "fd_efflite0"], "stride": {}, "level": 0.95, "resamples": 100, "set_resamples": 50,
+CONFIG = {"metrics": ["l1", "ssim", "fd_efflite0"], "level": 0.95, "resamples": 100, "set_resamples": 50,
           "workers": 1}
 
 
@@ -82,13 +82,6 @@ def test_the_floor_of_a_set_distance_is_real_against_real_and_no_method_enters_i
     half = np.arange(18) % 2 == 0
     due = metric.load("fd_efflite0").value(real[half], real[~half])
     assert protocol.summary(found, config, seed=0)["fd_efflite0"]["floor"] == pytest.approx(due, rel=1e-4)
-
-
-def test_a_stride_scores_every_nth_frame_and_says_so_and_what_it_leaves_out_is_no_failure(cell):
-    found, config = scored(cell, stride={"l1": 3})
-    assert np.isnan(found[0].columns["l1"]).tolist() == [False, True, True, False, True, True]
-    summary = protocol.summary(found, config, seed=0)
-    assert (summary["l1"]["n_frames"], summary["l1"]["n_failed"], summary["ssim"]["n_frames"]) == (6, 0, 18)
 
 
 def test_a_metric_without_its_network_is_left_out_and_the_reason_is_kept(cell, monkeypatch):

@@ -196,7 +196,6 @@ def seconds(results: Results) -> Table:
             few = {f"few_shot_{t}": theirs[str(t)]["seconds"] for t in results.shots if str(t) in theirs}
             table.record.append({"dataset": "paper", "method": name, **few, "frame": theirs["frame"]["seconds"]})
     table.notes = ["median (number of measurements), warm-up left out; finding and drawing landmarks is in no method's time.",
-                   "≈: cut off at the time budget and extrapolated by the median step.",
                    "paper: its own Table 2, on other hardware and at its own size; its fine-tuning times seem to hold a fixed "
                    "start-up of some 28 s, ours do not."]
     return table
@@ -214,8 +213,7 @@ def _times(found: dict[str, Any] | None, shots: Sequence[int]) -> list[str]:
 def _time(entry: dict[str, Any] | None) -> str:
     if entry is None:
         return DASH
-    mark = "≈ " if entry.get("steps_run", 0) < entry.get("steps", 0) else ""
-    return f"{mark}{number(entry['median'])} ({entry['n']})"
+    return f"{number(entry['median'])} ({entry['n']})"
 
 
 def _flat(found: dict[str, Any] | None, shots: Sequence[int]) -> dict[str, Any]:
@@ -224,6 +222,4 @@ def _flat(found: dict[str, Any] | None, shots: Sequence[int]) -> dict[str, Any]:
     entries = {"set_up": found.get("set_up"), **{f"few_shot_{t}": found["few_shot"].get(str(t)) for t in shots},
                **{f"step_{t}": found["step"].get(str(t)) for t in shots}, "frame": found.get("frame")}
     flat = {key + end: entry and entry[part] for key, entry in entries.items() for end, part in (("", "median"), ("_n", "n"))}
-    flat |= {f"few_shot_{t}_extrapolated": bool((e := entries[f"few_shot_{t}"]) and e.get("steps_run", 0) < e.get("steps", 0))
-             for t in shots}
     return flat | {key: found.get(key) for key in ("device", "threads", "torch", "size")}
