@@ -63,6 +63,7 @@ class Method(ABC):
     name: ClassVar[str]
     label: ClassVar[str]  # as the table prints it
     driven_by: ClassVar[Literal["landmarks", "frames"]] = "landmarks"
+    fine_tunes: ClassVar[bool] = False  # `adapt` takes gradient steps: worth a process a person
     Config: ClassVar[type[BaseModel]]  # always with steps, batch, K
 
     def __init__(self, config: Any, facts: Facts, seed: int = 0) -> None:

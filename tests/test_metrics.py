@@ -240,3 +240,26 @@ def test_cached_vectors_come_back_and_a_torn_record_is_computed_again(tmp_path):
 def test_the_cache_key_depends_on_recipe_values_and_shape():
     x = np.arange(4, dtype=np.float32)
     assert len({key("a", x), key("b", x), key("a", x + 1), key("a", x.reshape(2, 2)), key("a", x.astype(np.float64))}) == 5
+
+
+def test_frechet_agrees_with_torchmetrics_on_the_same_features():
+    import torch
+
+    from model import backbones
+
+    backbones.torchvision_ops()
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    class Pixels(torch.nn.Module):
+        num_features = 5
+
+        def forward(self, images):
+            return images.flatten(1)[:, :5].double()
+
+    draw = np.random.default_rng(5)
+    real, fake = draw.random((40, 3, 8, 8)), draw.random((30, 3, 8, 8)) ** 2
+    theirs = FrechetInceptionDistance(Pixels(), normalize=True, input_img_size=(3, 8, 8)).set_dtype(torch.float64)
+    theirs.update(torch.from_numpy(real), real=True)
+    theirs.update(torch.from_numpy(fake), real=False)
+    ours = metric.load("fd_efflite0").value(real.reshape(40, -1)[:, :5], fake.reshape(30, -1)[:, :5])
+    assert float(theirs.compute()) == pytest.approx(ours, rel=1e-6)

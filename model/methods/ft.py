@@ -24,7 +24,7 @@ class Config(few_shot.Config):
 class FT(FewShot):
     name, label = "ft", "Ours-FT"
     Config: ClassVar[type[BaseModel]] = Config
-    keeps_D = True
+    keeps_D = fine_tunes = True
 
     def __init__(self, config: Any, facts: Facts, seed: int = 0) -> None:
         super().__init__(config, facts, seed)
