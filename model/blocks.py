@@ -22,6 +22,7 @@ class _Spectral:
     u: Tensor
     v: Tensor
     training: bool
+    spectral: bool
 
     def _matrix(self) -> Tensor:
         w = self.weight  # out x (h w in): a view when the weight lies channels-last in memory
@@ -36,6 +37,8 @@ class _Spectral:
                 self.u.copy_(F.normalize(matrix.mv(self.v), dim=0, eps=EPS))
 
     def normalised(self) -> Tensor:
+        if not self.spectral:
+            return self.weight
         with torch.autocast(self.weight.device.type, enabled=False):  # sigma in full precision
             matrix, u, v = self._matrix(), self.u, self.v
             if self.training and self.weight.requires_grad and torch.is_grad_enabled():
@@ -47,7 +50,10 @@ class _Spectral:
             sigma = torch.dot(u, matrix.mv(v))
             return self.weight / sigma.clamp_min(EPS)
 
-    def _prepare(self) -> None:
+    def _prepare(self, spectral: bool) -> None:
+        self.spectral = spectral
+        if not spectral:
+            return
         matrix = self._matrix()
         module: Any = self
         for name, length in (("u", matrix.shape[0]), ("v", matrix.shape[1])):
@@ -57,24 +63,24 @@ class _Spectral:
 
 
 class Conv(_Spectral, nn.Conv2d):
-    """A convolution that keeps the resolution, under spectral norm."""
+    """A convolution that keeps the resolution, under spectral norm (or, for G's last one, without)."""
 
-    def __init__(self, c_in: int, c_out: int, kernel: int, bias: bool = True) -> None:
+    def __init__(self, c_in: int, c_out: int, kernel: int, bias: bool = True, spectral: bool = True) -> None:
         nn.Conv2d.__init__(self, c_in, c_out, kernel, padding=kernel // 2, bias=bias)
         if kernel > 1:
             self.weight.data = self.weight.data.contiguous(memory_format=torch.channels_last)
-        self._prepare()
+        self._prepare(spectral)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.normalised(), self.bias, padding=self.padding)
 
 
 class Linear(_Spectral, nn.Linear):
-    """A fully-connected layer under spectral norm; in full precision always: psi_hat steers by small differences."""
+    """A fully-connected layer, the same; in full precision always: psi_hat steers by small differences."""
 
-    def __init__(self, n_in: int, n_out: int, bias: bool = True) -> None:
-        nn.Linear.__init__(self, n_in, n_out, bias)
-        self._prepare()
+    def __init__(self, n_in: int, n_out: int, spectral: bool = True) -> None:
+        nn.Linear.__init__(self, n_in, n_out)
+        self._prepare(spectral)
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):

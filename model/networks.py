@@ -33,6 +33,7 @@ class Networks(BaseModel):
     attention_up: list[int]  # the same for G's up path
     pooling: Pooling  # "relu-sum" as the co-author's code; "sum-relu" as the words of section 3.4
     output: Literal["tanh", "sigmoid"]
+    spectral: Literal["all", "inner"]  # which layers of G are under spectral norm; "inner": not P and not the last convolution
 
     def check(self, size: int) -> None:
         """Refused when the down blocks do not lead from `size` to 4x4 in E, or to a whole number of pixels in G."""
@@ -116,10 +117,10 @@ class Generator(nn.Module):
             c_in, height = width, height * 2
             if height in config.attention_up:
                 self.attention[str(n)] = Attention(width)
-        self.head_norm, self.head = AdaIN(c_in), Conv(c_in, 3, 3)
+        self.head_norm, self.head = AdaIN(c_in), Conv(c_in, 3, 3, spectral=config.spectral == "all")
         adaptive = [module.channels for module in self.modules() if isinstance(module, AdaIN)]  # in order of use
         self._split = [channels for channels in adaptive for _ in range(2)]
-        self.P = Linear(config.embedder[-1], sum(self._split))
+        self.P = Linear(config.embedder[-1], sum(self._split), config.spectral == "all")
         with torch.no_grad():  # at first every AdaIN scales by about 1 and shifts by about 0
             for n, part in enumerate(self.P.bias.split(self._split)):
                 part.fill_(1.0 - n % 2)

@@ -52,7 +52,6 @@ def learn(method: Method, chosen: Any, faces: Faces, where: str, job: run.Job, d
 
     from model import loop
 
-    torch.use_deterministic_algorithms(True, warn_only=True)
     with Live(str(job.out / "log"), save_dvc_exp=False, dvcyaml=None, report=None, monitor_system=False) as live:
         def log(step: int, scalars: dict[str, float]) -> None:
             live.step = step

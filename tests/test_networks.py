@@ -9,7 +9,7 @@ from model.blocks import AdaIN, Attention, Conv, InstanceNorm, Linear, ResBlock,
 from model.networks import Discriminator, Embedder, Generator, Networks
 
 PAPER = {"embedder": [64, 128, 256, 512, 512, 512], "generator": [64, 128, 256, 512], "res_blocks": 4,
-         "pooling": "relu-sum", "output": "tanh"}
+         "pooling": "relu-sum", "output": "tanh", "spectral": "all"}
 
 
 def paper(attention: bool) -> tuple[Embedder, Generator, Discriminator]:
