@@ -1,0 +1,160 @@
+"""The stages train and adapt on a made data set, run as DVC runs them but inside this process."""
+
+import json
+import sys
+from io import BytesIO
+
+import made_faces
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from ruamel.yaml import YAML
+from safetensors.torch import load_file
+from small import FT_ONLY, NETWORKS, SETTINGS, Eyes
+
+from model import loop
+from pipeline import run, store
+from stages import adapt, train
+
+FF = {**SETTINGS, "steps": 4, "batch": 2, "K": 2, "log_every": 2, "save_every": 2, "networks": NETWORKS,
+      "augment": {"flip": True, "gain": 0.1, "hue": 0.0, "stretch": 0.0}}
+FLOOR = {"size": 16, "steps": 0, "batch": 1, "K": 1}
+LEARN = {"made": {"mean": FLOOR, "ff": FF, "ft": {**FF, **FT_ONLY}}}
+
+
+@pytest.fixture(autouse=True)
+def eyes(monkeypatch):
+    """Frozen features without weights files; the processes of the test keep its thread count."""
+    monkeypatch.setattr("model.backbones.efflite0", Eyes)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    adapt.opened.cache_clear()
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    monkeypatch.setattr(run, "die_with_parent", lambda _: None)
+    made_faces.write(tmp_path / "data", people=4)
+    params = {"seed": 0, "datasets": ["made"], "methods": ["ff"], "shots": [1], "data": {}, "learn": LEARN, "adapt": {"workers": 1},
+              "score": {}, "timing": {}, "report": {}}
+    with (tmp_path / "params.yaml").open("w") as file:
+        YAML().dump(params, file)
+    return tmp_path
+
+
+def call(stage, root, out, *more):
+    paths = [word for name in ("frames", "landmarks", "split") for word in (f"--{name}", str(root / "data" / name))]
+    sys.argv = ["stage", "--dataset", "made", *paths, "--out", str(root / out), "--params", str(root / "params.yaml"), *more]
+    stage.main()
+    return root / out
+
+
+def trained(root, method, out):
+    return call(train, root, out, "--method", method)
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def frames(folder):
+    index, reader = pd.read_parquet(folder / "index.parquet"), store.ShardReader(folder)
+    images = [np.asarray(Image.open(BytesIO(reader.read(r.shard, r.offset, r.length, r.crc)))) for r in index.itertuples()]
+    return index, np.stack(images)
+
+
+@pytest.mark.parametrize("method", ["mean", "ft"])
+def test_training_again_gives_the_same_bytes_weights_log_and_manifest(method, root):
+    one, two = (contents(trained(root, method, out)) for out in ("one", "two"))
+    assert one == two
+    assert {"weights.safetensors", "manifest.json", "log/metrics.json", "log/plots/metrics/images.tsv"} <= one.keys()
+    videos = len(pd.read_parquet(root / "data/split/train.parquet")) * (2 if method == "ft" else 1)  # mirrored ones too
+    assert store.read_manifest(root / "one", "model")["facts"] == {"size": 16, "num_videos": videos}
+
+
+def test_the_log_has_a_row_for_each_interval_and_no_clock(root):
+    folder = trained(root, "ff", "model")
+    table = pd.read_csv(folder / "log/plots/metrics/l_cnt.tsv", sep="\t")
+    assert list(table.columns) == ["step", "l_cnt"] and table["step"].tolist() == [2, 4]
+    summary = json.loads((folder / "log/metrics.json").read_text())
+    assert {"l_cnt", "l_dsc", "e_hat", "spread"} <= summary.keys() and summary["images"] == 8
+
+
+def test_an_interrupted_training_goes_on_and_ends_with_the_same_bytes(root, monkeypatch):
+    whole = contents(trained(root, "ff", "one"))
+    read = train.reader
+
+    def interrupted(*args):
+        episode = read(*args)
+
+        def until(step):
+            if step == 3:
+                raise KeyboardInterrupt
+            return episode(step)
+
+        return until
+
+    monkeypatch.setattr(train, "reader", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trained(root, "ff", "two")
+    assert list((root / "work/train").rglob(loop.CHECKPOINT))
+    monkeypatch.setattr(train, "reader", read)
+    assert contents(trained(root, "ff", "two")) == whole
+
+
+def test_adapt_draws_every_hold_out_frame_once_and_again_the_same_bytes(root):
+    trained(root, "ft", "model")
+    one, two = (call(adapt, root, out, "--method", "ft", "--shots", "2", "--model", str(root / "model")) for out in ("one", "two"))
+    assert contents(one) == contents(two)
+    index, images = frames(one)
+    subjects = json.loads((root / "data/split/test.json").read_text())
+    assert list(zip(index["person"], index["row"])) == [(s["person"], row) for s in subjects for row in s["holdout"]]
+    assert images.shape == (len(index), 16, 16, 3) and images.dtype == np.uint8
+    manifest = store.read_manifest(one, "images")
+    assert (manifest["label"], manifest["driven_by"], manifest["shots"]) == ("Ours-FT", "landmarks", 2)
+
+
+def test_people_learnt_before_an_interruption_are_not_learnt_again(root, monkeypatch):
+    trained(root, "mean", "model")
+    given = ("--method", "mean", "--shots", "2", "--model", str(root / "model"))
+    whole = contents(call(adapt, root, "one", *given))
+    monkeypatch.setattr(adapt, "pack", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        call(adapt, root, "two", *given)
+    monkeypatch.undo()
+    monkeypatch.setattr(run, "ROOT", root)
+    monkeypatch.setattr(run, "die_with_parent", lambda _: None)
+    monkeypatch.setattr(adapt.store, "read_manifest", store.read_manifest)
+    monkeypatch.setattr("model.methods.mean.Mean.adapt", lambda *_: pytest.fail("learnt again"))
+    assert contents(call(adapt, root, "two", *given)) == whole
+
+
+def test_mean_at_one_shot_is_the_source_frame_to_the_last_of_8_bits(root):
+    trained(root, "mean", "model")
+    index, images = frames(call(adapt, root, "one", "--method", "mean", "--shots", "1", "--model", str(root / "model")))
+    from pipeline.episodes import Faces
+    faces = Faces(root / "data/frames", root / "data/landmarks", root / "data/split", 16)
+    for subject in faces.subjects:
+        source = faces.raw(subject.sources[0])
+        assert all(np.array_equal(image, source) for image in images[index["person"] == subject.person])
+
+
+def test_eight_bits_are_rounded_to_the_nearest():
+    values = torch.tensor([0.0, 0.4, 0.6, 254.4, 254.6, 255.0]).div(255)[None, None, None].expand(1, 3, 1, 6)
+    assert adapt.eight_bit(values)[0, 0, :, 0].tolist() == [0, 0, 1, 254, 255, 255]
+
+
+def test_more_shots_than_source_frames_are_refused(root):
+    trained(root, "mean", "model")
+    with pytest.raises(ValueError, match="shots: 9 are asked for, p. has fewer source frames"):
+        call(adapt, root, "one", "--method", "mean", "--shots", "9", "--model", str(root / "model"))
+
+
+def test_weights_hold_what_adapt_needs_and_no_column_of_w(root):
+    weights = load_file(trained(root, "ft", "model") / "weights.safetensors")
+    assert {name.split(".")[0] for name in weights} == {"E", "G", "D"} and "D.W.weight" not in weights
+    assert {name.split(".")[0] for name in load_file(trained(root, "ff", "ff") / "weights.safetensors")} == {"E", "G"}
