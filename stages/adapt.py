@@ -115,18 +115,20 @@ def eight_bit(x_hat: Any) -> np.ndarray:
 
 
 def pack(files: list[Path], out: Path) -> None:
-    """PNGs named {person}-{row}.png in shards, and their index."""
+    """PNGs named {person}-{row}.png in shards, and their index. Each says of itself that it is synthetic."""
     import numpy as np
     import pandas as pd
-    from PIL import Image
+    from PIL import Image, PngImagePlugin
 
+    mark = PngImagePlugin.PngInfo()
+    mark.add_text("synthetic", "true")
     writer, index = store.ShardWriter(out), []
     for file in files:
         found = np.load(file)
         name = str(found["person"])
         for row, frame in zip(found["rows"].tolist(), found["frames"]):
             png = io.BytesIO()
-            Image.fromarray(frame).save(png, "PNG")
+            Image.fromarray(frame).save(png, "PNG", pnginfo=mark)
             index.append({"person": name, "row": row, **writer.add(f"{name}-{row:06d}.png", png.getvalue())})
     writer.close()
     pd.DataFrame(index).to_parquet(out / "index.parquet", index=False)
