@@ -74,6 +74,13 @@ class Conv(_Spectral, nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.normalised(), self.bias, padding=self.padding)
 
+    def doubled(self, x: Tensor) -> Tensor:
+        """self(x with every pixel doubled) for a 3x3 kernel, in half the time: the pixels that the kernel meets twice are
+        weighed once, by a transposed 4x4 convolution of stride 2."""
+        k = self.normalised().flip(2, 3).transpose(0, 1)
+        k = sum(F.pad(k, (left, 1 - left, top, 1 - top)) for left in (0, 1) for top in (0, 1))  # type: ignore[assignment]
+        return F.conv_transpose2d(x, k.contiguous(memory_format=torch.channels_last), self.bias, stride=2, padding=1)
+
 
 class Linear(_Spectral, nn.Linear):
     """A fully-connected layer, the same; in full precision always: psi_hat steers by small differences."""
@@ -179,9 +186,8 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor, psi: Iterator[Tensor] = NO_PSI) -> Tensor:
         h = x if self.norm1 is None else self.norm1(x, psi)
-        if self.resample == "up":
-            h = F.interpolate(h, scale_factor=2, mode="nearest")
-        h = self.conv2(self.norm2(self.conv1(h), psi))
+        h = self.conv1.doubled(h) if self.resample == "up" else self.conv1(h)
+        h = self.conv2(self.norm2(h, psi))
         if self.resample == "down":
             h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
         if self.skip is not None:  # a 1x1 convolution commutes with averaging and copying pixels: convolve the small map

@@ -95,6 +95,11 @@ def test_the_skip_path_sees_the_negative_part_of_the_input():
     assert torch.equal(block(x), x) and torch.equal(x, before)
 
 
+def test_the_short_way_over_doubled_pixels_is_nearest_upsampling_then_the_convolution():
+    conv, x = Conv(3, 5, 3).double().eval(), torch.rand(2, 3, 6, 4, dtype=torch.float64)
+    torch.testing.assert_close(conv.doubled(x), conv(F.interpolate(x, scale_factor=2, mode="nearest")))
+
+
 def test_norms_stand_where_the_paper_puts_them():
     E, G, D = Embedder(networks(), SIZE), Generator(networks(), SIZE), Discriminator(networks(), SIZE, VIDEOS)
     norms = (AdaIN, InstanceNorm)

@@ -39,8 +39,8 @@ def root(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "ROOT", tmp_path)
     monkeypatch.setattr(run, "die_with_parent", lambda _: None)
     made_faces.write(tmp_path / "data", people=4)
-    params = {"seed": 0, "datasets": ["made"], "methods": ["ff"], "shots": [1], "data": {}, "learn": LEARN, "adapt": {"workers": 1},
-              "score": {}, "timing": {}, "report": {}}
+    params = {"seed": 0, "datasets": ["made"], "methods": ["ff"], "shots": [1], "data": {}, "learn": LEARN,
+              "adapt": {"workers": 1}, "score": {}, "timing": {}, "report": {}}
     with (tmp_path / "params.yaml").open("w") as file:
         YAML().dump(params, file)
     return tmp_path
@@ -108,7 +108,8 @@ def test_an_interrupted_training_goes_on_and_ends_with_the_same_bytes(root, monk
 
 def test_adapt_draws_every_hold_out_frame_once_and_again_the_same_bytes(root):
     trained(root, "ft", "model")
-    one, two = (call(adapt, root, out, "--method", "ft", "--shots", "2", "--model", str(root / "model")) for out in ("one", "two"))
+    given = ("--method", "ft", "--shots", "2", "--model", str(root / "model"))
+    one, two = (call(adapt, root, out, *given) for out in ("one", "two"))
     assert contents(one) == contents(two)
     index, images = frames(one)
     subjects = json.loads((root / "data/split/test.json").read_text())
@@ -150,7 +151,7 @@ def test_eight_bits_are_rounded_to_the_nearest():
 
 def test_more_shots_than_source_frames_are_refused(root):
     trained(root, "mean", "model")
-    with pytest.raises(ValueError, match="shots: 9 are asked for, p. has fewer source frames"):
+    with pytest.raises(ValueError, match=r"shots: 9 are asked for, p. has fewer source frames"):
         call(adapt, root, "one", "--method", "mean", "--shots", "9", "--model", str(root / "model"))
 
 
