@@ -16,7 +16,7 @@ from torch import Tensor
 
 from model.api import Episode, Head, Method
 
-CELLS, BLUR = 32, 5  # cells along each side, and how many of them the blur spans
+CELLS, BLUR = 64, 9  # cells along each side, and how many of them the blur spans
 
 
 class Config(BaseModel):
