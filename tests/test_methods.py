@@ -39,13 +39,13 @@ def test_every_method_adapts_to_any_number_of_frames_and_draws_any_number(name, 
 @pytest.mark.parametrize("name", NAMES)
 def test_frames_do_not_depend_on_which_others_are_drawn_with_them(name):
     head, y = make(name).adapt(*person(8)), torch.rand(20, 3, SIZE, SIZE)
-    torch.testing.assert_close(head(y)[7:8], head(y[7:8]), atol=2e-6, rtol=0)
+    torch.testing.assert_close(head(y)[7:8], head(y[7:8]), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["mean", "copy", "ff"])
 def test_the_order_of_the_few_frames_does_not_matter_without_fine_tuning(name):
     one, (x, y), order = make(name), person(8), torch.randperm(8)
-    torch.testing.assert_close(one.adapt(x, y)(y), one.adapt(x[order], y[order])(y), atol=2e-5, rtol=0)
+    torch.testing.assert_close(one.adapt(x, y)(y), one.adapt(x[order], y[order])(y), atol=1e-4, rtol=0)
 
 
 def test_mean_draws_the_mean_of_the_frames_whatever_the_pose():
