@@ -36,7 +36,8 @@ def train(method: Method, episode: Callable[[int], Episode], steps: int, *, work
             history.append((step + 1, _means(recent)))
             recent.clear()
             log(*history[-1])
-            _tell(step + 1, steps, (time.monotonic() - started) / (step + 1 - first), len(batch.x_t), history[-1][1])
+            pace = (time.monotonic() - started) / (step + 1 - first)
+            _tell(f"{method.name} step {step + 1}/{steps}", steps - step - 1, pace, len(batch.x_t), history[-1][1])
         if (step + 1) % save_every == 0 and step + 1 < steps:
             _save({"step": step + 1, "method": method.state(), "history": history, "recent": recent}, work)
 
@@ -83,7 +84,7 @@ def _means(rows: list[Scalars]) -> Scalars:
     return {name: sum(values) / len(values) for name in names if (values := [row[name] for row in rows if name in row])}
 
 
-def _tell(done: int, steps: int, seconds: float, images: int, scalars: Scalars) -> None:
+def _tell(where: str, left: int, seconds: float, images: int, scalars: Scalars) -> None:
     values = ", ".join(f"{name} {value:.3g}" for name, value in scalars.items())
-    pace = f"{seconds:.3f} s a step, {images / seconds:.1f} images/s, ETA {(steps - done) * seconds:.0f} s"
-    print(f"step {done}/{steps}, {pace}: {values}", file=sys.stderr, flush=True)
+    pace = f"{seconds:.3f} s a step, {images / seconds:.1f} images/s, ETA {left * seconds:.0f} s"
+    print(f"{where}, {pace}: {values}", file=sys.stderr, flush=True)
