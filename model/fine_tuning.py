@@ -33,6 +33,7 @@ class Tuning(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     batch: int
+    adam: Adam
     final: float  # share of the learning rate left at the last step; it falls linearly
     start: float  # share of the steps after which D comes in: 0 as in the paper, 1 never (its third ablation)
     budgets: list[Budget]
@@ -58,12 +59,12 @@ class FineTuning:
         for parameter in (*self.learnt_G, *self.learnt_D):
             parameter.requires_grad_(True)
 
-    def learn(self, x: Tensor, y: Tensor, *, tuning: Tuning, adam: Adam, content: nn.Module, weights: Adversarial,
+    def learn(self, x: Tensor, y: Tensor, *, tuning: Tuning, content: nn.Module, weights: Adversarial,
               precision: Precision, seed: int, report: Callable[[int, int], None] | None = None) -> None:
         """Fine-tunes on x, y (T, 3, H, W). Refused when a term is not finite."""
         budget = tuning.budget(len(x))
-        optimiser_G = adam.over([self.psi_prime, *self.learnt_G], budget.lr)
-        optimiser_D = adam.over([self.w_prime, *self.learnt_D], budget.lr_D)
+        optimiser_G = tuning.adam.over([self.psi_prime, *self.learnt_G], budget.lr)
+        optimiser_D = tuning.adam.over([self.w_prime, *self.learnt_D], budget.lr_D)
         for step, rows in zip(range(budget.steps), _batches(len(x), tuning.batch, seed)):
             D = self.D if step >= tuning.start * budget.steps else None
             share = 1 - (1 - tuning.final) * step / budget.steps

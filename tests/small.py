@@ -22,7 +22,7 @@ SETTINGS: dict[str, Any] = {
     "log_every": 3, "save_every": 5}
 FT_ONLY: dict[str, Any] = {
     "matching": {"embedder": 0.1, "columns": 1.0},
-    "tuning": {"batch": 8, "final": 0.1, "start": 0.0,
+    "tuning": {"batch": 8, "adam": {"beta1": 0.5, "beta2": 0.999, "eps": 1e-8}, "final": 0.1, "start": 0.0,
                "budgets": [{"shots": 1, "steps": 2, "lr": 1e-3, "lr_D": 1e-3},
                            {"shots": 8, "steps": 3, "lr": 1e-3, "lr_D": 1e-3}]}}
 

@@ -31,8 +31,7 @@ def changed(module: nn.Module, before: dict[str, torch.Tensor]) -> set[str]:
 
 
 def tune(ft, tuned, x, y, tuning=None):
-    tuned.learn(x, y, tuning=tuning or ft.config.tuning, adam=ft.config.adam, content=ft.content, weights=WEIGHTS,
-                precision="fp32", seed=0)
+    tuned.learn(x, y, tuning=tuning or ft.config.tuning, content=ft.content, weights=WEIGHTS, precision="fp32", seed=0)
 
 
 def terms_of(ff, playing=True):

@@ -32,9 +32,8 @@ class FT(FewShot):
 
     def adapt(self, x: Tensor, y: Tensor, seed: int = 0, report: Callable[[int, int], None] | None = None) -> Head:
         tuned = self.start(x, y)
-        tuned.learn(x.to(self.place), y.to(self.place), tuning=self.config.tuning, adam=self.config.adam,
-                    content=self.content, weights=self.config.adversarial, precision=self.config.precision, seed=seed,
-                    report=report)
+        tuned.learn(x.to(self.place), y.to(self.place), tuning=self.config.tuning, content=self.content,
+                    weights=self.config.adversarial, precision=self.config.precision, seed=seed, report=report)
         return self.head(tuned.G, tuned.psi_prime)
 
     def start(self, x: Tensor, y: Tensor) -> FineTuning:
