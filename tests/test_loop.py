@@ -72,7 +72,7 @@ def test_a_checkpoint_opens_without_running_code_from_it(tmp_path):
 
 def test_the_log_holds_the_mean_of_each_scalar_since_the_last_line(tmp_path):
     class Counts:
-        n = 0
+        name, n = "counts", 0
 
         def learn(self, _):
             self.n += 1
