@@ -11,10 +11,10 @@ unexport PYTHONDONTWRITEBYTECODE
 # uv does not read pip's configuration: it is told where pip looks for wheels on disk.
 export UV_FIND_LINKS ?= $(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null || echo $(PIP_FIND_LINKS))
 
-# Trainings on CPUs take one thread each, side by side (that does half as much again as one after the other with all threads); a
-# GPU takes one at a time. What fails here, `dvc repro` runs again and reports.
+# Stages that do not need each other run side by side, one thread each: on two cores that does half as much again as one stage
+# after the other with two threads. A GPU takes one at a time. What fails here, the plain `dvc repro` runs again and reports.
 JOBS ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo 1 || nproc)
-stages = @$(BIN)/dvc stage list --name-only | grep '^$(1)'
+side_by_side = -@$(BIN)/dvc stage list --name-only | grep '^$(1)@' | xargs -P $(JOBS) -n 1 $(BIN)/dvc repro --single-item
 
 .PHONY: help repro test check bench weights clean
 help:  ## this list
@@ -23,8 +23,10 @@ help:  ## this list
 repro: $(VENV)/ready  ## the whole pipeline; DATA=ci: on that data set; FOLDER=path: on your own videos (path/person/video.*)
 	$(if $(FOLDER),@$(BIN)/python -m stages.use --folder "$(FOLDER)")
 	$(if $(DATA),@$(BIN)/python -m stages.use --dataset "$(DATA)")
-	$(call stages,split@) | xargs $(BIN)/dvc repro
-	-$(call stages,train@) | xargs -P $(JOBS) -n 1 $(BIN)/dvc repro --single-item
+	@$(BIN)/dvc stage list --name-only | grep '^split@' | xargs $(BIN)/dvc repro
+	$(call side_by_side,train)
+	$(call side_by_side,adapt)
+	$(call side_by_side,score)
 	$(BIN)/dvc repro
 	@$(BIN)/python -m stages.report --show
 
