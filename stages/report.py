@@ -1,4 +1,4 @@
-"""Makes the report: both tables, the figures and one page. --show prints the tables of a report that is there."""
+"""Makes the report: both tables, the figures and one page. --show prints the tables of a report that is there instead."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ def main() -> None:
     arguments.add_argument("--params", type=Path, default=Path("params.yaml"))
     arguments.add_argument("--show", action="store_true", help="print the tables of --out, fitted to the terminal")
     given = arguments.parse_args()
-    if not given.show:
+    if given.show:
+        show(given.out)
+    else:
         make(given)
-    show(given.out)
 
 
 def make(given: argparse.Namespace) -> None:

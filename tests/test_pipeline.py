@@ -76,7 +76,7 @@ def test_both_tables_come_out_with_what_was_measured_and_dashes_for_the_rest(mad
     table = (folder / "report" / "table1.md").read_text()
     value = json.loads((folder / "results/tiny/ft/8/metrics/metrics.json").read_text())["ssim"]["value"]
     row = {row.split("|")[3].strip(): row for row in table.splitlines() if row.startswith("| tiny") and "Ours-FT" in row}
-    assert f"{value:.3f}" in row["8"] and f"{value:.3f}" in said["report"].stdout
+    assert f"{value:.3f}" in row["8"]
     assert row["1"].count("–") > row["8"].count("–")
     assert "Ours-FT" in (folder / "report" / "table2.md").read_text()
 
