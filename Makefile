@@ -14,21 +14,25 @@ export UV_FIND_LINKS ?= $(shell $(PYTHON) -m pip config get global.find-links 2>
 # Stages that do not need each other run side by side, one thread each: on two cores that does half as much again as one stage
 # after the other with two threads. A GPU takes one at a time. What fails here, the plain `dvc repro` runs again and reports.
 JOBS ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo 1 || nproc)
-side_by_side = -@$(BIN)/dvc stage list --name-only | grep '^$(1)@' | xargs -P $(JOBS) -n 1 $(BIN)/dvc repro --single-item
+changed = $(BIN)/dvc status --json | $(BIN)/python -c "import json, sys; print(*(s for s in json.load(sys.stdin) if s.startswith('$(1)@')))"
+side_by_side = -@$(call changed,$(1)) | xargs -r -P $(JOBS) -n 1 $(BIN)/dvc repro --single-item
 
-.PHONY: help repro test check bench weights clean
+.PHONY: help repro together test check bench weights clean
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 repro: $(VENV)/ready  ## the whole pipeline; DATA=ci: on that data set; FOLDER=path: on your own videos (path/person/video.*)
 	$(if $(FOLDER),@$(BIN)/python -m stages.use --folder "$(FOLDER)")
 	$(if $(DATA),@$(BIN)/python -m stages.use --dataset "$(DATA)")
+	@$(BIN)/dvc status --quiet || $(MAKE) --no-print-directory together
+	$(BIN)/dvc repro
+	@$(BIN)/python -m stages.report --show
+
+together:
 	@$(BIN)/dvc stage list --name-only | grep '^split@' | xargs $(BIN)/dvc repro
 	$(call side_by_side,train)
 	$(call side_by_side,adapt)
 	$(call side_by_side,score)
-	$(BIN)/dvc repro
-	@$(BIN)/python -m stages.report --show
 
 test: $(VENV)/ready  ## the tests
 	$(BIN)/python -m pytest
