@@ -48,8 +48,9 @@ bench: $(VENV)/ready  ## the benchmarks
 weights: $(VENV)/ready  ## fetch the networks of the paper's metrics and losses into weights/ (optional)
 	$(BIN)/python -m model.backbones --fetch
 
-clean:  ## remove everything that was made here: outputs, DVC's cache, the environment
-	rm -rf data models results report work .dvc/cache .dvc/tmp $(VENV) .ruff_cache .mypy_cache .benchmarks
+clean:  ## remove everything that was made here: outputs, DVC's cache, the environment; committed scores stay
+	rm -rf data models report work .dvc/cache .dvc/tmp $(VENV) .ruff_cache .mypy_cache .benchmarks
+	git clean -qfdX results
 
 # pip is the contract; uv, when it installs, does the same five times faster. facenet-pytorch and anny go in without their pins.
 $(VENV)/ready: pyproject.toml constraints.txt
