@@ -59,20 +59,19 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
     with (folder / "params.yaml").open("w") as file:
         YAML().dump(settings(), file)
-    said = {}
     for stage in ("fetch", "frames", "landmarks", "split", "train"):
         for method in ("copy", "ft") if stage == "train" else ("ft",):
-            said[stage] = run(stage, folder, method=method)
-            assert said[stage].returncode == 0, said[stage].stderr
+            done = run(stage, folder, method=method)
+            assert done.returncode == 0, done.stderr
     for stage, method, shots in (("adapt", "copy", 8), ("adapt", "ft", 8), ("score", "copy", 8), ("score", "ft", 8),
                                  ("timing", "ft", 8), ("report", "ft", 8)):
-        said[stage] = run(stage, folder, method=method, shots=shots)
-        assert said[stage].returncode == 0, said[stage].stderr
-    return folder, said
+        done = run(stage, folder, method=method, shots=shots)
+        assert done.returncode == 0, done.stderr
+    return folder
 
 
 def test_both_tables_come_out_with_what_was_measured_and_dashes_for_the_rest(made):
-    folder, said = made
+    folder = made
     table = (folder / "report" / "table1.md").read_text()
     value = json.loads((folder / "results/tiny/ft/8/metrics/metrics.json").read_text())["ssim"]["value"]
     row = {row.split("|")[3].strip(): row for row in table.splitlines() if row.startswith("| tiny") and "Ours-FT" in row}
@@ -94,7 +93,7 @@ def contents(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize(("stage", "sign"), [("fetch", "**/*.npz"), ("landmarks", "**/*.npz"), ("train", "**/checkpoint.pt"),
                                              ("adapt", ""), ("score", "")])
 def test_a_stage_killed_on_the_way_ends_with_the_bytes_of_an_uninterrupted_one(made, stage, sign):
-    folder, _ = made
+    folder = made
     out = out_of(stage, folder)
     due = contents(out)
     works = set((ROOT / "work" / stage).glob("*"))
@@ -121,7 +120,7 @@ def test_a_stage_killed_on_the_way_ends_with_the_bytes_of_an_uninterrupted_one(m
     (lambda p: p["learn"]["tiny"]["ft"].pop("lr"), r"learn\.tiny\.ft\.lr: this key is missing"),
 ])
 def test_a_wrong_setting_is_one_sentence_and_exit_code_1(made, tmp_path, change, sentence):
-    folder, _ = made
+    folder = made
     params = settings()
     change(params)
     with (tmp_path / "params.yaml").open("w") as file:
@@ -133,7 +132,7 @@ def test_a_wrong_setting_is_one_sentence_and_exit_code_1(made, tmp_path, change,
 
 
 def test_an_unknown_method_or_a_missing_input_is_one_sentence_and_wrong_usage_is_exit_code_2(made):
-    folder, _ = made
+    folder = made
     unknown = run("train", folder, method="fft")
     assert unknown.returncode == 1 and "no method 'fft'" in unknown.stderr and "Traceback" not in unknown.stderr
     missing = run("adapt", folder, method="ff")
