@@ -22,8 +22,7 @@ help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 repro: $(VENV)/ready  ## the whole pipeline; DATA=ci: on that data set; FOLDER=path: on your own videos (path/person/video.*)
-	$(if $(FOLDER),@$(BIN)/python -m stages.use --folder "$(FOLDER)")
-	$(if $(DATA),@$(BIN)/python -m stages.use --dataset "$(DATA)")
+	@$(BIN)/python -m stages.use $(if $(FOLDER),--folder "$(FOLDER)") $(if $(DATA),--dataset "$(DATA)")
 	@$(BIN)/dvc status --quiet || $(MAKE) --no-print-directory together
 	$(BIN)/dvc repro
 	@$(BIN)/python -m stages.report --show

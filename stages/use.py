@@ -1,9 +1,13 @@
-"""Chooses the data set of params.yaml: `make repro DATA=ci`, or a folder of your own videos: `make repro FOLDER=path`."""
+"""Chooses the data set of params.yaml (`make repro DATA=ci`), or a folder of your own videos (`make repro FOLDER=path`).
+
+Without either it checks the names in params.yaml, before DVC complains of a missing file.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 from pathlib import Path
 
 from pipeline import config, run
@@ -12,19 +16,30 @@ LINK = Path("videos/folder")  # where dvc.yaml looks for the user's own videos
 
 
 def main() -> None:
-    """Edits `datasets` in params.yaml; for --folder also links videos/folder to the given path."""
+    """Edits `datasets` in params.yaml where asked to; for --folder also links videos/folder to the given path."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    choice = arguments.add_mutually_exclusive_group(required=True)
+    choice = arguments.add_mutually_exclusive_group()
     choice.add_argument("--dataset", help="an entry of `data` in params.yaml")
     choice.add_argument("--folder", type=Path, help="holds person/video.*")
     arguments.add_argument("--params", type=Path, default=Path("params.yaml"))
     given = arguments.parse_args()
-    dataset = given.dataset or "folder"
-    config.pick(config.load(given.params).data, dataset, f"{given.params}: data")
     if given.folder:
         link(given.folder)
-    choose(given.params, dataset)
-    print(f"params.yaml: datasets: [{dataset}]")
+    if given.dataset or given.folder:
+        choose(given.params, given.dataset or "folder")
+    check(config.load(given.params), str(given.params))
+
+
+def check(params: config.Params, where: str) -> None:
+    """Refused when `datasets` or `methods` names something that is not there."""
+    known = {path.stem: path for path in (run.ROOT / "model" / "methods").glob("[!_]*.py")}
+    for method in params.methods:
+        config.pick(known, method, f"{where}: methods")
+    for dataset in params.datasets:
+        config.pick(params.data, dataset, f"{where}: data")
+        learn = config.pick(params.learn, dataset, f"{where}: learn")
+        for method in params.methods:
+            config.pick(learn, method, f"{where}: learn.{dataset}")
 
 
 def link(folder: Path) -> None:
@@ -40,19 +55,18 @@ def link(folder: Path) -> None:
 
 
 def choose(path: Path, dataset: str) -> None:
-    """Sets `datasets` to [dataset]; comments and order of the file stay."""
-    from ruamel.yaml import YAML
-
-    yaml = YAML()
-    yaml.preserve_quotes, yaml.width = True, 4096
-    params = yaml.load(path.read_text())
-    if list(params["datasets"]) == [dataset]:
+    """Sets `datasets` to [dataset], the rest of the file untouched. Refused when there is no such data set or no such line."""
+    params = config.load(path)
+    config.pick(params.data, dataset, f"{path}: data")
+    if params.datasets == [dataset]:
         return
-    params["datasets"][:] = [dataset]
+    text, count = re.subn(r"^datasets: *\[[^]]*\]", f"datasets: [{dataset}]", path.read_text(), count=1, flags=re.MULTILINE)
+    if not count:
+        raise config.Refused(f"{path}: no line `datasets: [...]`; write it on one line")
     part = path.with_suffix(".part")
-    with part.open("w") as file:
-        yaml.dump(params, file)
+    part.write_text(text)
     os.replace(part, path)
+    print(f"{path}: datasets: [{dataset}]")
 
 
 if __name__ == "__main__":
