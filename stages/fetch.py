@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import pkgutil
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,15 @@ def fetch(source: str, settings: Any, folder: Path, item: tuple[Any]) -> shelf.R
 
 
 def link(folder: Path, out: Path) -> None:
-    """Every whole file of `folder` under the same name in `out`; `folder` keeps its own until the stage has ended."""
+    """Every whole file of `folder` under the same name in `out`, without a second copy on the same disk."""
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         if not path.name.startswith(".") and path.suffix != ".part":
             target = out / path.relative_to(folder)
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.link(path, target)
+            try:
+                os.link(path, target)
+            except OSError:  # data/ lies on another disk
+                shutil.copyfile(path, target)
 
 
 def main() -> None:
