@@ -80,6 +80,10 @@ class Method(ABC):
         `report(done, steps)` is called after each fine-tuning step (progress, timing).
         """
 
+    def backbones(self) -> dict[str, str]:
+        """Foreign networks that learning makes use of: file -> sha256."""
+        return {}
+
     def weights(self) -> dict[str, Tensor]:
         """What `adapt` needs, by name."""
         return {}

@@ -179,6 +179,11 @@ class FewShot(Method):
                               f"(guard.spread: {self.config.guard.spread}); lower matching.embedder or the learning rate")
         return {"e_hat": float(e_hat.abs().mean()), "spread": max(self.spread, 0.0)}
 
+    def backbones(self) -> dict[str, str]:
+        from model import backbones
+
+        return backbones.hashes(*losses.backbones_of(self.config.content))
+
     @property
     def nets(self) -> dict[str, nn.Module]:
         """The networks that `adapt` uses, by name."""

@@ -44,6 +44,13 @@ class Pyramid(_Strict):
     levels: list[float]  # mean absolute activation of each of them on training frames: their common scale
 
 
+def backbones_of(config: Vgg | Pyramid) -> list[str]:
+    """Names in the registry of the networks that a content loss looks through."""
+    if isinstance(config, Vgg):
+        return [f"vgg19_{config.weights}", *(["vggface_caffe"] if config.face else [])]
+    return ["efflite0"] if config.perceptual else []
+
+
 class Content(nn.Module):
     """L_CNT(x, x_hat): frozen networks compare what they see in both. No gradient reaches x or any of their weights."""
 

@@ -38,6 +38,8 @@ def main() -> None:
     args = parser.parse_args()
     data = config.pick(config.load(args.params).data, args.dataset, "data")
     settings = config.parse(frames.Config, data.frames, f"data.{args.dataset}.frames")
+    from model import backbones
+
     with run.stage("frames", out=args.out, inputs={"videos": args.videos}, config=data.frames) as job:
         table = pd.read_parquet(args.videos / "ledger.parquet")
         usable = table[table["status"] == "ok"].sort_values(["person", "video"])
@@ -46,7 +48,8 @@ def main() -> None:
         records = shelf.each(pack, items, job.work, data.workers, f"frames {args.dataset}")
         made = frames.publish(job.out, items, records, settings)
         ledger.report(made)
-        job.publish("frames", {"size": settings.size, "face_width": settings.face_width, "status": ledger.summary(made)})
+        job.publish("frames", {"size": settings.size, "face_width": settings.face_width, "status": ledger.summary(made),
+                               "detector": backbones.hashes("mtcnn_pnet", "mtcnn_rnet", "mtcnn_onet")})
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def seconds(given: argparse.Namespace, job: run.Job, params: config.Params, sect
     found = timing.measure(make, (person[0], person[1], person[2]), params.shots, chosen,
                            wait=torch.cuda.synchronize if gpu else lambda: None)
     return {**found, "device": torch.cuda.get_device_name() if gpu else "CPU", "threads": torch.get_num_threads(),
-            "torch": torch.__version__, "size": facts.size, "driven_by": kind.driven_by}
+            "torch": torch.__version__.split("+")[0], "size": facts.size, "driven_by": kind.driven_by}
 
 
 if __name__ == "__main__":

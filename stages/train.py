@@ -42,7 +42,7 @@ def main() -> None:
         save(method, job.out / "weights.safetensors")
         job.publish("model", {"dataset": given.dataset, "method": given.method, "label": kind.label, "seed": params.seed,
                               "driven_by": kind.driven_by, "facts": asdict(facts),
-                              "steps": chosen.steps, "config": section})
+                              "steps": chosen.steps, "backbones": method.backbones(), "config": section})
 
 
 def learn(method: Method, chosen: Any, faces: Faces, where: str, job: run.Job, dataset: str) -> Method:
