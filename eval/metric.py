@@ -6,7 +6,6 @@ generated frame have been 8-bit images, so neither gains from a precision that t
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
@@ -15,7 +14,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from eval.cache import Cache
-from pipeline.config import Refused
+from pipeline.config import pick
 
 
 class Metric(ABC):
@@ -27,6 +26,7 @@ class Metric(ABC):
     unit: ClassVar[str]
     range: ClassVar[tuple[float, float]]  # smallest and largest possible value
     compares: str  # what is compared with what and how, one or two sentences for the report
+    network: str = ""  # its name in the registry of foreign weights; "" where none is needed
 
     def __init__(self, name: str, cache: Cache) -> None:
         self.name, self.cache = name, cache
@@ -34,11 +34,20 @@ class Metric(ABC):
     @property
     def backbones(self) -> dict[str, str]:
         """Every weights file the value depends on: name -> sha256."""
-        return {}
+        from model import backbones
+
+        return backbones.hashes(self.network) if self.network else {}
 
     def missing(self) -> str | None:
         """Why it cannot be computed here and the way out, or None. Refused when a weights file is not the one it should be."""
-        return None
+        if not self.network:
+            return None
+        from model import backbones
+
+        if backbones.find(self.network):
+            return None
+        entry = backbones.REGISTRY[self.network]
+        return f"{entry.file} ({entry.role}) is not here: {entry.way_out}"
 
     def facts(self) -> dict[str, object]:
         """What the report prints about it."""
@@ -81,14 +90,8 @@ def load(name: str, cache: Cache | None = None) -> Metric:
     """The metric of the column `name`. Refused, with the nearest known name, when no file offers it."""
     file = name.split("_")[0]
     if file not in known():
-        raise Refused(f"score.metrics: no metric {name!r}; {_hint(name, known())}")
+        pick(dict.fromkeys(known()), name, "score.metrics")
     module = importlib.import_module(f"eval.metrics.{file}")
-    if name not in module.COLUMNS:
-        raise Refused(f"score.metrics: eval/metrics/{file}.py has no column {name!r}; {_hint(name, module.COLUMNS)}")
+    pick(dict.fromkeys(module.COLUMNS), name, f"score.metrics: eval/metrics/{file}.py")
     found: Metric = module.METRIC(name, cache or Cache(None))
     return found
-
-
-def _hint(name: str, names: list[str] | tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(name, names, 1)
-    return f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(names)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 
@@ -25,6 +25,16 @@ class Facts:
 
     size: int  # height and width of the images, pixels
     num_videos: int  # columns of W; one a training video, mirrored ones included
+
+
+class Settings(BaseModel):
+    """What the configuration of every method has; a method that learns adds its own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    size: int  # height and width of the images, pixels
+    steps: int  # updates of meta-learning; 0: nothing is learnt
+    batch: int  # episodes an update
+    K: int  # source frames of an episode
 
 
 class Episode(NamedTuple):
@@ -64,14 +74,14 @@ class Method(ABC):
     label: ClassVar[str]  # as the table prints it
     driven_by: ClassVar[Literal["landmarks", "frames"]] = "landmarks"
     fine_tunes: ClassVar[bool] = False  # `adapt` takes gradient steps: worth a process a person
-    Config: ClassVar[type[BaseModel]]  # always with steps, batch, K
+    Config: ClassVar[type[Settings]] = Settings
 
     def __init__(self, config: Any, facts: Facts, seed: int = 0) -> None:
         self.config, self.facts, self.seed = config, facts, seed
 
-    @abstractmethod
     def learn(self, episode: Episode) -> dict[str, float]:
-        """One meta-learning update; returns the scalars to log."""
+        """One meta-learning update; returns the scalars to log. A method without any learns nothing."""
+        return {}
 
     @abstractmethod
     def adapt(self, x: Tensor, y: Tensor, seed: int = 0, report: Callable[[int, int], None] | None = None) -> Head:

@@ -26,7 +26,7 @@ class Dlib128:
         import dlib
 
         self.dlib, self.net = dlib, dlib.face_recognition_model_v1(str(backbones.require("dlib128")))
-        self.sha256 = self.hashes = backbones.hashes("dlib128")
+        self.sha256 = backbones.hashes("dlib128")
 
     def __call__(self, image: Array, points: Array) -> Array:
         """image uint8 (H, W, 3), points (68, 2) of the face, in a comparison the target's -> (128,) float32."""
@@ -61,7 +61,6 @@ class FacenetVGGFace2:
         check(weights, shapes, str(backbones.require("facenet_vggface2")))
         self.net.load_state_dict(weights)
         self.sha256, self.device = backbones.hashes("facenet_vggface2"), device
-        self.hashes = self.sha256
 
     @torch.no_grad()
     def __call__(self, image: Array, points: Array) -> Array:

@@ -46,7 +46,7 @@ class Detector:
 
     def __init__(self, min_face: float = 0.1, device: str = "cpu") -> None:
         self.cascade, self.min_face = Cascade(device), min_face
-        self.sha256 = self.hashes = backbones.hashes("mtcnn_pnet", "mtcnn_rnet", "mtcnn_onet")
+        self.sha256 = backbones.hashes("mtcnn_pnet", "mtcnn_rnet", "mtcnn_onet")
 
     def detect(self, images: Array) -> list[Array]:
         """images uint8 (N, H, W, 3) -> N arrays (k, 5) float32: x0, y0, x1, y1, probability; the largest face first.
@@ -68,7 +68,7 @@ class S3FD:
         path = backbones.require("s3fd")
         sfd = _face_alignment("detection.sfd")
         self.net = sfd.FaceDetector(device, path_to_detector=str(path))
-        self.sha256 = self.hashes = backbones.hashes("s3fd")
+        self.sha256 = backbones.hashes("s3fd")
 
     def detect(self, images: Array) -> list[Array]:
         """As Detector.detect."""
@@ -86,7 +86,7 @@ class Dlib68:
 
         self.dlib, self.onet = dlib, Stage("onet")
         self.trees = dlib.shape_predictor(str(backbones.require("dlib68")))
-        self.sha256 = self.hashes = backbones.hashes("dlib68", "mtcnn_onet")
+        self.sha256 = backbones.hashes("dlib68", "mtcnn_onet")
 
     def predict(self, image: Array, box: Array) -> Array | None:
         """image uint8 (H, W, 3), box x0, y0, x1, y1 of an MTCNN face -> (68, 2) float32; None where the box is no face.
@@ -119,7 +119,7 @@ class FAN:
         with _hub_folder(path):  # the package opens whatever lies under that name: here only the verified file does
             self.net = package.FaceAlignment(package.LandmarksType.TWO_D, device=device, flip_input=False,
                                              face_detector="folder", compile=False)
-        self.sha256 = self.hashes = backbones.hashes("fan")
+        self.sha256 = backbones.hashes("fan")
 
     def predict(self, image: Array, box: Array) -> Array | None:
         """As Dlib68.predict. A small face is enlarged to FAN's 256 px, as the package rounds points to whole pixels."""

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from model import losses
-from model.api import Episode, Facts, Head, Method, Refused
+from model.api import Episode, Facts, Head, Method, Refused, Settings
 from model.game import Adversarial, Precision, autocast, device, discriminator_loss, finite, generator_terms, weighted
 from model.networks import Discriminator, Embedder, Generator, Networks
 from model.optim import Adam, RowAdam, Schedule
@@ -39,14 +39,9 @@ class Guard(BaseModel):
     spread: float  # least standard deviation of e_hat over videos, mean over its N numbers
 
 
-class Config(BaseModel):
+class Config(Settings):
     """A few-shot method that is not fine-tuned."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    size: int  # height and width of the frames, pixels
-    steps: int
-    batch: int
-    K: int
     threads: int  # of the training process; another number gives other last bits
     augment: dict[str, Any]  # the reader of episodes knows its keys
     precision: Precision
@@ -67,7 +62,7 @@ class Config(BaseModel):
 class FewShot(Method):
     """Everything FF and FT share: networks, one meta-learning update, state, and drawing with psi_hat = P e_hat."""
 
-    Config: ClassVar[type[BaseModel]] = Config
+    Config: ClassVar[type[Settings]] = Config
     matching: Matching | None = None
     keeps_D = False  # whether `adapt` needs the discriminator
 

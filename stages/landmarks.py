@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline import config, landmarks, points, run, shelf, store
+from pipeline import config, landmarks, points, run, shelf
 
 
 @cache
@@ -62,7 +62,6 @@ def main() -> None:
         made = points.publish(job.out, index, records)
         error = points.error(made, points.oracle(index, args.videos, job.inputs["frames"]["size"]))
         body = points.found(made) | {"oracle_nme": error}
-        store.write_json(job.out / "metrics.json", body)
         print(f"landmarks: {body}")
         job.publish("landmarks", body | {"detector": {"name": name, "sha256": json.loads(hashes.pop())}})
 

@@ -35,18 +35,6 @@ class Csim(PerFrame):
                          f"the real frame's 68 landmarks, so no detection on generated frames and no dropped failures; "
                          f"{self.cut}")
 
-    @property
-    def backbones(self) -> dict[str, str]:
-        from model import backbones
-
-        return backbones.hashes(self.network)
-
-    def missing(self) -> str | None:
-        from model import backbones
-
-        entry = backbones.REGISTRY[self.network]
-        return None if backbones.find(self.network) else f"{entry.file} ({entry.role}) is not here: {entry.way_out}"
-
     def per_frame(self, real: np.ndarray, fake: np.ndarray, points: np.ndarray) -> np.ndarray:
         seen = np.isfinite(points).all(axis=(1, 2)) & (np.ptp(points, axis=1) > 1).all(axis=1)
         e = self._describe(np.concatenate([real[seen], fake[seen]]), np.concatenate([points[seen]] * 2)).astype(np.float64)

@@ -18,21 +18,8 @@ class Frechet(OfSets):
     """|μ_r − μ_f|² + tr Σ_r + tr Σ_f − 2 tr (Σ_r Σ_f)^½, unbiased covariances, float64."""
 
     better, unit, range = "lower", "squared feature distance", (0.0, float("inf"))
-    network: str
     recipe: str  # how the image is brought to the network
     width: int
-
-    @property
-    def backbones(self) -> dict[str, str]:
-        from model import backbones
-
-        return backbones.hashes(self.network)
-
-    def missing(self) -> str | None:
-        from model import backbones
-
-        entry = backbones.REGISTRY[self.network]
-        return None if backbones.find(self.network) else f"{entry.file} ({entry.role}) is not here: {entry.way_out}"
 
     def features(self, images: np.ndarray) -> np.ndarray:
         recipe = f"{sorted(self.backbones.items())} {self.recipe}"

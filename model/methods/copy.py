@@ -7,34 +7,18 @@ other by a pixel would otherwise count as far apart as lines on opposite sides.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from model.api import Episode, Head, Method
+from model.api import Head, Method
 
 CELLS, BLUR = 64, 9  # cells along each side, and how many of them the blur spans
 
 
-class Config(BaseModel):
-    """Nothing is learnt: steps is 0."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    size: int  # pixels
-    steps: int
-    batch: int
-    K: int
-
-
 class Copy(Method):
     name, label = "copy", "Nearest source frame"
-    Config: ClassVar[type[BaseModel]] = Config
-
-    def learn(self, episode: Episode) -> dict[str, float]:
-        return {}
 
     def adapt(self, x: Tensor, y: Tensor, seed: int = 0, report: Callable[[int, int], None] | None = None) -> Head:
         frames, known = x.clone(), _blurred(y)

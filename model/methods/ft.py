@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from pydantic import BaseModel
 from torch import Tensor
 
 from model import few_shot
-from model.api import Facts, Head
+from model.api import Facts, Head, Settings
 from model.few_shot import FewShot, Matching
 from model.fine_tuning import FineTuning, Tuning
 
@@ -23,7 +22,7 @@ class Config(few_shot.Config):
 
 class FT(FewShot):
     name, label = "ft", "Ours-FT"
-    Config: ClassVar[type[BaseModel]] = Config
+    Config: ClassVar[type[Settings]] = Config
     keeps_D = fine_tunes = True
 
     def __init__(self, config: Any, facts: Facts, seed: int = 0) -> None:
