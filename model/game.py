@@ -29,6 +29,7 @@ class Adversarial(BaseModel):
 
 
 def device() -> torch.device:
+    """The first CUDA GPU where there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -72,6 +73,7 @@ def discriminator_loss(D: Discriminator, x: Tensor, y: Tensor, x_hat: Tensor, w:
 
 
 def weighted(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """Sum of the terms, each times its weight; 1 where none is named."""
     return torch.stack([weights.get(name, 1.0) * term for name, term in terms.items()]).sum()
 
 

@@ -18,6 +18,7 @@ CELLS, BLUR = 64, 9  # cells along each side, and how many of them the blur span
 
 
 class Copy(Method):
+    """The source frame with the nearest landmark image."""
     name, label = "copy", "Nearest source frame"
 
     def adapt(self, x: Tensor, y: Tensor, seed: int = 0, report: Callable[[int, int], None] | None = None) -> Head:

@@ -4,6 +4,7 @@ from model.few_shot import Config, FewShot
 
 
 class FF(FewShot):
+    """FewShot as it is: nothing is added, nothing tuned."""
     name, label = "ff", "Ours-FF"
 
 

@@ -21,6 +21,7 @@ class Config(few_shot.Config):
 
 
 class FT(FewShot):
+    """FewShot with L_MCH, and fine-tuning of each person."""
     name, label = "ft", "Ours-FT"
     Config: ClassVar[type[Settings]] = Config
     keeps_D = fine_tunes = True

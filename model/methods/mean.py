@@ -10,6 +10,7 @@ from model.api import Head, Method
 
 
 class Mean(Method):
+    """The mean of the T frames, whatever the pose."""
     name, label = "mean", "Mean of T frames"
 
     def adapt(self, x: Tensor, y: Tensor, seed: int = 0, report: Callable[[int, int], None] | None = None) -> Head:

@@ -36,6 +36,7 @@ class Layout:
 
 @lru_cache(maxsize=1)
 def layout() -> Layout:
+    """Where the parts of the mesh lie in its arrays, computed once a process."""
     head = mesh.load()
     part_of = np.zeros(len(head.rest), int)
     part_of[head.tris.reshape(-1)] = np.repeat(head.part, 3)

@@ -44,6 +44,7 @@ class Look:
 
 
 def look(person: Person, rng: np.random.Generator) -> Look:
+    """A person's colours, hair, beard and glasses, drawn from `rng`."""
     old = person.age > 0.5
     recede = float(rng.uniform(0, 0.28) * (0.4 + person.age)) if person.male else float(rng.uniform(0, 0.04))
     beards = ["none", "stubble", "full", "moustache", "goatee"]

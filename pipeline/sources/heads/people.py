@@ -46,6 +46,7 @@ class Person:
 
 @lru_cache(maxsize=1)
 def axes() -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Shape targets of the face as (one direction, the other) pairs of names; ancestry targets are mixed elsewhere."""
     names = [n for n in mesh.load().morphs if n.split("-")[0] not in ("african", "asian", "caucasian", "universal")]
     return mesh.signed(names)
 

@@ -31,6 +31,7 @@ class Actor:
 
 
 def build(rng: np.random.Generator) -> Actor:
+    """A person ready to be filmed, drawn from `rng`."""
     head, fixed, ids = mesh.load(), layout(), landmark_ids()
     person = people.person(rng, ids)
     look = looks.look(person, rng)

@@ -25,6 +25,7 @@ class Light:
 
 
 def light(rng: np.random.Generator, dark: float) -> Light:
+    """Key and fill light of one video; `dark` is how little the skin reflects."""
     side, high = rng.choice([-1, 1]) * np.radians(rng.uniform(10, 65)), np.radians(rng.uniform(10, 50))
     warm = rng.normal(0, 0.10)
     key = np.array([1 + warm, 1, 1 - 1.3 * warm]) * rng.uniform(1.0, 1.7)
@@ -52,6 +53,7 @@ class Clothes:
 
 
 def clothes(rng: np.random.Generator) -> Clothes:
+    """Cut, colours and pattern of the clothes of one video."""
     cut = str(rng.choice(CUTS, p=[0.3, 0.16, 0.18, 0.1, 0.16, 0.1]))
     colours = [_colour(rng) for _ in range(3)]
     if cut == "suit":

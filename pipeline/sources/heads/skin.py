@@ -24,19 +24,23 @@ HAIRLINE_Y = np.array([8.08, 8.05, 7.93, 7.62, 7.25, 7.02, 7.45, 7.42, 6.95, 6.5
 
 
 def azimuth(xyz: np.ndarray) -> np.ndarray:
+    """Angle about the head's vertical axis, radians, 0 in front: (…, 3) -> (…,)."""
     return np.arctan2(xyz[..., 0], xyz[..., 2] - mesh.AXIS_Z)
 
 
 def skin_uv(az: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Texel of the skin for azimuth (radians) and height (mesh units): (…, 2)."""
     return np.stack([(az + np.pi) * PER_RADIAN + 8, (TOP - y) * PER_UNIT], -1).astype(np.float32)
 
 
 def body_uv(xyz: np.ndarray) -> np.ndarray:
+    """Texel of shoulders and clothes for mesh points (…, 3): (…, 2)."""
     u, v = (xyz[..., 0] + 2.6) * BODY_SCALE[0], BODY_ROW + (BODY_TOP - xyz[..., 1]) * BODY_SCALE[1]
     return np.stack([u, np.clip(v, BODY_ROW + 1, EXTRA_ROW - 5)], -1).astype(np.float32)
 
 
 def swatch_uv(part: int) -> np.ndarray:
+    """Texel in the middle of a part's plain colour: (2,)."""
     return np.array([690 + 10 * SWATCH[part] + 4, EXTRA_ROW + 4], np.float32)
 
 
@@ -49,6 +53,7 @@ def hairline(az: np.ndarray, front: float, recede: float) -> np.ndarray:
 
 
 def linear(srgb: np.ndarray) -> np.ndarray:
+    """sRGB in [0, 1] -> linear light in [0, 1]."""
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 
@@ -60,6 +65,7 @@ def noise(rng: np.random.Generator, size: tuple[int, ...], cell: float, stretch:
 
 
 def blend(image: np.ndarray, mask: np.ndarray, colour: np.ndarray) -> None:
+    """Mixes `colour` into `image` (h, w, 3) in place by `mask` (h, w) in [0, 1]."""
     image += mask[..., None] * (np.asarray(colour, np.float32) - image)
 
 
@@ -232,6 +238,7 @@ def _rest(atlas: np.ndarray, person: Person, rng: np.random.Generator) -> None:
 
 
 def set_swatch(atlas: np.ndarray, part: int, colour: np.ndarray) -> None:
+    """Fills a part's plain colour in the atlas, in place."""
     u, v = swatch_uv(part)
     atlas[int(v) - 4 : int(v) + 5, int(u) - 4 : int(u) + 5] = colour
 
