@@ -6,13 +6,13 @@ import difflib
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Refused(ValueError):
@@ -35,6 +35,15 @@ class Settings(BaseModel):
     steps: int  # updates of meta-learning; 0: nothing is learnt
     batch: int  # episodes an update
     K: int  # source frames of an episode
+
+
+class Learning(Settings):
+    """What the configuration of every method that learns has besides."""
+
+    threads: int  # of the training process; another number gives other last bits
+    augment: dict[str, Any]  # the reader of episodes knows its keys
+    log_every: int  # steps
+    save_every: int
 
 
 class Episode(NamedTuple):
@@ -71,13 +80,18 @@ class Method(ABC):
     """A few-shot talking-head method. Its file in model/methods/ names the subclass `METHOD`."""
 
     name: ClassVar[str]
-    label: ClassVar[str]  # as the table prints it
+    label: str  # as the table prints it
     driven_by: ClassVar[Literal["landmarks", "frames"]] = "landmarks"
     fine_tunes: ClassVar[bool] = False  # `adapt` takes gradient steps: worth a process a person
     Config: ClassVar[type[Settings]] = Settings
+    set_aside: ClassVar[frozenset[str]] = frozenset()  # tensors of `nets` that no new person needs
 
     def __init__(self, config: Any, facts: Facts, seed: int = 0) -> None:
         self.config, self.facts, self.seed = config, facts, seed
+
+    def prepare(self) -> str:
+        """Before the first update: takes the pretrained weights that the configuration names -> what those were trained on."""
+        return ""
 
     def learn(self, episode: Episode) -> dict[str, float]:
         """One meta-learning update; returns the scalars to log. A method without any learns nothing."""
@@ -94,12 +108,36 @@ class Method(ABC):
         """Foreign networks that learning makes use of: file -> sha256."""
         return {}
 
-    def weights(self) -> dict[str, Tensor]:
-        """What `adapt` needs, by name."""
+    @property
+    def nets(self) -> dict[str, nn.Module]:
+        """The networks that `adapt` uses, by name."""
         return {}
 
-    def load_weights(self, weights: dict[str, Tensor]) -> None:
-        """Takes what `weights` returned; Refused when a name or shape differs."""
+    def parameters(self) -> int:
+        """How many numbers of `nets` were learnt."""
+        return sum(value.numel() for net, module in self.nets.items() for key, value in module.named_parameters()
+                   if f"{net}.{key}" not in self.set_aside)
+
+    def weights(self) -> dict[str, Tensor]:
+        """What `adapt` needs, by name: the tensors of `nets`."""
+        return {name: value.contiguous() for name, value in self._tensors().items()}
+
+    @torch.no_grad()
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Takes what `weights` returned, whole or not at all; Refused when a name or shape differs."""
+        due = self._tensors()
+        for name in sorted(due.keys() ^ weights.keys()):
+            raise Refused(f"weights: {name!r} is {'missing' if name in due else 'unknown'}; train with the present networks")
+        for name, value in due.items():
+            if value.shape != weights[name].shape:
+                raise Refused(f"weights: {name!r} is {tuple(weights[name].shape)} where {tuple(value.shape)} is due; "
+                              "train with the present networks")
+        for name, value in due.items():
+            value.copy_(weights[name])
+
+    def _tensors(self) -> dict[str, Tensor]:
+        named = {f"{net}.{key}": value for net, module in self.nets.items() for key, value in module.state_dict().items()}
+        return {name: value for name, value in named.items() if name not in self.set_aside}
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on bit for bit: networks, optimisers, averages, step."""

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from model import losses
-from model.api import Episode, Facts, Head, Method, Refused, Settings
+from model.api import Episode, Facts, Head, Learning, Method, Refused, Settings
 from model.game import Adversarial, Precision, autocast, device, discriminator_loss, finite, generator_terms, weighted
 from model.networks import Discriminator, Embedder, Generator, Networks
 from model.optim import Adam, RowAdam, Schedule
@@ -39,11 +39,9 @@ class Guard(BaseModel):
     spread: float  # least standard deviation of e_hat over videos, mean over its N numbers
 
 
-class Config(Settings):
+class Config(Learning):
     """A few-shot method that is not fine-tuned."""
 
-    threads: int  # of the training process; another number gives other last bits
-    augment: dict[str, Any]  # the reader of episodes knows its keys
     precision: Precision
     networks: Networks
     content: Annotated[losses.Vgg | losses.Pyramid, Field(discriminator="kind")]
@@ -55,14 +53,13 @@ class Config(Settings):
     schedule: Schedule
     average: float  # decay of the moving average of E and G that draws; 0 = the weights themselves
     guard: Guard
-    log_every: int  # steps
-    save_every: int
 
 
 class FewShot(Method):
     """Everything FF and FT share: networks, one meta-learning update, state, and drawing with psi_hat = P e_hat."""
 
     Config: ClassVar[type[Settings]] = Config
+    set_aside = frozenset({"D.W.weight"})  # no new person has a column
     matching: Matching | None = None
     keeps_D = False  # whether `adapt` needs the discriminator
 
@@ -181,7 +178,6 @@ class FewShot(Method):
 
     @property
     def nets(self) -> dict[str, nn.Module]:
-        """The networks that `adapt` uses, by name."""
         nets: dict[str, nn.Module] = {"E": self.E_mean, "G": self.G_mean}
         return nets | ({"D": self.D} if self.keeps_D else {})
 
@@ -208,21 +204,6 @@ class FewShot(Method):
             return torch.cat(drawn).to(pose.device) if drawn else pose
 
         return Head(draw, self.facts.size)
-
-    def weights(self) -> dict[str, Tensor]:
-        return {f"{name}.{key}": value.contiguous() for name, net in self.nets.items()
-                for key, value in net.state_dict().items() if key != "W.weight"}  # no new person has a column
-
-    def load_weights(self, weights: dict[str, Tensor]) -> None:
-        due = {f"{name}.{key}": value for name, net in self.nets.items()
-               for key, value in net.state_dict().items() if key != "W.weight"}
-        for name in sorted(due.keys() ^ weights.keys()):
-            raise Refused(f"weights: {name!r} is {'missing' if name in due else 'unknown'}; train with the present networks")
-        for name, value in due.items():
-            if value.shape != weights[name].shape:
-                raise Refused(f"weights: {name!r} is {tuple(weights[name].shape)} where {tuple(value.shape)} is due; "
-                              "train with the present networks")
-            value.copy_(weights[name])
 
     def state(self) -> dict[str, Any]:
         return {"step": self.step, "spread": self.spread, "E": self.E.state_dict(), "G": self.G.state_dict(),

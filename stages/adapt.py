@@ -65,7 +65,8 @@ def main() -> None:
         files = list(run.progress(drawn, len(people), f"adapt {given.method} T={given.shots}"))
         pack(files, job.out)
         job.publish("images", {"dataset": given.dataset, "method": given.method, "label": method.label, "shots": given.shots,
-                               "driven_by": method.driven_by, "size": faces.size, "people": len(people), "seed": params.seed})
+                               "driven_by": method.driven_by, "trained_on": job.inputs["model"].get("trained_on", ""),
+                               "size": faces.size, "people": len(people), "seed": params.seed})
 
 
 @cache

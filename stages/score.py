@@ -45,7 +45,8 @@ def save(job: run.Job, scored: list[protocol.Scored], chosen: protocol.Config, s
     images = job.inputs["images"]
     body = {"dataset": given.dataset, "method": given.method, "shots": given.shots, "seed": seed,
             "label": images.get("label", given.method), "driven_by": images.get("driven_by", "landmarks"),
-            "size": protocol.Generated(given.images).size(), "people": len(scored), "frames": sum(len(s.rows) for s in scored),
+            "trained_on": images.get("trained_on", ""), "size": protocol.Generated(given.images).size(),
+            "people": len(scored), "frames": sum(len(s.rows) for s in scored),
             "metrics": scored[0].facts, "order": [name for name in chosen.metrics if name in summary],
             "not_measured": scored[0].missing, "level": chosen.level,
             "resamples": {"means": chosen.resamples, "sets": chosen.set_resamples}}

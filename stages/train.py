@@ -38,14 +38,18 @@ def main() -> None:
         faces = Faces(**paths, size=chosen.size)
         flip = getattr(chosen, "augment", {}).get("flip", False)
         facts = Facts(size=chosen.size, num_videos=faces.num_videos * (2 if flip else 1))
-        method = learn(kind(chosen, facts, params.seed), chosen, faces, where, job, given.dataset)
+        method = kind(chosen, facts, params.seed)
+        before = method.prepare()
+        learn(method, chosen, faces, where, job, given.dataset)
         save(method, job.out / "weights.safetensors")
-        job.publish("model", {"dataset": given.dataset, "method": given.method, "label": kind.label, "seed": params.seed,
-                              "driven_by": kind.driven_by, "facts": asdict(facts),
-                              "steps": chosen.steps, "backbones": method.backbones(), "config": section})
+        seen = f"{given.dataset}: {faces.num_videos} videos, {chosen.steps * chosen.batch:,} targets" if chosen.steps else ""
+        job.publish("model", {"dataset": given.dataset, "method": given.method, "label": method.label, "seed": params.seed,
+                              "driven_by": kind.driven_by, "trained_on": ", then ".join(filter(None, (before, seen))),
+                              "facts": asdict(facts), "steps": chosen.steps, "parameters": method.parameters(),
+                              "backbones": method.backbones(), "config": section})
 
 
-def learn(method: Method, chosen: Any, faces: Faces, where: str, job: run.Job, dataset: str) -> Method:
+def learn(method: Method, chosen: Any, faces: Faces, where: str, job: run.Job, dataset: str) -> None:
     """All updates, logged to job.out/log; goes on from job.work. No clock enters the log: the same run gives the same bytes."""
     import torch
     from dvclive import Live
@@ -64,7 +68,6 @@ def learn(method: Method, chosen: Any, faces: Faces, where: str, job: run.Job, d
             loop.train(method, reader(faces, chosen, method.seed, where), chosen.steps, work=job.work, log=log,
                        log_every=chosen.log_every, save_every=chosen.save_every)
         log(chosen.steps, {"images": float(chosen.steps * chosen.batch)})
-    return method
 
 
 def reader(faces: Faces, chosen: Any, seed: int, where: str) -> Callable[[int], Episode]:
