@@ -1,4 +1,4 @@
-"""Table 2: set-up, few-shot learning, one fine-tuning step and one frame, each timed apart.
+"""Table 2: set-up, few-shot learning, one fine-tuning step and one frame, each timed apart, and a frame's arithmetic.
 
 The paper's few-shot times seem to hold about 28 s of fixed start-up (docs/paper.md): one figure would hide what it costs.
 Not timed here, for any method: finding the face and its landmarks, drawing them, reading and writing files of the data.
@@ -96,5 +96,14 @@ def measure(make: Callable[[], Any], person: tuple[Any, Any, Any], shots: Sequen
     turn = iter(range(10**9))
     frame = repeat(lambda: head(poses[(j := next(turn) % len(poses)):j + 1]), config, clock, wait)
     steps = {str(t): step.summary() for t, (_, step) in few.items() if step}
-    return {"set_up": set_up.summary(), "few_shot": {str(t): whole.summary() for t, (whole, _) in few.items()},
-            "step": steps, "frame": frame.summary()}
+    return {"parameters": method.parameters(), "macs": macs(lambda: head(poses[:1])), "set_up": set_up.summary(),
+            "few_shot": {str(t): whole.summary() for t, (whole, _) in few.items()}, "step": steps, "frame": frame.summary()}
+
+
+def macs(act: Callable[[], object]) -> int:
+    """Multiply-accumulates of the convolutions and matrix products in `act`; norms, warps and the like are not counted."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        act()
+    return int(counter.get_total_flops()) // 2

@@ -54,5 +54,6 @@ def write(root: Path, people: int = 3, videos: int = 2, count: int = 8, size: in
     made = split.make(table, ~np.isnan(found).any((1, 2)), SPLIT, 0)
     made.train.to_parquet(root / "split/train.parquet", index=False)
     store.write_json(root / "split/test.json", made.test)
-    store.write_manifest(root / "split", "split", {})
+    store.write_manifest(root / "split", "split", {"people": people - 1, "videos": len(made.train), "test_people": 1,
+                                                   "excluded": len(made.excluded)})
     return root

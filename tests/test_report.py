@@ -68,6 +68,7 @@ def results(tmp_path, monkeypatch):
     seconds = {"set_up": clock, "few_shot": {"1": {"median": 2.5, "n": 3, "steps": 40},
                                              "8": {"median": 20.0, "n": 1, "steps": 40}},
                "step": {"1": {"median": 0.06, "n": 117}, "8": {"median": 0.5, "n": 8}}, "frame": {"median": 0.0123, "n": 20},
+               "macs": 1234567890, "parameters": 98765,
                "device": "CPU", "threads": 1, "torch": "2", "size": SIZE, "driven_by": "landmarks"}
     write(tmp_path / "results" / "sample" / "ft" / "timing", "timing", {}, [("timing.json", seconds)])
     log = tmp_path / "models" / "sample" / "ft" / "log" / "plots" / "metrics"
@@ -135,10 +136,18 @@ def test_the_papers_data_file_holds_its_tables(shared_data):
 
 def test_times_stand_apart_with_their_counts(results):
     rows = {row[1]: row for row in tables.seconds(results).rows}
-    where = "CPU, 1 thread, 16×16 px"
-    assert rows["Ours-FT"][2:] == ["0.500 (7)", "2.50 (3)", "20.0 (1)", "0.0600, 0.500", "0.0123 (20)", where]
-    assert rows["Mean"][2:] == ["–"] * 6
+    assert rows["Ours-FT"][2:] == ["0.500 (7)", "2.50 (3)", "20.0 (1)", "0.0600, 0.500", "0.0123 (20)", "1.23 G", "98.8 k",
+                                   "CPU, 1 thread, 16×16 px"]
+    assert rows["Mean"][2:] == ["–"] * 8
     assert rows["Ours"][:7] == ["paper", "Ours", "–", "43.84", "85.48", "–", "0.139"]
+
+
+def test_the_order_of_the_baselines_in_seconds_stands_beside_their_arithmetic(results):
+    for name, macs, seconds in (("x2face", 10**9, 0.02), ("pix2pixhd", 8 * 10**9, 0.18)):
+        write(results.results / "sample" / name / "timing", "timing", {}, [("timing.json", {
+            "macs": macs, "frame": {"median": seconds, "n": 3}})])
+    note = next(note for note in tables.seconds(results).notes if note.startswith("X2Face and pix2pixHD"))
+    assert note.endswith("Here on sample, pix2pixHD : X2Face = 8.00 in multiply-accumulates, 9.00 in seconds.")
 
 
 def test_the_csv_has_one_line_a_cell_and_empty_fields_for_what_is_missing(results):
@@ -253,7 +262,7 @@ def test_results_that_are_not_whole_are_refused_not_dashed(results):
 
 def test_an_empty_benchmark_still_has_its_tables_and_page(tmp_path):
     nothing = Results(tmp_path / "d", tmp_path / "m", tmp_path / "r", ["sample"], ["ff"], [1])
-    assert tables.quality(nothing).rows == [["sample", "ff", "1", *["–"] * 5, "46.1 / 0.61 / 0.42 / 0.43"]]
+    assert tables.quality(nothing).rows == [["sample", "ff", "1", *["–"] * 6, "46.1 / 0.61 / 0.42 / 0.43"]]
     text = build(nothing, tmp_path / "report")
     assert Page(text).open == [] and "nothing is measured yet" in text
 

@@ -23,6 +23,9 @@ class Method:
         self.clock, self.step = clock, step
         clock.now += 1
 
+    def parameters(self):
+        return 7
+
     def adapt(self, x, y, seed=0, report=None):
         self.clock.now += 5
         for done in range(4 * len(x) if self.step else 0):
@@ -78,3 +81,10 @@ def test_the_device_is_waited_for_within_the_measured_time():
         clock.now += 7
 
     assert timing.repeat(lambda: None, Config(repeats=1, seconds=1.0, threads=1), clock, wait).seconds == [7]
+
+
+def test_the_arithmetic_of_a_frame_is_counted_in_multiply_accumulates():
+    net, x = torch.nn.Conv2d(3, 8, 3, padding=1), torch.zeros(1, 3, 16, 16)
+    assert timing.macs(lambda: net(x)) == 8 * 3 * 9 * 16 * 16
+    assert timing.macs(lambda: x.mean()) == 0
+    assert measure(Config(repeats=1, seconds=0.0, threads=1))["parameters"] == 7

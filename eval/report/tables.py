@@ -102,7 +102,7 @@ def quality(results: Results) -> Table:
     metrics = results.metrics()
     names = [f"{facts['label']} {ARROW[facts['better']]}" for facts in metrics.values()]
     absent = [name.upper() + " ↓" for name in ("fid",) if name not in metrics]
-    head = ["data set", "method", "T", *names, *absent, "USER ↓", "people × frames", "driven by",
+    head = ["data set", "method", "T", *names, *absent, "USER ↓", "people × frames", "driven by", "trained on",
             *(f"paper on {name}: {' / '.join(PAPER).upper()}" for name in SHORT.values())]
     table = Table("Table 1. Quality", head, keys=3)
     blank = [DASH] * len(absent)
@@ -111,14 +111,14 @@ def quality(results: Results) -> Table:
         if first and any("floor" in value for value in first.values.values()):
             floors = [number(first.values.get(name, {}).get("floor")) for name in metrics]
             table.rows.append([dataset, "real halves", DASH, *floors, *blank, DASH,
-                               _counts(first, half=True), DASH, *[DASH] * len(SHORT)])
+                               _counts(first, half=True), DASH, DASH, *[DASH] * len(SHORT)])
         for method in results.methods:
             for t in results.shots:
                 cell = results.cell(dataset, method, t)
                 theirs = [row for row in paper() if row["table"] == "1" and row["ours"] == method and row["shots"] == str(t)]
                 values = [interval(cell.values.get(name) if cell else None) for name in metrics]
-                driver = cell.manifest["driven_by"] if cell else DASH
-                table.rows.append([dataset, results.label(method), str(t), *values, *blank, DASH, _counts(cell), driver,
+                facts = [cell.manifest.get(key) or DASH if cell else DASH for key in ("driven_by", "trained_on")]
+                table.rows.append([dataset, results.label(method), str(t), *values, *blank, DASH, _counts(cell), *facts,
                                    *(_theirs(theirs, source) for source in SHORT)])
                 table.record.append(_record(dataset, method, t, cell, metrics, theirs))
     table.notes = _notes(results)
@@ -150,7 +150,8 @@ def _record(dataset: str, method: str, t: int, cell: Cell | None, metrics: dict[
                    f"{name}_frames": found.get("n_frames"), f"{name}_failed": found.get("n_failed"),
                    f"{name}_floor": found.get("floor")}
     record |= {"user": None, "people": cell.manifest["people"] if cell else None,
-               "frames": cell.manifest["frames"] if cell else None, "driven_by": cell.manifest["driven_by"] if cell else None}
+               "frames": cell.manifest["frames"] if cell else None, "driven_by": cell.manifest["driven_by"] if cell else None,
+               "trained_on": cell.manifest.get("trained_on") if cell else None}
     for source in SHORT:
         row: dict[str, Any] = next((row for row in theirs if row["dataset"] == source), {})
         record |= {f"paper_{source}_{name}": row.get(name) for name in PAPER}
@@ -165,6 +166,8 @@ def _notes(results: Results) -> list[str]:
              f"{DASH}: not measured. USER is a user study with people and is not measured here (chance: 0.33).",
              "real halves: the distance between two halves of the same people's real frames, a floor of distances between sets "
              "(half the frames, so more bias); the floors of the paired metrics are the methods mean and copy.",
+             "driven by frames: the method is shown the very frame that it has to draw, as X2Face is in the paper: it can "
+             "look up what methods driven by landmarks have to infer.",
              "paper columns: the paper's own numbers on VoxCeleb1 (VC1, its row Ours) and VoxCeleb2 (VC2, its rows Ours-FF and "
              "Ours-FT); other data, other networks behind FID and CSIM: printed beside ours, NOT comparable with them."]
     notes += [f"{name} is not measured: {why}" for name, why in results.not_measured().items()]
@@ -180,7 +183,7 @@ def _notes(results: Results) -> list[str]:
 def seconds(results: Results) -> Table:
     """Table 2: set-up, few-shot learning at each T, a step, a frame; the paper's row under ours."""
     head = ["data set", "method", "set-up", *(f"few-shot learning T={t}" for t in results.shots),
-            "a step at T=" + ", ".join(map(str, results.shots)), "a frame", "on"]
+            "a step at T=" + ", ".join(map(str, results.shots)), "a frame", "MACs a frame", "parameters", "on"]
     table = Table("Table 2. Seconds", head)
     for dataset in results.datasets:
         for method in results.methods:
@@ -192,22 +195,46 @@ def seconds(results: Results) -> Table:
         if theirs:
             name = next(iter(theirs.values()))["paper_method"]
             cells = [theirs[key]["seconds"] if key in theirs else DASH for key in map(str, results.shots)]
-            table.rows.append(["paper", name, DASH, *cells, DASH, theirs["frame"]["seconds"], "NVIDIA P40, 256×256 px"])
+            table.rows.append(["paper", name, DASH, *cells, DASH, theirs["frame"]["seconds"], DASH, DASH,
+                               "NVIDIA P40, 256×256 px"])
             few = {f"few_shot_{t}": theirs[str(t)]["seconds"] for t in results.shots if str(t) in theirs}
             table.record.append({"dataset": "paper", "method": name, **few, "frame": theirs["frame"]["seconds"]})
     table.notes = ["median (number of measurements), warm-up left out; finding and drawing landmarks is in no method's time.",
                    "paper: its own Table 2, on other hardware and at its own size; its fine-tuning times seem to hold a fixed "
-                   "start-up of some 28 s, ours do not."]
+                   "start-up of some 28 s, ours do not.",
+                   "MACs: multiply-accumulates of convolutions and matrix products for one frame, after few-shot learning; "
+                   "parameters: of the networks that learn a person and draw the frames.",
+                   "X2Face and pix2pixHD: at 256 px a frame costs 6.5 G and 54.4 G multiply-accumulates, yet the paper has "
+                   "X2Face three times SLOWER (0.110 s, 0.034 s). Arithmetic cannot explain that order (docs/baselines.md)."
+                   + _order(results)]
     return table
+
+
+def _order(results: Results) -> str:
+    """The same pair as measured here."""
+    found = [(d, results.timing(d, "x2face"), results.timing(d, "pix2pixhd")) for d in results.datasets]
+    return "".join(f" Here on {d}, pix2pixHD : X2Face = {number(b['macs'] / a['macs'])} in multiply-accumulates, "
+                   f"{number(b['frame']['median'] / a['frame']['median'])} in seconds."
+                   for d, a, b in found if a and b)
 
 
 def _times(found: dict[str, Any] | None, shots: Sequence[int]) -> list[str]:
     if found is None:
-        return [DASH] * (len(shots) + 4)
+        return [DASH] * (len(shots) + 6)
     few = [_time(found["few_shot"].get(str(t))) for t in shots]
     steps = [number(found["step"][str(t)]["median"]) if str(t) in found["step"] else DASH for t in shots]
     where = f"{found['device']}, {found['threads']} thread{'s' * (found['threads'] != 1)}, {found['size']}×{found['size']} px"
-    return [_time(found["set_up"]), *few, DASH if set(steps) == {DASH} else ", ".join(steps), _time(found["frame"]), where]
+    step = DASH if set(steps) == {DASH} else ", ".join(steps)
+    sizes = [_count(found["macs"]), _count(found["parameters"])]
+    return [_time(found["set_up"]), *few, step, _time(found["frame"]), *sizes, where]
+
+
+def _count(count: int) -> str:
+    """Three digits and G, M or k."""
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if count >= size:
+            return f"{number(count / size)} {unit}"
+    return str(count)
 
 
 def _time(entry: dict[str, Any] | None) -> str:
@@ -222,4 +249,4 @@ def _flat(found: dict[str, Any] | None, shots: Sequence[int]) -> dict[str, Any]:
     entries = {"set_up": found.get("set_up"), **{f"few_shot_{t}": found["few_shot"].get(str(t)) for t in shots},
                **{f"step_{t}": found["step"].get(str(t)) for t in shots}, "frame": found.get("frame")}
     flat = {key + end: entry and entry[part] for key, entry in entries.items() for end, part in (("", "median"), ("_n", "n"))}
-    return flat | {key: found.get(key) for key in ("device", "threads", "torch", "size")}
+    return flat | {key: found.get(key) for key in ("macs", "parameters", "device", "threads", "torch", "size")}
