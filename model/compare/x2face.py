@@ -29,7 +29,6 @@ from model.api import Facts, Refused
 from model.methods.x2face import METHOD, X2Face
 from model.published import matched, opened
 
-SIZE, NGF = 256, 64  # the published code has no others
 WITHIN = 1e-5  # of the largest output
 FILES = ("SkipNet", "NoSkipNet_X2Face", "NoSkipNet_X2Face_pose", "UnwrappedFace")  # each imports those before it
 ADAPTED = (  # what the published code says -> what it says under the torch of today, and on any machine
@@ -39,10 +38,10 @@ ADAPTED = (  # what the published code says -> what it says under the torch of t
     (r"init\.uniform_\((.*?), 1\.0, 0\.02\)", r"init.uniform_(\1, 0.02, 1.0)"),  # upside down, which torch 0.2 let pass
     (r"mode='bilinear'\)", "mode='bilinear', align_corners=True)"),  # what torch did before 0.4
     (r"nn\.functional\.grid_sample\(", "grid_sample_of_its_time("))
-SETTINGS = {"size": SIZE, "steps": 0, "batch": 1, "K": 1, "threads": 1, "augment": {}, "log_every": 1, "save_every": 1,
-            "pretrained": None, "precision": "fp32", "ngf": NGF, "combine": "weighted",
-            "optimiser": {"kind": "sgd", "lr": 1e-3, "momentum": 0.9}, "plateau": None, "stage2": None,
-            "schedule": {"warm_up": 1, "decay_from": 1, "final": 1.0}}
+SETTINGS = {"size": 256, "ngf": 64,  # the published code has no others
+            "combine": "weighted", "precision": "fp32", "pretrained": None, "steps": 0, "batch": 1, "K": 1, "threads": 1,
+            "augment": {}, "log_every": 1, "save_every": 1, "optimiser": {"kind": "sgd", "lr": 1e-3, "momentum": 0.9},
+            "schedule": {"warm_up": 1, "decay_from": 1, "final": 1.0}, "plateau": None, "stage2": None}
 
 
 def main(arguments: list[str]) -> int:
@@ -54,7 +53,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--trust", action="store_true", help="open FILE even if that may run code which it carries")
     given = parser.parse_args(arguments)
     try:
-        ours = METHOD(METHOD.Config.model_validate(SETTINGS), Facts(SIZE, 1))
+        config = METHOD.Config.model_validate(SETTINGS)
+        ours = METHOD(config, Facts(config.size, 1))
         take(ours, weights(ours, given.file, given.trust))
         theirs = network(given.folder)
         theirs.load_state_dict({name: ours.weights()[mine] for name, mine in ours.published("").items()})
