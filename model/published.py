@@ -100,14 +100,16 @@ def opened(path: Path, trust: bool = False) -> dict[str, Tensor]:
     if not path.is_file() or not 0 < path.stat().st_size <= LARGEST:
         raise Refused(f"{path}: " + ("there is no such file" if not path.is_file() else
                                      f"{path.stat().st_size} bytes are no checkpoint; it has 1 to {LARGEST}"))
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > LARGEST:
-                raise Refused(f"{path}: unpacks to more than {LARGEST} bytes; this is no checkpoint")
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if sum(member.file_size for member in archive.infolist()) > LARGEST:
+                    raise Refused(f"{path}: unpacks to more than {LARGEST} bytes; this is no checkpoint")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found: Any = torch.load(path, map_location="cpu", weights_only=not trust, encoding="latin1")
+    except Refused:
+        raise
     except Exception as error:  # whatever a broken or hostile file makes the reader raise
         raise Refused(_why(path, error, trust)) from error
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
@@ -118,7 +120,7 @@ def opened(path: Path, trust: bool = False) -> dict[str, Tensor]:
 
 
 def _why(path: Path, error: Exception, trust: bool) -> str:
-    found = re.search(r"(?:Unsupported global: GLOBAL|Unsupported class|Unsupported operand) ([\w.]+)", str(error))
+    found = re.search(r"(?:[Uu]nsupported (?:global: )?GLOBAL|Unsupported class) ([\w.]+)", str(error))
     if found and not trust:
         return (f"{path}: holds more than tensors ({found[1]}), and opening it could run code; pass --trust only if you know "
                 "who made the file")
@@ -135,12 +137,18 @@ def matched(found: Mapping[str, Tensor], due: Mapping[str, Sequence[int]], extra
         if tuple(found[name].shape) != tuple(shape):
             raise Refused(f"{where}: {name!r} is {tuple(found[name].shape)} where {tuple(shape)} is due; other sizes are "
                           "configured, or it is another network's file")
-        if not found[name].is_floating_point() or not bool(found[name].isfinite().all()):
+        if not _finite(found[name]):
             raise Refused(f"{where}: {name!r} does not hold finite floating-point numbers; take another copy of the file")
     for name in found:
         if name not in due and name.rpartition(".")[2] not in extras:
             raise Refused(f"{where}: {name!r} is unknown to this network; it is another network's file")
     return {name: found[name] for name in due}
+
+
+def _finite(value: Tensor) -> bool:
+    """Whether these are numbers, all in memory: a file may also hold sparse tensors, or shapes without numbers."""
+    plain = value.layout == torch.strided and value.device.type == "cpu" and value.is_floating_point()
+    return plain and bool(value.isfinite().all())
 
 
 def read(given: Pretrained) -> tuple[dict[str, Tensor], dict[str, str]]:

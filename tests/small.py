@@ -25,6 +25,11 @@ FT_ONLY: dict[str, Any] = {
     "tuning": {"batch": 8, "adam": {"beta1": 0.5, "beta2": 0.999, "eps": 1e-8}, "final": 0.1, "start": 0.0,
                "budgets": [{"shots": 1, "steps": 2, "lr": 1e-3, "lr_D": 1e-3},
                            {"shots": 8, "steps": 3, "lr": 1e-3, "lr_D": 1e-3}]}}
+X2FACE: dict[str, Any] = {
+    "size": SIZE, "steps": 12, "batch": 3, "K": 2, "threads": 1, "augment": {}, "log_every": 3, "save_every": 5,
+    "pretrained": None, "precision": "fp32", "ngf": 4, "combine": "weighted",
+    "optimiser": {"kind": "adam", "lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+    "schedule": {"warm_up": 1, "decay_from": 12, "final": 1.0}, "plateau": None, "stage2": None}
 
 
 class Eyes(nn.Module):

@@ -1,12 +1,14 @@
 import pytest
 import torch
 from pydantic import ValidationError
-from small import FT_ONLY, SETTINGS, SIZE, VIDEOS, Eyes, method, person
+from small import FT_ONLY, SETTINGS, SIZE, VIDEOS, X2FACE, Eyes, method, person
 
 from model.api import Episode, Facts, Refused, load
 
-NAMES = ["mean", "copy", "ff", "ft"]
+NAMES = ["mean", "copy", "ff", "ft", "x2face"]
 FLOOR = {"size": SIZE, "steps": 0, "batch": 1, "K": 1}
+SMALL = {"mean": FLOOR, "copy": FLOOR, "ff": SETTINGS, "ft": {**SETTINGS, **FT_ONLY}, "x2face": X2FACE}
+DRIVEN_BY_FRAMES = {"x2face"}
 
 
 @pytest.fixture(autouse=True)
@@ -17,10 +19,8 @@ def eyes(monkeypatch):
 
 
 def make(name):
-    if name in ("ff", "ft"):
-        return method(name)
     kind = load(name)
-    return kind(kind.Config.model_validate(FLOOR), Facts(SIZE, VIDEOS))
+    return kind(kind.Config.model_validate(SMALL[name]), Facts(SIZE, VIDEOS))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -33,7 +33,7 @@ def test_every_method_adapts_to_any_number_of_frames_and_draws_any_number(name, 
         drawn = head(torch.rand(n, 3, SIZE, SIZE))
         assert drawn.shape == (n, 3, SIZE, SIZE) and drawn.dtype == torch.float32 and not drawn.requires_grad
     assert torch.equal(x, given[0]) and torch.equal(y, given[1])
-    assert one.driven_by == "landmarks" and one.name == name
+    assert one.driven_by == ("frames" if name in DRIVEN_BY_FRAMES else "landmarks") and one.name == name
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -42,7 +42,7 @@ def test_frames_do_not_depend_on_which_others_are_drawn_with_them(name):
     torch.testing.assert_close(head(y)[7:8], head(y[7:8]), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["mean", "copy", "ff"])
+@pytest.mark.parametrize("name", ["mean", "copy", "ff", "x2face"])
 def test_the_order_of_the_few_frames_does_not_matter_without_fine_tuning(name):
     one, (x, y), order = make(name), person(8), torch.randperm(8)
     torch.testing.assert_close(one.adapt(x, y)(y), one.adapt(x[order], y[order])(y), atol=1e-4, rtol=0)
@@ -67,8 +67,7 @@ def test_copy_draws_the_source_frame_of_the_same_landmarks_and_of_nearly_the_sam
 
 @pytest.mark.parametrize("name", NAMES)
 def test_unknown_missing_or_mistyped_settings_are_refused(name):
-    good = FLOOR if name in ("mean", "copy") else {**SETTINGS, **(FT_ONLY if name == "ft" else {})}
-    kind = load(name).Config
+    good, kind = SMALL[name], load(name).Config
     assert kind.model_validate(good)
     for bad in ({**good, "stepz": 1}, {**good, "steps": "12"}, {key: value for key, value in good.items() if key != "K"}):
         with pytest.raises(ValidationError):
