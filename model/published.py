@@ -118,7 +118,7 @@ def opened(path: Path, trust: bool = False) -> dict[str, Tensor]:
 
 
 def _why(path: Path, error: Exception, trust: bool) -> str:
-    found = re.search(r"(?:Unsupported global: GLOBAL|Unsupported class|Unsupported operand) ([\w.]+)", str(error))
+    found = re.search(r"(?:[Uu]nsupported (?:global: )?GLOBAL|Unsupported class|Unsupported operand) ([\w.]+)", str(error))
     if found and not trust:
         return (f"{path}: holds more than tensors ({found[1]}), and opening it could run code; pass --trust only if you know "
                 "who made the file")

@@ -25,6 +25,12 @@ FT_ONLY: dict[str, Any] = {
     "tuning": {"batch": 8, "adam": {"beta1": 0.5, "beta2": 0.999, "eps": 1e-8}, "final": 0.1, "start": 0.0,
                "budgets": [{"shots": 1, "steps": 2, "lr": 1e-3, "lr_D": 1e-3},
                            {"shots": 8, "steps": 3, "lr": 1e-3, "lr_D": 1e-3}]}}
+PIX2PIXHD: dict[str, Any] = {
+    "size": SIZE, "steps": 12, "batch": 3, "K": 2, "threads": 1, "augment": {}, "precision": "fp32", "pretrained": None,
+    "networks": {"ngf": 4, "downsamplings": 2, "blocks": 1, "padding": "zero", "ndf": 4, "scales": 2}, "features": 10.0,
+    "vgg": False, "adam": {"beta1": 0.5, "beta2": 0.999, "eps": 1e-8}, "lr": 2e-4,
+    "schedule": {"warm_up": 1, "decay_from": 6, "final": 0.0},
+    "tuning": {"epochs": 2, "max_steps": None, "batch": 8, "lr": 2e-4}, "log_every": 3, "save_every": 5}
 
 
 class Eyes(nn.Module):
@@ -50,8 +56,12 @@ def networks(**changes: Any) -> Networks:
 def method(name: str, **changes: Any) -> Method:
     """Call it under the fixture `eyes`."""
     kind = load(name)
-    settings = {**SETTINGS, **(FT_ONLY if name == "ft" else {}), **changes}
-    return kind(kind.Config.model_validate(settings), Facts(SIZE, VIDEOS), seed=0)
+    return kind(kind.Config.model_validate({**settings(name), **changes}), Facts(SIZE, VIDEOS), seed=0)
+
+
+def settings(name: str) -> dict[str, Any]:
+    """The method's section of the configuration."""
+    return {"ff": SETTINGS, "ft": {**SETTINGS, **FT_ONLY}, "pix2pixhd": PIX2PIXHD}[name]
 
 
 def episode(step: int, videos: list[int] | None = None) -> Episode:

@@ -1,11 +1,11 @@
 import pytest
 import torch
 from pydantic import ValidationError
-from small import FT_ONLY, SETTINGS, SIZE, VIDEOS, Eyes, method, person
+from small import SIZE, VIDEOS, Eyes, method, person, settings
 
 from model.api import Episode, Facts, Refused, load
 
-NAMES = ["mean", "copy", "ff", "ft"]
+NAMES = ["mean", "copy", "ff", "ft", "pix2pixhd"]
 FLOOR = {"size": SIZE, "steps": 0, "batch": 1, "K": 1}
 
 
@@ -17,7 +17,7 @@ def eyes(monkeypatch):
 
 
 def make(name):
-    if name in ("ff", "ft"):
+    if name not in ("mean", "copy"):
         return method(name)
     kind = load(name)
     return kind(kind.Config.model_validate(FLOOR), Facts(SIZE, VIDEOS))
@@ -67,7 +67,7 @@ def test_copy_draws_the_source_frame_of_the_same_landmarks_and_of_nearly_the_sam
 
 @pytest.mark.parametrize("name", NAMES)
 def test_unknown_missing_or_mistyped_settings_are_refused(name):
-    good = FLOOR if name in ("mean", "copy") else {**SETTINGS, **(FT_ONLY if name == "ft" else {})}
+    good = FLOOR if name in ("mean", "copy") else settings(name)
     kind = load(name).Config
     assert kind.model_validate(good)
     for bad in ({**good, "stepz": 1}, {**good, "steps": "12"}, {key: value for key, value in good.items() if key != "K"}):

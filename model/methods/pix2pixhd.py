@@ -342,13 +342,14 @@ def _layers_G(net: Networks) -> dict[str, str]:
     n, block, up = net.downsamplings, 4 + 3 * net.downsamplings, 4 + 3 * net.downsamplings + net.blocks
     layers = {"model.1": "head", **{f"model.{4 + 3 * k}": f"down.{k}" for k in range(n)}}
     for k in range(net.blocks):
-        layers |= {f"model.{block + k}.conv_block.1": f"blocks.{k}.conv1", f"model.{block + k}.conv_block.5": f"blocks.{k}.conv2"}
+        theirs, ours = f"model.{block + k}.conv_block", f"blocks.{k}"
+        layers |= {f"{theirs}.1": f"{ours}.conv1", f"{theirs}.5": f"{ours}.conv2"}
     return layers | {f"model.{up + 3 * k}": f"up.{k}" for k in range(n)} | {f"model.{up + 3 * n + 1}": "tail"}
 
 
 def _layers_D(net: Networks) -> dict[str, str]:
     """Published name of each layer of D -> ours."""
-    return {f"scale{net.scales - 1 - scale}_layer{layer}.0": f"scales.{scale}.convs.{layer}"
+    return {f"scale{scale}_layer{layer}.0": f"scales.{net.scales - 1 - scale}.convs.{layer}"
             for scale in range(net.scales) for layer in range(5)}
 
 
