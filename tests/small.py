@@ -30,6 +30,12 @@ X2FACE: dict[str, Any] = {
     "pretrained": None, "precision": "fp32", "ngf": 4, "combine": "weighted",
     "optimiser": {"kind": "adam", "lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     "schedule": {"warm_up": 1, "decay_from": 12, "final": 1.0}, "plateau": None, "stage2": None}
+PIX2PIXHD: dict[str, Any] = {
+    "size": SIZE, "steps": 12, "batch": 3, "K": 2, "threads": 1, "augment": {}, "precision": "fp32", "pretrained": None,
+    "networks": {"ngf": 4, "downsamplings": 2, "blocks": 1, "padding": "zero", "ndf": 4, "scales": 2}, "features": 10.0,
+    "vgg": False, "adam": {"beta1": 0.5, "beta2": 0.999, "eps": 1e-8}, "lr": 2e-4,
+    "schedule": {"warm_up": 1, "decay_from": 6, "final": 0.0},
+    "tuning": {"epochs": 2, "max_steps": None, "batch": 8, "lr": 2e-4}, "log_every": 3, "save_every": 5}
 
 
 class Eyes(nn.Module):
@@ -55,8 +61,12 @@ def networks(**changes: Any) -> Networks:
 def method(name: str, **changes: Any) -> Method:
     """Call it under the fixture `eyes`."""
     kind = load(name)
-    settings = {**SETTINGS, **(FT_ONLY if name == "ft" else {}), **changes}
-    return kind(kind.Config.model_validate(settings), Facts(SIZE, VIDEOS), seed=0)
+    return kind(kind.Config.model_validate({**settings(name), **changes}), Facts(SIZE, VIDEOS), seed=0)
+
+
+def settings(name: str) -> dict[str, Any]:
+    """The method's section of the configuration."""
+    return {"ff": SETTINGS, "ft": {**SETTINGS, **FT_ONLY}, "x2face": X2FACE, "pix2pixhd": PIX2PIXHD}[name]
 
 
 def episode(step: int, videos: list[int] | None = None) -> Episode:
