@@ -45,6 +45,7 @@ class Sgd(BaseModel):
     momentum: float
 
     def over(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimiser of these parameters."""
         return torch.optim.SGD(parameters, lr=self.lr, momentum=self.momentum)
 
 
@@ -59,6 +60,7 @@ class Adam(BaseModel):
     eps: float
 
     def over(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimiser of these parameters."""
         return optim.Adam(beta1=self.beta1, beta2=self.beta2, eps=self.eps).over(parameters, self.lr)
 
 
@@ -148,7 +150,7 @@ class Hourglass(nn.Module):
         for n in range(last, 0, -1):
             x = self.up_norm[n - 1](self.up[n](_doubled(x)))
             x = torch.cat([x, went[n - 1]], 1) if self.skips else x
-        with torch.autocast(x.device.type, enabled=False):  # in bf16 a place may be half a pixel off at 256 px
+        with torch.autocast(x.device.type, enabled=False):  # in bf16 a place may be a quarter pixel off at 256 px
             o: Tensor = self.up[0](_doubled(x.to(next(self.parameters()).dtype)))
         return o
 
@@ -276,6 +278,7 @@ class X2Face(Baseline):
 
     @cached_property
     def optimiser(self) -> torch.optim.Optimizer:
+        """Of both networks together."""
         return self.config.optimiser.over([*self.embedding.parameters(), *self.driving.parameters()])
 
     @cached_property
