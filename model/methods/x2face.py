@@ -147,16 +147,12 @@ class Hourglass(nn.Module):
             if 0 < n < last:
                 x = self.down_norm[n - 1](x)
             went.append(x)
-        for n in range(last, 0, -1):
-            x = self.up_norm[n - 1](self.up[n](_doubled(x)))
-            x = torch.cat([x, went[n - 1]], 1) if self.skips else x
-        with torch.autocast(x.device.type, enabled=False):  # in bf16 a place may be a quarter pixel off at 256 px
-            o: Tensor = self.up[0](_doubled(x.to(next(self.parameters()).dtype)))
-        return o
-
-
-def _doubled(x: Tensor) -> Tensor:
-    return F.interpolate(F.relu(x), scale_factor=2, mode="bilinear", align_corners=True)
+        for n in range(last, -1, -1):
+            x = self.up[n](F.interpolate(F.relu(x), scale_factor=2, mode="bilinear", align_corners=True))
+            if n:
+                x = self.up_norm[n - 1](x)
+                x = torch.cat([x, went[n - 1]], 1) if self.skips else x
+        return x.float() if x.dtype == torch.bfloat16 else x  # places are added to and looked up in full precision
 
 
 class Driving(Hourglass):
