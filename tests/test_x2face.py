@@ -16,7 +16,7 @@ from model import backbones, loop, published
 from model.api import Episode, Facts, Refused
 from model.compare import x2face as compare
 from model.methods import x2face
-from model.methods.x2face import BOTTLENECK, Config, Driving, Embedding, X2Face, warp
+from model.methods.x2face import BOTTLENECK, Config, Driving, Embedding, Plateau, Watch, X2Face, warp
 
 STAGE2 = {"start": 1, "lr": 1e-4, "same": 1.0, "other": 0.1}
 KEYS = {name: tuple(int(n) for n in shape.strip("()").split(",") if n.strip()) for name, _, shape in
@@ -321,23 +321,38 @@ def test_a_run_killed_and_resumed_ends_with_the_bits_of_an_uninterrupted_one(cha
         run("b", 7)
     resumed, again = run("b")
     torch.testing.assert_close(resumed.state(), straight.state(), rtol=0, atol=0)
-    assert again == rows and (straight.share < 1) == bool(changes)
+    assert again == rows and (straight.watch.share < 1) == bool(changes)
 
 
 def test_the_learning_rate_falls_on_a_plateau_as_torchs_scheduler_lets_it():
-    one = make(plateau={"every": 1, "patience": 2, "factor": 0.1})
+    watch, plateau = Watch(), Plateau(every=1, patience=2, factor=0.1)
     theirs = torch.optim.SGD([nn.Parameter(torch.zeros(1))], 1.0)
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(theirs, patience=2, factor=0.1)
     rates = []
     for loss in [1.0, 0.9, 0.9, 0.95, 0.89999, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.7, 0.9, 0.9, 0.9, 0.9]:
-        one._observe(loss), scheduler.step(loss)
+        watch.observe(loss, plateau), scheduler.step(loss)
         rates.append(theirs.param_groups[0]["lr"])
-        assert one.share == pytest.approx(rates[-1])
+        assert watch.share == pytest.approx(rates[-1])
     assert len({round(rate, 12) for rate in rates}) == 4
-    paired = make(plateau={"every": 2, "patience": 0, "factor": 0.1})
+
+
+def test_a_plateau_is_seen_in_means_over_so_many_steps_and_lowers_the_learning_rate():
+    one = make(plateau={"every": 2, "patience": 0, "factor": 0.1})
     for loss in (1.0, 3.0, 1.5, 2.5):  # means 2, 2
-        paired._observe(loss)
-    assert paired.share == 0.1 and paired.lr() == pytest.approx(1e-4)
+        one.watch.observe(loss, one.config.plateau)
+    one.learn(episode(0))
+    assert one.optimiser.param_groups[0]["lr"] == pytest.approx(1e-4)
+
+
+def test_in_bf16_it_learns_and_its_places_stay_well_within_a_pixel_of_those_of_full_precision():
+    full, half, x = make(size=64), make(size=64, precision="bf16"), pictures(4, size=64)
+    with torch.no_grad():
+        assert half.embed(x)[0].dtype == half.offset(x).dtype == torch.float32
+        apart = (half.offset(x) - full.offset(x)).abs().max() * 63 / 2  # pixels
+    assert 0 < apart < 0.5
+    batch = Episode(x, x, x[:, None], x[:, None], torch.arange(4))
+    assert half.learn(batch)["l_pix"] == pytest.approx(full.learn(batch)["l_pix"], rel=0.05)
+    assert all(parameter.dtype == torch.float32 for net in half.nets.values() for parameter in net.parameters())
 
 
 # Stage II
@@ -349,12 +364,11 @@ def eyes(monkeypatch):
 
 def test_stage_two_comes_in_at_its_step_with_its_learning_rate_and_both_content_terms(eyes):
     one = make(stage2=STAGE2, plateau={"every": 1, "patience": 0, "factor": 0.5})
-    one.share = 0.25
-    assert set(one.learn(episode(0))) == {"l_pix"} and one.label == "X2Face (ours, stage I and II)"
+    one.watch.share = 0.25
+    assert set(one.learn(episode(0))) == {"l_pix"} and one.optimiser.param_groups[0]["lr"] == 0.25e-3
+    assert one.label == "X2Face (ours, stage I and II)"
     before = {name: value.clone() for name, value in one.weights().items()}
-    one.share = 1.0
-    assert one.lr() == 1e-4
-    assert set(one.learn(episode(1))) == {"l_pix", "l_same", "l_other"}
+    assert set(one.learn(episode(1))) == {"l_pix", "l_same", "l_other"} and one.optimiser.param_groups[0]["lr"] == 1e-4
     moved = {name for name, value in one.weights().items() if not torch.equal(value, before[name])}
     assert moved == set(before) and all(parameter.grad is None for parameter in one.eyes.parameters())
     assert set(one.learn(episode(2, (4, 4, 4)))) == {"l_pix", "l_same"}  # no other video in the batch

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -44,6 +45,7 @@ class Sgd(BaseModel):
     momentum: float
 
     def over(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimiser of these parameters."""
         return torch.optim.SGD(parameters, lr=self.lr, momentum=self.momentum)
 
 
@@ -58,6 +60,7 @@ class Adam(BaseModel):
     eps: float
 
     def over(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimiser of these parameters."""
         return optim.Adam(beta1=self.beta1, beta2=self.beta2, eps=self.eps).over(parameters, self.lr)
 
 
@@ -68,6 +71,29 @@ class Plateau(BaseModel):
     every: int  # steps whose mean loss is one observation
     patience: int  # observations in a row without a new least loss that are borne
     factor: float  # of the learning rate after one more
+
+
+@dataclass
+class Watch:
+    """How the photometric loss has gone on so far."""
+
+    seen: list[float] = field(default_factory=list)  # since the last observation
+    least: float = float("inf")
+    borne: int = 0  # observations since the least
+    share: float = 1.0  # of the learning rate that is left
+
+    def observe(self, l_pix: float, plateau: Plateau) -> None:
+        """Lowers the share on a plateau. What counts as lower is what torch's ReduceLROnPlateau takes for it: by 1e-4."""
+        self.seen.append(l_pix)
+        if len(self.seen) < plateau.every:
+            return
+        mean, self.seen = sum(self.seen) / len(self.seen), []
+        if mean < self.least * (1 - 1e-4):
+            self.least, self.borne = mean, 0
+        else:
+            self.borne += 1
+        if self.borne > plateau.patience:
+            self.share, self.borne = self.share * plateau.factor, 0
 
 
 class StageTwo(BaseModel):
@@ -126,7 +152,7 @@ class Hourglass(nn.Module):
             if n:
                 x = self.up_norm[n - 1](x)
                 x = torch.cat([x, went[n - 1]], 1) if self.skips else x
-        return x
+        return x.float() if x.dtype == torch.bfloat16 else x  # places are added to and looked up in full precision
 
 
 class Driving(Hourglass):
@@ -136,7 +162,7 @@ class Driving(Hourglass):
         super().__init__(2, size, ngf, False, BOTTLENECK)
 
     def forward(self, x: Tensor) -> Tensor:
-        return _full(super().forward(x)).tanh()
+        return super().forward(x).tanh()
 
 
 class Embedding(Hourglass):
@@ -157,11 +183,6 @@ def warp(x: Tensor, offset: Tensor) -> Tensor:
     return F.grid_sample(x, here + offset.permute(0, 2, 3, 1), "bilinear", "zeros", align_corners=True)
 
 
-def _full(x: Tensor) -> Tensor:
-    """Places and weights of pixels need more digits than bf16 has: at 256 px its steps are as wide as a pixel."""
-    return x.float() if x.dtype == torch.bfloat16 else x
-
-
 class X2Face(Baseline):
     """Embeds frames by warping, combines them, and warps the result by a driving frame."""
 
@@ -176,8 +197,7 @@ class X2Face(Baseline):
         super().__init__(config, facts, seed)
         _check(config, facts.size)
         self.place, self.step = device(), 0
-        self.seen: list[float] = []  # photometric losses since the last observation of the plateau
-        self.least, self.borne, self.share = float("inf"), 0, 1.0
+        self.watch = Watch()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.embedding = Embedding(facts.size, config.ngf).to(self.place).eval()
@@ -203,14 +223,14 @@ class X2Face(Baseline):
     def embed(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (N, 3, H, W) -> each frame warped into the embedded face, (N, 3, H, W), and its weight c (N, 1, H, W)."""
         with autocast(self.config.precision, self.place):
-            o = _full(self.embedding(x))
+            o = self.embedding(x)
         c = o[:, 2:].exp() + FLOOR if self.config.combine == "weighted" else torch.ones_like(o[:, 2:])
         return warp(x, o[:, :2].tanh()), c
 
     def offset(self, driver: Tensor, driving: nn.Module | None = None) -> Tensor:
         """driver (N, 3, H, W) -> (N, 2, H, W) within ± tanh(1): the tanh of a network that itself ends in one."""
         with autocast(self.config.precision, self.place):
-            return _full((driving or self.driving)(driver)).tanh()
+            return (driving or self.driving)(driver).tanh()
 
     def embedded(self, x_s: Tensor) -> Tensor:
         """x_s (B, K, 3, H, W) -> the embedded face (B, 3, H, W) = sum_k c_k face_k / sum_k c_k, for each pixel."""
@@ -225,6 +245,8 @@ class X2Face(Baseline):
         """One update of both networks: the target drives, and is the truth. Refused when a term is not finite."""
         episode = self._received(episode)
         videos = "videos " + ", ".join(map(str, episode.i.tolist()))
+        if self.config.stage2 and self.step == self.config.stage2.start:
+            self.watch = Watch()  # its learning rate is its own
         for group in self.optimiser.param_groups:
             group["lr"] = self.lr()
         self.embedding.train(), self.driving.train()
@@ -236,7 +258,8 @@ class X2Face(Baseline):
             self.optimiser.step()
         finally:
             self.embedding.eval(), self.driving.eval()
-        self._observe(numbers["l_pix"])
+        if self.config.plateau:
+            self.watch.observe(numbers["l_pix"], self.config.plateau)
         self.step += 1
         return numbers
 
@@ -244,13 +267,14 @@ class X2Face(Baseline):
         """The learning rate of this step."""
         second = self.config.stage2 if self._second() else None
         full = second.lr if second else self.config.optimiser.lr
-        return float(full * self.share * self.config.schedule.factor(self.step, self.config.steps))
+        return float(full * self.watch.share * self.config.schedule.factor(self.step, self.config.steps))
 
     def _second(self) -> bool:
         return self.config.stage2 is not None and self.step >= self.config.stage2.start
 
     @cached_property
     def optimiser(self) -> torch.optim.Optimizer:
+        """Of both networks together."""
         return self.config.optimiser.over([*self.embedding.parameters(), *self.driving.parameters()])
 
     @cached_property
@@ -287,22 +311,6 @@ class X2Face(Baseline):
         scale = share * l_pix.detach() / layers.detach().clamp_min(1e-12)
         return (scale * layers).sum(), layers.sum()
 
-    def _observe(self, l_pix: float) -> None:
-        """Lowers the learning rate on a plateau of the loss; what counts as lower is torch's ReduceLROnPlateau's: by 1e-4."""
-        plateau = self.config.plateau
-        if plateau is None:
-            return
-        if self.config.stage2 and self.step == self.config.stage2.start:
-            self.seen, self.least, self.borne, self.share = [], float("inf"), 0, 1.0  # a learning rate of its own
-        self.seen.append(l_pix)
-        if len(self.seen) < plateau.every:
-            return
-        mean = sum(self.seen) / len(self.seen)
-        self.seen, self.borne = [], 0 if mean < self.least * (1 - 1e-4) else self.borne + 1
-        self.least = min(mean, self.least) if self.borne == 0 else self.least
-        if self.borne > plateau.patience:
-            self.share, self.borne = self.share * plateau.factor, 0
-
     def _received(self, episode: Episode) -> Episode:
         size = self.facts.size
         if episode.x_t.shape[1:] != (3, size, size) or episode.x_s.shape[2:] != (3, size, size):
@@ -330,15 +338,13 @@ class X2Face(Baseline):
     def state(self) -> dict[str, Any]:
         return {"step": self.step, "embedding": self.embedding.state_dict(), "driving": self.driving.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
-                "plateau": {"seen": list(self.seen), "least": self.least, "borne": self.borne, "share": self.share}}
+                "watch": {**vars(self.watch), "seen": list(self.watch.seen)}}
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.step = state["step"]
         for name in ("embedding", "driving", "optimiser"):
             getattr(self, name).load_state_dict(state[name])
-        plateau = state["plateau"]
-        self.seen, self.least = list(plateau["seen"]), plateau["least"]
-        self.borne, self.share = plateau["borne"], plateau["share"]
+        self.watch = Watch(**{**state["watch"], "seen": list(state["watch"]["seen"])})
 
 
 def _check(config: Any, size: int) -> None:
