@@ -107,12 +107,22 @@ class Generator(nn.Module):
         """y (B, 3, H, W) in [-1, 1] -> x_hat (B, 3, H, W) in [-1, 1]; H and W multiples of 2^downsamplings."""
         h = F.relu(normalised(self.head(reflected(y, 3))))
         for conv in self.down:
-            h = F.relu(normalised(conv(reflected(h, 1) if self.reflect else h)))
+            h = F.relu(normalised(self.halved(conv, h)))
         for block in self.blocks:
             h = block(h)
-        for conv in self.up:  # the crop keeps the pixels that padding and output padding of 1 keep where nothing is reflected
-            h = F.relu(normalised(conv(reflected(h, 1))[..., 3:-2, 3:-2] if self.reflect else conv(h)))
+        for conv in self.up:
+            h = F.relu(normalised(self.doubled(conv, h)))
         return torch.tanh(self.tail(reflected(h, 3)))
+
+    def halved(self, conv: nn.Module, h: Tensor) -> Tensor:
+        """h (B, c, h, w) -> (B, 2c, h/2, w/2)."""
+        out: Tensor = conv(reflected(h, 1) if self.reflect else h)
+        return out
+
+    def doubled(self, conv: nn.Module, h: Tensor) -> Tensor:
+        """h (B, c, h, w) -> (B, c/2, 2h, 2w). Of a reflected map, the crop keeps the pixels that zero padding would keep."""
+        out: Tensor = conv(reflected(h, 1))[..., 3:-2, 3:-2] if self.reflect else conv(h)
+        return out
 
 
 class Patches(nn.Module):
