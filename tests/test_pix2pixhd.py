@@ -145,10 +145,13 @@ def test_reflected_borders_keep_the_size_and_differ_from_zeros_at_borders_only(s
     reflect.load_state_dict(zero.state_dict())
     assert reflect(torch.rand(1, 3, size, size)).shape == (1, 3, size, size)
     h = torch.rand(1, 16, 8, 8)
-    up = [net.up[0](h) if net is zero else net.up[0](p.reflected(h, 1))[..., 3:-2, 3:-2] for net in (zero, reflect)]
-    assert up[0].shape == up[1].shape == (1, 8, 16, 16)
-    torch.testing.assert_close(up[0][..., :-1, :-1], up[1][..., :-1, :-1])
+    up = [net.doubled(net.up[0], h) for net in (zero, reflect)]
+    down = [net.halved(net.down[0], h[:, :4]) for net in (zero, reflect)]
+    assert up[0].shape == up[1].shape == (1, 8, 16, 16) and down[0].shape == down[1].shape == (1, 8, 4, 4)
+    torch.testing.assert_close(up[0][..., :-1, :-1], up[1][..., :-1, :-1])  # an output pixel of the last row sees the border,
+    torch.testing.assert_close(down[0][..., 1:, 1:], down[1][..., 1:, 1:])  # here one of the first
     assert not torch.allclose(up[0][..., -1], up[1][..., -1], atol=1e-3)
+    assert not torch.allclose(down[0][..., 0], down[1][..., 0], atol=1e-3)
 
 
 def test_on_a_flat_picture_zeros_around_the_maps_make_a_pattern_that_reflected_borders_do_not():

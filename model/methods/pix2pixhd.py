@@ -96,23 +96,33 @@ class Generator(nn.Module):
         super().__init__()
         wide = [net.ngf * 2**n for n in range(net.downsamplings + 1)]
         self.reflect = net.padding == "reflect"
+        zeros = 0 if self.reflect else 1
         self.head = nn.Conv2d(3, net.ngf, 7)
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 0 if self.reflect else 1) for a, b in pairwise(wide))
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, 2, zeros) for a, b in pairwise(wide))
         self.blocks = nn.ModuleList(Residual(wide[-1]) for _ in range(net.blocks))
-        place = {"padding": 0} if self.reflect else {"padding": 1, "output_padding": 1}
-        self.up = nn.ModuleList(nn.ConvTranspose2d(a, b, 3, 2, **place) for a, b in pairwise(wide[::-1]))  # type: ignore[arg-type]
+        self.up = nn.ModuleList(nn.ConvTranspose2d(a, b, 3, 2, zeros, zeros) for a, b in pairwise(wide[::-1]))
         self.tail = nn.Conv2d(net.ngf, 3, 7)
 
     def forward(self, y: Tensor) -> Tensor:
         """y (B, 3, H, W) in [-1, 1] -> x_hat (B, 3, H, W) in [-1, 1]; H and W multiples of 2^downsamplings."""
         h = F.relu(normalised(self.head(reflected(y, 3))))
         for conv in self.down:
-            h = F.relu(normalised(conv(reflected(h, 1) if self.reflect else h)))
+            h = F.relu(normalised(self.halved(conv, h)))
         for block in self.blocks:
             h = block(h)
-        for conv in self.up:  # the crop takes the pixels that padding 1, output padding 1 takes without the reflected border
-            h = F.relu(normalised(conv(reflected(h, 1))[..., 3:-2, 3:-2] if self.reflect else conv(h)))
+        for conv in self.up:
+            h = F.relu(normalised(self.doubled(conv, h)))
         return torch.tanh(self.tail(reflected(h, 3)))
+
+    def halved(self, conv: nn.Module, h: Tensor) -> Tensor:
+        """h (B, c, h, w) -> (B, 2c, h/2, w/2)."""
+        out: Tensor = conv(reflected(h, 1) if self.reflect else h)
+        return out
+
+    def doubled(self, conv: nn.Module, h: Tensor) -> Tensor:
+        """h (B, c, h, w) -> (B, c/2, 2h, 2w). Of a reflected map, the crop keeps the pixels that zero padding would keep."""
+        out: Tensor = conv(reflected(h, 1))[..., 3:-2, 3:-2] if self.reflect else conv(h)
+        return out
 
 
 class Patches(nn.Module):
@@ -307,6 +317,7 @@ class Pix2PixHD(published.Baseline):
     def head(self, G: Generator) -> Head:
         """A G of its own -> the person's head."""
         G = G.requires_grad_(False)
+        G.zero_grad()  # the gradients take as much memory as the weights
 
         def draw(pose: Tensor) -> Tensor:
             with autocast(self.config.precision, self.place):
