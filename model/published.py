@@ -14,6 +14,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, ClassVar
 
 import torch
@@ -84,7 +85,7 @@ def import_weights(method: Baseline, files: Sequence[Path], trained_on: str, tru
         source.append(f"{path.name}, sha256 {backbones.sha256(path)}, dated {dated}")
     from safetensors.torch import save_file
 
-    out = backbones.folder() / f"{method.name}-{backbones.sha256(files[0])[:8]}.safetensors"
+    out = backbones.folder() / ("-".join([method.name, *(backbones.sha256(path)[:8] for path in files)]) + ".safetensors")
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_suffix(".part")
     save_file(found, part, {"method": method.name, "source": "; ".join(source), "trained_on": trained_on})
@@ -101,13 +102,9 @@ def opened(path: Path, trust: bool = False) -> dict[str, Tensor]:
         raise Refused(f"{path}: " + ("there is no such file" if not path.is_file() else
                                      f"{path.stat().st_size} bytes are no checkpoint; it has 1 to {LARGEST}"))
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                if sum(member.file_size for member in archive.infolist()) > LARGEST:
-                    raise Refused(f"{path}: unpacks to more than {LARGEST} bytes; this is no checkpoint")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found: Any = torch.load(path, map_location="cpu", weights_only=not trust, encoding="latin1")
+        if zipfile.is_zipfile(path) and _unpacked(path) > LARGEST:
+            raise Refused(f"{path}: unpacks to more than {LARGEST} bytes; this is no checkpoint")
+        found = _loaded(path, trust)
     except Refused:
         raise
     except Exception as error:  # whatever a broken or hostile file makes the reader raise
@@ -117,6 +114,23 @@ def opened(path: Path, trust: bool = False) -> dict[str, Tensor]:
     if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
         raise Refused(f"{path}: holds no dictionary of tensors; give the file of the network's weights")
     return {re.sub(r"^module\.", "", str(name)): value.data for name, value in found.items()}
+
+
+def _unpacked(path: Path) -> int:
+    with zipfile.ZipFile(path) as archive:
+        return sum(member.file_size for member in archive.infolist())
+
+
+def _loaded(path: Path, trust: bool) -> Any:
+    """Tensors alone where that will do; everything else only on trust."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True, encoding="latin1")
+        except UnpicklingError:
+            if not trust:
+                raise
+            return torch.load(path, map_location="cpu", weights_only=False, encoding="latin1")
 
 
 def _why(path: Path, error: Exception, trust: bool) -> str:
