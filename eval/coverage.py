@@ -103,7 +103,10 @@ def set_differences(n: int, frames: int, trials: int, seed: int) -> Share:
     assert isinstance(found, metric.OfSets)
     recipe = Recipe((), LEVEL, RESAMPLES, 100, seed)
     rng = np.random.default_rng([seed, n])
-    results = [distances.difference(found, *_two_methods(rng, n, frames, found.name), recipe) for _ in range(trials)]
+    results = []
+    for _ in range(trials):
+        a, b = (distances.spread(found, stored, recipe) for stored in _two_methods(rng, n, frames, found.name))
+        results.append(distances.difference(found, a, b, LEVEL))
     expected = np.mean([x.value for x in results])
     return Share(float(np.mean([x.low <= expected <= x.high for x in results])), trials)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,9 +36,18 @@ def resampled(metric: OfSets, stored: Stored, recipe: Recipe) -> np.ndarray:
     return found[0][which.ravel()]
 
 
-def interval(metric: OfSets, stored: Stored, recipe: Recipe) -> intervals.Interval:
-    """The distance and where it would lie for other people."""
-    return intervals.of_set(value(metric, stored), resampled(metric, stored, recipe), stored.person, level=recipe.level)
+class Spread(NamedTuple):
+    """A distance, where it would lie for other people, and the resamples behind that."""
+
+    stored: Stored
+    interval: intervals.Interval
+    resampled: np.ndarray  # (R,)
+
+
+def spread(metric: OfSets, stored: Stored, recipe: Recipe) -> Spread:
+    """The distance of a cell with its interval."""
+    found = resampled(metric, stored, recipe)
+    return Spread(stored, intervals.of_set(value(metric, stored), found, stored.person, level=recipe.level), found)
 
 
 def floor(metric: OfSets, stored: Stored) -> float:
@@ -49,10 +59,10 @@ def floor(metric: OfSets, stored: Stored) -> float:
     return metric.value(real[place % 2 == 0], real[place % 2 == 1])
 
 
-def difference(metric: OfSets, a: Stored, b: Stored, recipe: Recipe) -> intervals.Difference:
-    """Distance of a − distance of b. a, b: the same frames by two methods."""
-    return intervals.of_set_difference(interval(metric, a, recipe), interval(metric, b, recipe), resampled(metric, a, recipe),
-                                       resampled(metric, b, recipe), level=recipe.level, p=swaps(metric, a, b))
+def difference(metric: OfSets, a: Spread, b: Spread, level: float) -> intervals.Difference:
+    """Distance of a − distance of b. a, b: the same frames by two methods, over the same resamples."""
+    p = swaps(metric, a.stored, b.stored)
+    return intervals.of_set_difference(a.interval, b.interval, a.resampled, b.resampled, level=level, p=p)
 
 
 def swaps(metric: OfSets, a: Stored, b: Stored) -> float:

@@ -36,6 +36,11 @@ class Difference(NamedTuple):
     n_frames: int
 
 
+def plain(value: float | int | None) -> float | int | None:
+    """As it is written: six digits (what differs between two machines' arithmetic is below them), NaN is None."""
+    return value if value is None or isinstance(value, int) else None if not np.isfinite(value) else float(f"{value:.6g}")
+
+
 def of_mean(values: np.ndarray, person: np.ndarray, *, level: float, resamples: int, seed: int,
             bounds: tuple[float, float] = (-np.inf, np.inf)) -> Interval:
     """Mean of the people's means. values (n,), NaN = not scored; person (n,): whose frame it is."""

@@ -156,13 +156,8 @@ def summary(stored: Stored, recipe: Recipe, cache: Path | None = None) -> dict[s
                                       seed=recipe.seed, bounds=metric.range)
             out[name] = {**found._asdict(), "n_failed": len(stored.person) - found.n_frames}
         elif name in stored.features and isinstance(metric, OfSets):
-            found = distances.interval(metric, stored, recipe)
+            found = distances.spread(metric, stored, recipe).interval
             out[name] = {**found._asdict(), "n_failed": 0, "floor": distances.floor(metric, stored)}
         else:
             raise Refused(f"{name}: the per-frame results have no such column; remove the cell's folder and run `dvc repro`")
-    return {name: {key: _plain(value) for key, value in cell.items()} for name, cell in out.items()}
-
-
-def _plain(value: float | int | None) -> float | int | None:
-    """Six digits: what differs between two machines' arithmetic is below them."""
-    return value if value is None or isinstance(value, int) else None if not np.isfinite(value) else float(f"{value:.6g}")
+    return {name: {key: intervals.plain(value) for key, value in cell.items()} for name, cell in out.items()}

@@ -152,10 +152,11 @@ def test_the_difference_of_two_set_distances_is_paired_and_its_p_counts_the_swap
 
     fd, recipe = metric.load("fd_efflite0"), Recipe((), 0.95, 100, 60, 0)
     near, far = two_methods(shift=1.0)
-    found = distances.difference(fd, near, far, recipe)
+    a, b = (distances.spread(fd, stored, recipe) for stored in (near, far))
+    found = distances.difference(fd, a, b, 0.95)
     assert found.value == pytest.approx(distances.value(fd, near) - distances.value(fd, far)) and found.high < 0
     assert found.p == 2 / 2**5  # no swap of some people is as far apart as none, or all
-    same = distances.difference(fd, near, near, recipe)
+    same = distances.difference(fd, a, a, 0.95)
     assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
 
 
@@ -163,7 +164,8 @@ def test_beyond_six_people_set_distances_have_an_interval_and_no_p():
     from eval import distances
     from eval.stored import Recipe
 
-    found = distances.difference(metric.load("fd_efflite0"), *two_methods(0.5, people=7), Recipe((), 0.95, 100, 30, 0))
+    fd, recipe = metric.load("fd_efflite0"), Recipe((), 0.95, 100, 30, 0)
+    found = distances.difference(fd, *(distances.spread(fd, x, recipe) for x in two_methods(0.5, people=7)), 0.95)
     assert np.isnan(found.p) and found.low < found.value < found.high
 
 
