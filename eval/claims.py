@@ -73,8 +73,7 @@ def _finding(atom: Atom, name: str, claims: Claims, compared: Compared) -> Findi
 
 def _column(accepted: Sequence[str], compared: Compared) -> str:
     """The best accepted column that any cell of the data set has: one claim is not judged by several."""
-    measured = {name for _, _, cell in compared.results.cells(compared.dataset) for name in cell.values}
-    return next((column for column in accepted if column in measured), "")
+    return next((column for column in accepted if column in compared.columns), "")
 
 
 def _against(atom: Atom, column: str, compared: Compared) -> Difference | str:

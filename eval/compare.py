@@ -34,6 +34,11 @@ class Compared:
         """Level, resamples and seed; of the first cell, for all: the same people must be drawn."""
         return Recipe.of(self.results.cells(self.dataset)[0][2].manifest)
 
+    @cached_property
+    def columns(self) -> set[str]:
+        """Columns that any cell of the data set has."""
+        return {name for _, _, cell in self.results.cells(self.dataset) for name in cell.values}
+
     def cell(self, place: Place) -> tuple[Cell, Stored] | None:
         """Scores and per-frame results, or None. Refused when two cells do not have the same frames."""
         if place not in self._cells:
@@ -52,11 +57,10 @@ class Compared:
     def missing(self, column: str, place: Place) -> str | None:
         """Why there is no value, or None."""
         name = f"{place[0]} at T = {place[1]}"
-        if self.results.cell(self.dataset, *place) is None:
-            return f"{name} was not scored"
         found = self.cell(place)
         if found is None:
-            return f"the per-frame results of {name} were not kept"
+            whole = self.results.cell(self.dataset, *place) is not None
+            return f"the per-frame results of {name} were not kept" if whole else f"{name} was not scored"
         if column not in found[1].columns and column not in found[1].features:
             return f"{column} was not measured for {name}"
         return None

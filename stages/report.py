@@ -47,7 +47,7 @@ def show(out: Path) -> None:
     width = shutil.get_terminal_size((200, 24)).columns
     for name, keys in (("table1.md", 3), ("table2.md", 2)):
         print(tables.fitted((out / name).read_text(encoding="utf-8"), width, keys))
-    print(f"{out / 'index.html'} has these tables, the figures and what they were made with.")
+    print(f"{out / 'index.html'} has these tables, the claims, the figures and what they were made with.")
 
 
 if __name__ == "__main__":

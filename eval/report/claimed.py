@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from eval.claims import ABSENT, VERDICTS, Finding, Judged
@@ -32,9 +33,10 @@ def table(results: Results, judged: Mapping[str, Sequence[Judged]]) -> Table:
     """One row a claim and data set; `record` has one a comparison."""
     made = ClaimsTable("Claims of the paper, held against these results",
                        ["data set", "verdict", "the paper says", "source", "numbers"], keys=2, anchor="claims", prose=True)
+    label = lru_cache(maxsize=None)(results.label)
     for dataset, found in judged.items():
         for claim, verdict, findings in found:
-            said = [sentence(results, finding, claim.block) for finding in findings]
+            said = [sentence(label, finding, claim.block) for finding in findings]
             made.rows.append([dataset, verdict, claim.says, claim.source, "; ".join(_short(said, findings))])
             made.record += [_record(dataset, claim.id, claim.says, claim.source, verdict, claim.block, j, finding)
                             for j, finding in enumerate(findings, 1)]
@@ -62,13 +64,13 @@ def notes(results: Results, judged: Mapping[str, Sequence[Judged]]) -> list[str]
             "p as in Table 3. With fewer than 6 people it cannot fall below 0.05; the verdict is the interval's."]
 
 
-def sentence(results: Results, finding: Finding, block: str) -> str:
+def sentence(label: Callable[[str], str], finding: Finding, block: str) -> str:
     """One comparison in words: what is due, by how much, with what certainty."""
     small, large, times, limit = finding.atom
     if finding.verdict == ABSENT:
         return finding.why
-    right = _name(results, large, finding.metric) if large else number(limit)
-    left = _name(results, small, finding.metric)
+    right = _name(label, large, finding.metric) if large else number(limit)
+    left = _name(label, small, finding.metric)
     column = finding.metric.replace("_", " ") if finding.metric in SECONDS else finding.column
     if finding.values:
         a, b = finding.values
@@ -87,8 +89,8 @@ def _short(said: Sequence[str], findings: Sequence[Finding]) -> list[str]:
     return list(dict.fromkeys(said if any(f.verdict != ABSENT for f in findings) else said[:1]))
 
 
-def _name(results: Results, place: Place, metric: str) -> str:
-    return results.label(place[0]) + ("" if metric == "frame_seconds" else f" T={place[1]}")
+def _name(label: Callable[[str], str], place: Place, metric: str) -> str:
+    return label(place[0]) + ("" if metric == "frame_seconds" else f" T={place[1]}")
 
 
 def _record(dataset: str, claim: str, says: str, source: str, verdict: str, block: str, part: int,
@@ -121,9 +123,10 @@ def ranking(results: Results, found: Mapping[str, Sequence[Stability]]) -> Table
     """How often the order of the methods stays as the table has it."""
     head = ["data set", "T", "column", "order in the table", "same order", "share of resamples", "people"]
     made = Table("Stability of the ranking", head, keys=3, anchor="ranking", prose=True)
+    label = lru_cache(maxsize=None)(results.label)
     for dataset, rows in found.items():
         for s in rows:
-            order = " > ".join(results.label(method) for method in s.order)
+            order = " > ".join(label(method) for method in s.order)
             made.rows.append([dataset, str(s.shots), s.column, order if s.column == s.table else f"as {s.table}",
                               "yes" if s.same else "no", f"{100 * s.share:.0f} %", str(s.n_people)])
             made.record.append({"dataset": dataset, "shots": s.shots, "table": s.table, "column": s.column,
