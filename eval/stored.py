@@ -74,19 +74,19 @@ def read(folder: Path) -> Stored:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
+    if lost := [name for name in (TABLE, FEATURES) if not (folder / name).is_file()]:
+        raise Refused(f"{folder / lost[0]}: missing; run `dvc checkout`, or `dvc repro` to score anew")
     try:
         table = pd.read_parquet(folder / TABLE)
         tensors = load_file(folder / FEATURES)
-    except FileNotFoundError as error:
-        raise Refused(f"{error.filename or folder}: missing; run `dvc checkout`, or `dvc repro` to score anew") from None
     except (SafetensorError, ValueError, OSError) as error:
         raise Refused(f"{folder}: {TABLE} or {FEATURES} cannot be read ({' '.join(str(error).split())[:100]}); "
                       "run `dvc checkout`, or remove the folder and run `dvc repro`") from None
     if not {"person", "row"} <= set(table):
         raise Refused(f"{folder / TABLE}: has no column `person` or `row`; remove the folder and run `dvc repro`")
     names = sorted({name.rpartition(".")[0] for name in tensors})
-    if lost := [key for name in names for key in (f"{name}.real", f"{name}.fake") if len(tensors.get(key, ())) != len(table)]:
-        raise Refused(f"{folder / FEATURES}: {lost[0]!r} has not the {len(table)} frames of {TABLE}; "
+    if bad := [key for name in names for key in (f"{name}.real", f"{name}.fake") if len(tensors.get(key, ())) != len(table)]:
+        raise Refused(f"{folder / FEATURES}: {bad[0]!r} has not the {len(table)} frames of {TABLE}; "
                       "remove the folder and run `dvc repro`")
     columns = {name: table[name].to_numpy(np.float64) for name in table.columns if name not in ("person", "row")}
     return Stored(table["person"].to_numpy(str), table["row"].to_numpy(np.int64), columns,

@@ -99,6 +99,7 @@ def test_a_metric_without_its_network_is_left_out_and_the_reason_is_kept(cell, m
 def test_the_table_has_a_row_a_frame_with_its_person_and_index_row(cell):
     frames = stored.gather(scored(cell))
     assert list(frames.columns) == ["l1", "ssim"] and frames.lengths() == [6, 6, 6]
+    assert (frames.columns["ssim"] == frames.columns["ssim"].round(6)).all()  # as metrics.json is derived from them
     assert frames.row.tolist() == [row for rows in ROWS.values() for row in rows] and len(frames.person) == 18
 
 
