@@ -17,7 +17,7 @@ JOBS ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo 1 || nproc)
 changed = $(BIN)/dvc status --json | $(BIN)/python -c "import json, sys; print(*(s for s in json.load(sys.stdin) if s.startswith('$(1)@')))"
 side_by_side = -@$(call changed,$(1)) | xargs -r -P $(JOBS) -n 1 $(BIN)/dvc repro --single-item
 
-.PHONY: help repro together test check bench weights clean
+.PHONY: help repro together tables test check bench weights clean
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -32,6 +32,9 @@ together:
 	$(call side_by_side,train)
 	$(call side_by_side,adapt)
 	$(call side_by_side,score)
+
+tables: $(VENV)/ready  ## tables and claims anew from the stored per-frame results, offline
+	OMP_NUM_THREADS=1 $(BIN)/python -m stages.tables
 
 test: $(VENV)/ready  ## the tests
 	$(BIN)/python -m pytest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from eval import intervals
+from eval import distances, intervals
 from eval.cache import Cache
 from eval.metric import OfSets, PerFrame, load
+from eval.stored import Recipe, Stored
 from pipeline.config import Refused, Strict
 
 
@@ -142,42 +143,21 @@ def score(person: str, *, cell: Cell, config: Config, cache: Path | None) -> Sco
     return out
 
 
-def summary(scored: Sequence[Scored], config: Config, seed: int) -> dict[str, dict[str, float | int | None]]:
-    """Column -> value, low, high, n_people, n_frames, n_failed and, for distances between sets, the floor. NaN is None."""
-    settled = {"level": config.level, "seed": seed}
-    out: dict[str, dict[str, float | int | None]] = {}
-    for name in scored[0].columns:
-        values = np.concatenate([s.columns[name] for s in scored])
-        whose = np.repeat([s.person for s in scored], [len(s.rows) for s in scored])
-        bounds = load(name).range
-        found = intervals.of_mean(values, whose, resamples=config.resamples, bounds=bounds, **settled)  # type: ignore[arg-type]
-        out[name] = {**found._asdict(), "n_failed": len(values) - found.n_frames}
-    for name in scored[0].features:
-        real, fake = (np.concatenate([s.features[name][side] for s in scored]) for side in (0, 1))
-        whose = np.repeat([s.person for s in scored], [len(s.features[name][0]) for s in scored])
-        metric = load(name)
-        assert isinstance(metric, OfSets)
-        resampled = metric.resampled(real, fake, intervals.counts(whose, resamples=config.set_resamples, seed=seed))
-        found = intervals.of_set(metric.value(real, fake), resampled, whose, level=config.level)
-        out[name] = {**found._asdict(), "n_failed": 0, "floor": floor(metric, [s.features[name][0] for s in scored])}
-    return {name: {key: _plain(value) for key, value in out[name].items()} for name in config.metrics if name in out}
+def summary(stored: Stored, recipe: Recipe, cache: Path | None = None) -> dict[str, dict[str, float | int | None]]:
+    """Column -> value, low, high, n_people, n_frames, n_failed and, for distances between sets, the floor. NaN is None.
 
-
-def floor(metric: OfSets, real: Sequence[np.ndarray]) -> float:
-    """The distance between two halves (even and odd hold-out frames) of the same real people: no method is asked to beat it.
-
-    Each half has half the frames, so the bias of few frames is larger in it than in the table's values.
+    metrics.json of a cell from its per-frame results alone. `cache` keeps distances over resampled people by their content.
     """
-    return metric.value(np.concatenate([x[0::2] for x in real]), np.concatenate([x[1::2] for x in real]))
-
-
-def table(scored: Sequence[Scored]) -> Mapping[str, np.ndarray]:
-    """Columns of per_frame.parquet: person, row, one a per-frame metric."""
-    lengths = [len(s.rows) for s in scored]
-    return {"person": np.repeat([s.person for s in scored], lengths), "row": np.concatenate([s.rows for s in scored]),
-            **{name: np.concatenate([s.columns[name] for s in scored]).round(6) for name in scored[0].columns}}
-
-
-def _plain(value: float | int | None) -> float | int | None:
-    """Six digits: what differs between two machines' arithmetic is below them."""
-    return value if value is None or isinstance(value, int) else None if not np.isfinite(value) else float(f"{value:.6g}")
+    out: dict[str, dict[str, float | int | None]] = {}
+    for name in recipe.order:
+        metric = load(name, Cache(cache))
+        if name in stored.columns:
+            found = intervals.of_mean(stored.columns[name], stored.person, level=recipe.level, resamples=recipe.means,
+                                      seed=recipe.seed, bounds=metric.range)
+            out[name] = {**found._asdict(), "n_failed": len(stored.person) - found.n_frames}
+        elif name in stored.features and isinstance(metric, OfSets):
+            found = distances.spread(metric, stored, recipe).interval
+            out[name] = {**found._asdict(), "n_failed": 0, "floor": distances.floor(metric, stored)}
+        else:
+            raise Refused(f"{name}: the per-frame results have no such column; remove the cell's folder and run `dvc repro`")
+    return {name: {key: intervals.plain(value) for key, value in cell.items()} for name, cell in out.items()}

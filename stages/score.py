@@ -6,12 +6,12 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from eval import metric, protocol
+from eval import metric, protocol, stored
 from pipeline import config, engine, run, store
 
 
 def main() -> None:
-    """Writes per_frame.parquet, metrics.json and the manifest."""
+    """Writes per_frame.parquet, features.safetensors, metrics.json and the manifest."""
     arguments = argparse.ArgumentParser(description=__doc__)
     for name in ("dataset", "method"):
         arguments.add_argument(f"--{name}", required=True)
@@ -37,19 +37,21 @@ def main() -> None:
 
 def save(job: run.Job, scored: list[protocol.Scored], chosen: protocol.Config, seed: int, given: argparse.Namespace) -> None:
     """The outputs of the stage."""
-    import pandas as pd
-
-    pd.DataFrame(protocol.table(scored)).to_parquet(job.out / "per_frame.parquet", index=False)
-    summary = protocol.summary(scored, chosen, seed)
+    frames = stored.gather(scored)
+    order = [name for name in chosen.metrics if name in frames.columns or name in frames.features]
+    recipe = stored.Recipe(order, chosen.level, chosen.resamples, chosen.set_resamples, seed)
+    stored.write(job.out, frames)
+    summary = protocol.summary(frames, recipe, given.cache)
     store.write_json(job.out / "metrics.json", summary)
     images = job.inputs["images"]
     body = {"dataset": given.dataset, "method": given.method, "shots": given.shots, "seed": seed,
             "label": images.get("label", given.method), "driven_by": images.get("driven_by", "landmarks"),
             "trained_on": images.get("trained_on", ""), "size": protocol.Generated(given.images).size(),
             "people": len(scored), "frames": sum(len(s.rows) for s in scored),
-            "metrics": scored[0].facts, "order": [name for name in chosen.metrics if name in summary],
+            "metrics": scored[0].facts, "order": order,
             "not_measured": scored[0].missing, "level": chosen.level,
-            "resamples": {"means": chosen.resamples, "sets": chosen.set_resamples}}
+            "resamples": {"means": chosen.resamples, "sets": chosen.set_resamples},
+            "inputs": {name: store.sha256(getattr(given, name) / "manifest.json") for name in job.inputs}}
     job.publish("score", body)
     print(f"{given.out}: " + ", ".join(f"{name} {cell['value']}" for name, cell in summary.items()))
 

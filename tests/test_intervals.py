@@ -96,3 +96,87 @@ def test_the_interval_of_a_set_distance_covers_its_expectation_where_percentiles
         hits.append(interval.low <= truth <= interval.high)
         naive.append(np.quantile(resampled, 0.025) <= truth <= np.quantile(resampled, 0.975))
     assert np.mean(hits) >= 0.85 > np.mean(naive)
+
+
+def test_the_difference_of_two_methods_is_far_surer_than_their_intervals_when_people_are_alike_for_both():
+    shared, person = people(10, 8, between=1, within=0.2, seed=5)
+    better, _ = people(10, 8, between=0.05, within=0.2, seed=6)
+    a, b = shared + 0.3 + better, shared
+    found = intervals.of_difference(a, b, person, **SETTLED)
+    alone = [intervals.of_mean(x, person, **SETTLED) for x in (a, b)]
+    assert alone[0].low < alone[1].high and 0 < found.low < found.value < found.high and found.p < 0.01
+    assert found.value == pytest.approx(alone[0].value - alone[1].value)
+
+
+def test_the_difference_of_b_and_a_is_that_of_a_and_b_with_the_other_sign():
+    a, person = people(9, 4, between=1, within=1, seed=7)
+    b, _ = people(9, 4, between=1, within=1, seed=8)
+    one, other = intervals.of_difference(a, b, person, **SETTLED), intervals.of_difference(b, a, person, **SETTLED)
+    assert (other.value, other.low, other.high, other.p) == pytest.approx((-one.value, -one.high, -one.low, one.p))
+
+
+def test_a_frame_that_one_method_failed_on_counts_for_neither():
+    a, b, person = np.array([1.0, np.nan, 3.0, 4.0]), np.array([0.0, 100.0, 1.0, 1.0]), np.array([0, 0, 1, 1])
+    found = intervals.of_difference(a, b, person, **SETTLED)
+    assert found.value == pytest.approx((1 + 2.5) / 2) and (found.n_people, found.n_frames) == (2, 3)
+
+
+@pytest.mark.parametrize("m, p", [([1, 2, 3], 2 / 8), ([1, -1, 3], 6 / 8), ([0, 0, 0], 1), ([5], 1), ([1] * 12, 2 / 2**12)])
+def test_the_sign_flip_p_is_the_share_of_flips_at_least_as_far_from_0(m, p):
+    assert intervals.sign_flips(np.array(m, float), draws=10, seed=0) == pytest.approx(p)
+
+
+def test_random_sign_flips_agree_with_scipy_and_are_never_0():
+    from scipy.stats import permutation_test
+
+    m = np.random.default_rng(3).normal(0.4, 1, 20)
+    due = permutation_test((m,), np.mean, permutation_type="samples", n_resamples=20000, rng=1)
+    assert intervals.sign_flips(m, draws=20000, seed=0) == pytest.approx(due.pvalue, abs=0.02)
+    assert intervals.sign_flips(np.ones(20), draws=99, seed=0) == 1 / 100
+
+
+def two_methods(shift, people=5, frames=4, d=6, seed=0):
+    """Features of the same people by two methods, of which the second is off by `shift`."""
+    from eval.stored import Stored
+
+    rng = np.random.default_rng(seed)
+    mean = rng.normal(size=(people, 1, d))
+    drawn = [(mean + 0.3 * rng.normal(size=(people, frames, d))).reshape(-1, d) for _ in range(3)]
+    person = np.repeat(np.arange(people), frames)
+    return [Stored(person, np.arange(len(person)), {}, {"fd_efflite0": (drawn[0], x)}) for x in (drawn[1], drawn[2] + shift)]
+
+
+def test_the_difference_of_two_set_distances_is_paired_and_its_p_counts_the_swaps():
+    from eval import distances
+    from eval.stored import Recipe
+
+    fd, recipe = metric.load("fd_efflite0"), Recipe((), 0.95, 100, 60, 0)
+    near, far = two_methods(shift=1.0)
+    a, b = (distances.spread(fd, stored, recipe) for stored in (near, far))
+    found = distances.difference(fd, a, b, 0.95)
+    assert found.value == pytest.approx(distances.value(fd, near) - distances.value(fd, far)) and found.high < 0
+    assert found.p == 2 / 2**5  # no swap of some people is as far apart as none, or all
+    same = distances.difference(fd, a, a, 0.95)
+    assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
+
+
+def test_beyond_six_people_set_distances_have_an_interval_and_no_p():
+    from eval import distances
+    from eval.stored import Recipe
+
+    fd, recipe = metric.load("fd_efflite0"), Recipe((), 0.95, 100, 30, 0)
+    found = distances.difference(fd, *(distances.spread(fd, x, recipe) for x in two_methods(0.5, people=7)), 0.95)
+    assert np.isnan(found.p) and found.low < found.value < found.high
+
+
+def test_the_printed_coverage_is_right_by_people_and_wrong_by_frames(capsys, monkeypatch):
+    from eval import coverage
+
+    monkeypatch.setattr(coverage, "SETS", ())
+    monkeypatch.setattr(coverage, "PEOPLE", (10,))
+    coverage.main(["--coverage", "--trials", "200"])
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("10 ")]
+    assert [line[1:3] for line in lines] == [["0.2", "normal"], ["0.5", "normal"], ["0.8", "normal"], ["0.5", "skewed"]]
+    for line in lines:
+        by_people, by_frames, difference, error = (float(line[j]) for j in (3, 7, 11, 15))
+        assert by_people > 88 and difference > 86 and by_frames < 85 and error < 12

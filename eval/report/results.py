@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eval import stored
+from eval.stored import Stored
 from pipeline import store
 from pipeline.config import Strict
 
@@ -40,11 +42,22 @@ class Results:
 
     def cell(self, dataset: str, method: str, shots: int) -> Cell | None:
         """Scores, or None where there are none. Refused when the folder is there but not whole."""
-        folder = self.results / dataset / method / str(shots) / "metrics"
+        folder = self.folder(dataset, method, shots)
         if not folder.exists():
             return None
         manifest = store.read_manifest(folder, "score")
         return Cell(json.loads((folder / "metrics.json").read_text()), manifest)
+
+    def stored(self, dataset: str, method: str, shots: int) -> Stored | None:
+        """Per-frame values and features of a scored cell; None where none were kept (scored by an older version)."""
+        cell = self.cell(dataset, method, shots)
+        if cell is None or not {stored.TABLE, stored.FEATURES} <= cell.manifest["files"].keys():
+            return None
+        return stored.read(self.folder(dataset, method, shots))
+
+    def folder(self, dataset: str, method: str, shots: int) -> Path:
+        """Where the scores of a cell lie, or would."""
+        return self.results / dataset / method / str(shots) / "metrics"
 
     def timing(self, dataset: str, method: str) -> dict[str, Any] | None:
         """timing.json, or None."""

@@ -1,4 +1,4 @@
-"""Table 1 (quality) and Table 2 (seconds), ours with the paper's beside, as Markdown, CSV and rows for the page."""
+"""A table as Markdown, CSV and rows for the page; Table 1 (quality) and Table 2 (seconds), ours with the paper's beside."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ class Table:
     notes: list[str] = field(default_factory=list)
     record: list[dict[str, Any]] = field(default_factory=list)
     keys: int = 2  # leading columns that say which row it is
+    anchor: str = ""  # in the page
+    prose: bool = False  # sentences rather than numbers: lines may break
 
     def markdown(self) -> str:
         """A padded Markdown table with its notes."""
@@ -104,7 +106,7 @@ def quality(results: Results) -> Table:
     absent = [name.upper() + " ↓" for name in ("fid",) if name not in metrics]
     head = ["data set", "method", "T", *names, *absent, "USER ↓", "people × frames", "driven by", "trained on",
             *(f"paper on {name}: {' / '.join(PAPER).upper()}" for name in SHORT.values())]
-    table = Table("Table 1. Quality", head, keys=3)
+    table = Table("Table 1. Quality", head, keys=3, anchor="quality")
     blank = [DASH] * len(absent)
     for dataset in results.datasets:
         first = next((cell for _, _, cell in results.cells(dataset)), None)
@@ -184,7 +186,7 @@ def seconds(results: Results) -> Table:
     """Table 2: set-up, few-shot learning at each T, a step, a frame; the paper's row under ours."""
     head = ["data set", "method", "set-up", *(f"few-shot learning T={t}" for t in results.shots),
             "a step at T=" + ", ".join(map(str, results.shots)), "a frame", "MACs a frame", "parameters", "on"]
-    table = Table("Table 2. Seconds", head)
+    table = Table("Table 2. Seconds", head, anchor="seconds")
     for dataset in results.datasets:
         for method in results.methods:
             found = results.timing(dataset, method)

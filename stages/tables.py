@@ -1,0 +1,65 @@
+"""All tables anew from stored per-frame results, offline: metrics.json of every cell, then the report's tables and claims."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from eval import audit, protocol, stored
+from eval.report import book
+from eval.report.results import Results
+from pipeline import config, run, store
+from pipeline.config import Refused
+
+
+def main() -> None:
+    """Writes what is not as it would be derived, and says it."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    for name in ("data", "models", "results"):
+        arguments.add_argument(f"--{name}", type=Path, default=Path(name))
+    arguments.add_argument("--out", type=Path, default=Path("report"))
+    arguments.add_argument("--params", type=Path, default=Path("params.yaml"))
+    given = arguments.parse_args()
+    params = config.load(given.params)
+    results = Results(given.data, given.models, given.results, params.datasets, params.methods, params.shots)
+    with tempfile.TemporaryDirectory() as cache:  # nothing computed before is used
+        for line in make(results, given.out, Path(cache)):
+            print(line)
+
+
+def make(results: Results, out: Path, cache: Path) -> list[str]:
+    """metrics.json of each cell and the tables in `out` -> what changed, and a last line. Refused where nothing is scored."""
+    places = [(d, m, t) for d in results.datasets for m in results.methods for t in results.shots]
+    folders = [folder for place in places if (folder := results.folder(*place)).exists()]
+    if not folders:
+        raise Refused(f"{results.results}: no cell of {', '.join(results.datasets)} is scored; run `dvc repro`")
+    said = [f"{folder / 'metrics.json'}: was not what its per-frame results give; written anew" for folder in folders
+            if derive(folder, cache)]
+    out.mkdir(parents=True, exist_ok=True)
+    changed = book.write(out, book.tables_of(results, cache))
+    if changed and (out / "manifest.json").exists():  # its page still has the old tables: no longer a whole report
+        (out / "manifest.json").unlink()
+        said.append(f"{out}: index.html is older than the tables now; `dvc repro` makes it anew")
+    said += [f"{out / name}: written" for name in changed]
+    return [*said, f"{len(folders)} cells, {len(changed)} table files changed in {out}"]
+
+
+def derive(folder: Path, cache: Path) -> bool:
+    """metrics.json from the per-frame results; true when it was another. Refused when those are not what the manifest lists."""
+    manifest = audit.manifests(folder).get(folder, {})
+    if manifest.get("kind") != "score":
+        raise Refused(f"{folder / 'manifest.json'}: missing or no manifest of scores; run `dvc checkout` or `dvc repro`")
+    if wrong := [line for line in audit.files(folder, manifest) if "metrics.json" not in line]:
+        raise Refused(f"{wrong[0]}; run `dvc checkout`, or remove {folder} and run `dvc repro`")
+    path = folder / "metrics.json"
+    before = path.read_bytes() if path.exists() else b""
+    store.write_json(path, protocol.summary(stored.read(folder), stored.Recipe.of(manifest), cache))
+    if path.read_bytes() == before:
+        return False
+    store.write_manifest(folder, "score", {key: manifest[key] for key in manifest.keys() - {"schema", "kind", "files"}})
+    return True
+
+
+if __name__ == "__main__":
+    run.main(main)
