@@ -82,3 +82,16 @@ def of_set(value: float, resampled: np.ndarray, person: np.ndarray, *, level: fl
         return Interval(value, np.nan, np.nan, n, len(person))
     reach = np.exp(student(level, n) * np.log(resampled).std(ddof=1))
     return Interval(value, float(value / reach), float(value * reach), n, len(person))
+
+
+def of_unbiased(value: float, resampled: np.ndarray, person: np.ndarray, *, level: float) -> Interval:
+    """Interval of an unbiased estimate that may be negative, from its values over resampled people, (R,): value ± t s.
+
+    Under three people every resample that has a value has the same one: no interval.
+    """
+    n = len(np.unique(person))
+    resampled = resampled[np.isfinite(resampled)]
+    if n < 3 or not np.isfinite(value) or len(resampled) < 2:
+        return Interval(value, np.nan, np.nan, n, len(person))
+    reach = student(level, n) * resampled.std(ddof=1)
+    return Interval(value, float(value - reach), float(value + reach), n, len(person))

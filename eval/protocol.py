@@ -13,7 +13,7 @@ import numpy as np
 
 from eval import intervals
 from eval.cache import Cache
-from eval.metric import OfSets, PerFrame, load
+from eval.metric import Metric, OfSets, PerFrame, load
 from pipeline.config import Refused, Strict
 
 
@@ -128,8 +128,9 @@ def score(person: str, *, cell: Cell, config: Config, cache: Path | None) -> Sco
 
     torch.set_num_threads(1)
     p = pairs(cell, person)
-    found = [load(name, Cache(cache)) for name in config.metrics]
-    missing = {metric.name: why for metric in found if (why := metric.missing())}
+    shared = Cache(cache)  # one for all: a network that several metrics need runs once a frame
+    found = [load(name, shared) for name in config.metrics]
+    missing = {metric.name: why for metric in found if (why := metric.missing() or _other_detector(metric, cell))}
     out = Scored(person, p.rows, {}, {}, {}, missing)
     for metric in found:
         if metric.name in missing:
@@ -138,8 +139,24 @@ def score(person: str, *, cell: Cell, config: Config, cache: Path | None) -> Sco
             out.columns[metric.name] = metric.per_frame(p.real, p.fake, p.points)
         elif isinstance(metric, OfSets):
             out.features[metric.name] = metric.features(p.real), metric.features(p.fake)
-        out.facts[metric.name] = metric.facts()
+        out.facts[metric.name] = metric.facts() | ({} if metric.landmarks is None else {"detector": _detector(cell)})
     return out
+
+
+def _detector(cell: Cell) -> dict[str, Any]:
+    """Name and file hashes of what found the data set's landmarks."""
+    from pipeline.store import read_manifest
+
+    found: dict[str, Any] = read_manifest(cell.landmarks, "landmarks")["detector"]
+    return found
+
+
+def _other_detector(metric: Metric, cell: Cell) -> str | None:
+    """Why landmarks of this data set cannot be compared with the metric's own, or None."""
+    if not metric.landmarks or (name := _detector(cell)["name"]) == metric.landmarks:
+        return None
+    return (f"it finds landmarks by {metric.landmarks} and the data set's are by {name}: two detectors' points must not be "
+            f"compared; put the column that ends in {name} into score.metrics")
 
 
 def summary(scored: Sequence[Scored], config: Config, seed: int) -> dict[str, dict[str, float | int | None]]:
@@ -157,8 +174,9 @@ def summary(scored: Sequence[Scored], config: Config, seed: int) -> dict[str, di
         whose = np.repeat([s.person for s in scored], [len(s.features[name][0]) for s in scored])
         metric = load(name)
         assert isinstance(metric, OfSets)
-        resampled = metric.resampled(real, fake, intervals.counts(whose, resamples=config.set_resamples, seed=seed))
-        found = intervals.of_set(metric.value(real, fake), resampled, whose, level=config.level)
+        resampled = metric.resampled(real, fake, whose, intervals.counts(whose, resamples=config.set_resamples, seed=seed))
+        of_set = intervals.of_set if metric.range[0] >= 0 else intervals.of_unbiased
+        found = of_set(metric.value(real, fake, whose), resampled, whose, level=config.level)
         out[name] = {**found._asdict(), "n_failed": 0, "floor": floor(metric, [s.features[name][0] for s in scored])}
     return {name: {key: _plain(value) for key, value in out[name].items()} for name in config.metrics if name in out}
 
@@ -168,7 +186,9 @@ def floor(metric: OfSets, real: Sequence[np.ndarray]) -> float:
 
     Each half has half the frames, so the bias of few frames is larger in it than in the table's values.
     """
-    return metric.value(np.concatenate([x[0::2] for x in real]), np.concatenate([x[1::2] for x in real]))
+    pairs = [(x[0::2][:len(x) // 2], x[1::2]) for x in real]  # an odd one is in neither half
+    even, odd = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
+    return metric.value(even, odd, np.repeat(np.arange(len(pairs)), [len(odd) for _, odd in pairs]))
 
 
 def table(scored: Sequence[Scored]) -> Mapping[str, np.ndarray]:

@@ -80,7 +80,7 @@ def test_the_floor_of_a_set_distance_is_real_against_real_and_no_method_enters_i
     found, config = scored(cell)
     real = np.concatenate([protocol.pairs(cell, person).real for person in PEOPLE]).reshape(18, -1)[:, :30] * 10
     half = np.arange(18) % 2 == 0
-    due = metric.load("fd_efflite0").value(real[half], real[~half])
+    due = metric.load("fd_efflite0").value(real[half], real[~half], np.repeat(np.arange(3), 3))
     assert protocol.summary(found, config, seed=0)["fd_efflite0"]["floor"] == pytest.approx(due, rel=1e-4)
 
 
