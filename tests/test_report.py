@@ -13,9 +13,12 @@ from pipeline import store
 from pipeline.config import Refused
 
 SIZE, PEOPLE = 16, ("p1", "p2")
-METRICS = {"ssim": {"label": "SSIM", "better": "higher", "unit": "1 = equal", "compares": "two frames", "backbones": {}},
+METRICS = {"ssim": {"label": "SSIM", "better": "higher", "unit": "1 = equal", "compares": "two frames", "backbones": {},
+                    "main": True},
+           "nme_x": {"label": "NME (x)", "better": "lower", "unit": "eyes", "compares": "landmarks", "backbones": {},
+                     "main": False},
            "fd_efflite0": {"label": "FD (EfficientNet-Lite0)", "better": "lower", "unit": "distance", "compares": "two sets",
-                           "backbones": {"net.pth": "ab" * 32}}}
+                           "main": True, "backbones": {"net.pth": "ab" * 32}}}
 
 
 def number(value, spread, floor=None):
@@ -50,10 +53,11 @@ def images(folder, shade):
 
 def cell(root, method, shots, ssim, fd):
     body = {"label": {"ft": "Ours-FT", "mean": "Mean"}[method], "driven_by": "landmarks", "size": SIZE, "people": 2,
-            "frames": 8, "metrics": METRICS, "order": ["ssim", "fd_efflite0"],
-            "not_measured": {"fid": "inception.pth is not here: fetch it"},
+            "frames": 8, "metrics": METRICS, "order": ["ssim", "fd_efflite0", "nme_x"],
+            "not_measured": dict.fromkeys(("fid", "kid"), "inception.pth is not here: fetch it"),
             "level": 0.95, "resamples": {"means": 10, "sets": 10}}
-    values = {"ssim": number(ssim, 0.05), "fd_efflite0": number(fd, 2.0, floor=1.25)}
+    values = {"ssim": number(ssim, 0.05), "fd_efflite0": number(fd, 2.0, floor=1.25),
+              "nme_x": number(fd / 1000, 0.01) | {"n_failed": 3}}
     write(root / "results" / "sample" / method / str(shots) / "metrics", "score", body, [("metrics.json", values)])
     images(root / "results" / "sample" / method / str(shots) / "images", 50 + shots)
 
@@ -111,6 +115,23 @@ def test_what_was_not_measured_is_a_dash_never_a_number(results):
     assert "fid is not measured: inception.pth is not here: fetch it" in tables.quality(results).markdown()
 
 
+def test_further_metrics_stand_in_a_table_of_their_own_with_the_rows_of_table_1(results):
+    first, more = tables.quality(results), tables.further(results)
+    assert not any("NME" in name for name in first.head) and "nme_x" not in first.csv()
+    assert more.head == ["data set", "method", "T", "NME (x) ↓", "people × frames"]
+    assert [row[:3] for row in more.rows] == [row[:3] for row in first.rows if row[1] != "real halves"]
+    assert rows_of(more)["Ours-FT", "8"]["NME (x) ↓"] == "0.0123 [0.0023, 0.0223]" and rows_of(more)["Ours-FT", "1"][
+        "NME (x) ↓"] == "–"
+    assert "nme_x: 9 frames could not be scored" in more.markdown() and "nme_x" not in first.markdown()
+    assert [line["nme_x_failed"] for line in csv.DictReader(more.csv().splitlines())] == ["3", "3", "", "3"]
+
+
+def test_what_was_not_measured_is_said_under_the_table_that_would_have_it(results):
+    first, more = tables.quality(results).markdown(), tables.further(results).markdown()
+    assert "fid is not measured" in first and "kid is not" not in first
+    assert "kid is not measured" in more and "fid is not" not in more
+
+
 def test_the_floor_of_set_distances_stands_in_a_row_of_its_own(results):
     assert rows_of(tables.quality(results))["real halves", "–"]["FD (EfficientNet-Lite0) ↓"] == "1.25"
 
@@ -149,7 +170,7 @@ def test_the_csv_has_one_line_a_cell_and_empty_fields_for_what_is_missing(result
 
 
 def test_markdown_is_a_table_with_as_many_cells_in_each_line(results):
-    for table in (tables.quality(results), tables.seconds(results)):
+    for table in (tables.quality(results), tables.further(results), tables.seconds(results)):
         lines = [line for line in table.markdown().splitlines() if line.startswith("|")]
         assert len({line.count("|") for line in lines}) == 1 and len({len(line) for line in lines}) == 1
 
@@ -194,7 +215,7 @@ class Page(HTMLParser):
 
 def build(results, out):
     (out / "figures").mkdir(parents=True)
-    made = [tables.quality(results), tables.seconds(results)]
+    made = [tables.quality(results), tables.further(results), tables.seconds(results)]
     page.write(out, results, made, figures.draw(results, out / "figures", Config(people=2, rows=2)))
     return (out / "index.html").read_text(encoding="utf-8")
 
