@@ -91,6 +91,11 @@ def _inception() -> Any:
     return FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=path)
 
 
+def eight_bit(images: np.ndarray) -> np.ndarray:
+    """(n, 3, H, W) in [0, 1] -> (n, H, W, 3) uint8."""
+    return np.ascontiguousarray(np.rint(images * 255).astype(np.uint8).transpose(0, 2, 3, 1))
+
+
 # descriptor -> what the table calls it, numbers, how the face is cut
 DESCRIPTORS = {
     "dlib128": ("dlib", 128, "faces under 200 px enlarged to that bicubically, then dlib's own chip of 150 px"),
@@ -122,12 +127,12 @@ class Described(PerFrame):
     def _describe(self, images: np.ndarray, points: np.ndarray) -> np.ndarray:
         """(n, 3, H, W), (n, 68, 2) -> (n, d)."""
         recipe = f"{self.networks[0]} {sorted(self.backbones.items())} {self.cut}"
-        pixels = np.rint(images.transpose(0, 2, 3, 1) * 255).astype(np.uint8)
+        pixels = eight_bit(images)
         keys = [key(recipe, x, p.astype(np.float32)) for x, p in zip(pixels, points)]
 
         def compute(missing: list[int]) -> Iterator[np.ndarray]:
             for j in missing:
-                yield _descriptor(self.networks[0])(np.ascontiguousarray(pixels[j]), points[j])
+                yield _descriptor(self.networks[0])(pixels[j], points[j])
 
         return self.cache.vectors(self.networks[0], keys, self.width, compute)
 
@@ -163,12 +168,12 @@ class Redetected(PerFrame):
     def found(self, fake: np.ndarray, points: np.ndarray) -> np.ndarray:
         """fake (n, 3, H, W), points (n, 68, 2) of the real frames -> (n, 68, 2) float64, NaN where no face is seen."""
         recipe = f"{self.landmarks} {sorted(self.backbones.items())} {self.BOX}"
-        pixels = np.rint(fake.transpose(0, 2, 3, 1) * 255).astype(np.uint8)
+        pixels = eight_bit(fake)
         keys = [key(recipe, x, p.astype(np.float32)) for x, p in zip(pixels, points)]
 
         def compute(missing: list[int]) -> Iterator[np.ndarray]:
             for j in missing:
-                at = _landmarker(self.landmarks or "").predict(np.ascontiguousarray(pixels[j]), box(points[j]))
+                at = _landmarker(self.landmarks or "").predict(pixels[j], box(points[j]))
                 yield np.full(136, np.nan) if at is None else at.ravel()
 
         return self.cache.vectors(f"{self.landmarks}_points", keys, 136, compute).reshape(-1, 68, 2).astype(np.float64)

@@ -54,7 +54,7 @@ def torchmetrics_kernel(real, fake):
     backbones.torchvision_ops()
     from torchmetrics.image.kid import poly_mmd
 
-    return float(poly_mmd(torch.from_numpy(real), torch.from_numpy(fake[:len(real)])))
+    return float(poly_mmd(torch.from_numpy(real), torch.from_numpy(fake)))
 
 
 def fidelity_frechet(real, fake):
@@ -68,13 +68,15 @@ def fidelity_frechet(real, fake):
     return fid_statistics_to_metric(*sides, False)["frechet_inception_distance"]
 
 
-def fidelity_kernel(real, fake):
+def fidelity_kernel(real, fake, estimate="unbiased"):
     from model import backbones
 
     backbones.torchvision_ops()
-    from torch_fidelity.metric_kid import polynomial_mmd
+    from torch_fidelity.metric_kid import kernel_poly, mmd2
 
-    return float(polynomial_mmd(real, fake[:len(real)], 3, None, 1))
+    cubic = {"kid_kernel_poly_degree": 3, "kid_kernel_poly_gamma": None, "kid_kernel_poly_coef0": 1}
+    xx, xy, yy = (kernel_poly(a, b, **cubic) for a, b in ((real, real), (real, fake), (fake, fake)))
+    return float(mmd2(xx, xy, yy, mmd_est=estimate))
 
 
 # torch-fidelity is an extra; torchmetrics is always there, so that the fact is tested everywhere.
@@ -92,6 +94,16 @@ def test_the_kernel_distance_agrees_with_another_implementation_when_every_frame
     real, fake = drawn()
     real = real[:30]
     assert kd.mmd2(real, fake, np.arange(30), 30 + np.arange(30)) == pytest.approx(theirs(real, fake), rel=1e-6)
+
+
+@pytest.mark.parametrize("theirs", [fidelity_kernel] * FIDELITY + [None])
+def test_with_one_frame_a_person_the_kernel_distance_is_the_u_statistic_of_pairs(theirs):
+    real, fake = drawn()
+    real, ours = real[:30], kd.mmd2(real[:30], fake, np.arange(30), np.arange(30))
+    cubic = [(a @ b.T / 6 + 1) ** 3 for a, b in ((real, real), (fake, fake), (real, fake), (fake, real))]
+    h = cubic[0] + cubic[1] - cubic[2] - cubic[3]  # Gretton et al. 2012, equation 4
+    due = theirs(real, fake, "u-statistic") if theirs else (h.sum() - np.trace(h)) / (30 * 29)
+    assert ours == pytest.approx(due, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["fd_efflite0", "kd_efflite0"])
