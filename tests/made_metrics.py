@@ -62,12 +62,11 @@ class Pool:
         return torch.nn.functional.avg_pool2d(x, x.shape[-1] // 8).flatten(1) * 10
 
 
-@lru_cache
-def lpips_net(net):
-    """LPIPS with its published heads on a random trunk."""
+def lpips_trunk(net):
+    """Random weights under torchvision's names."""
     import torch
 
-    from model import backbones, lpips
+    from model import lpips
 
     generator, trunk, c, places = torch.Generator().manual_seed(0), {}, 3, iter(lpips._places(net))
     for _, convs in lpips.STAGES[net]:
@@ -76,7 +75,15 @@ def lpips_net(net):
             trunk[f"{name}.weight"] = torch.randn(c_out, c, kernel, kernel, generator=generator) * (2 / (kernel**2 * c)) ** 0.5
             trunk[f"{name}.bias"] = 0.1 * torch.randn(c_out, generator=generator)
             c = c_out
-    return lpips.Lpips(net, trunk, backbones.state(f"lpips_{net}"), ("trunk", "heads"))
+    return trunk
+
+
+@lru_cache
+def lpips_net(net):
+    """LPIPS with its published heads on a random trunk."""
+    from model import backbones, lpips
+
+    return lpips.Lpips(net, lpips_trunk(net), backbones.state(f"lpips_{net}"), ("trunk", "heads"))
 
 
 def face(n):
