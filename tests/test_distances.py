@@ -134,6 +134,17 @@ def test_frames_drawn_like_the_real_ones_have_a_kernel_distance_of_zero_in_the_m
     assert abs(np.mean(textbook)) > 3 * error[1]
 
 
+def test_the_interval_of_a_kernel_distance_covers_it():
+    found, rng, hits = metric.load("kd_efflite0"), np.random.default_rng(0), []
+    truth = np.mean([found.value(*people(rng, 1500, frames=1, shift=0.4)) for _ in range(12)])
+    for _ in range(100):
+        real, fake, whose = people(rng, 10, shift=0.4)
+        resampled = found.resampled(real, fake, whose, intervals.counts(whose, resamples=60, seed=0))
+        one = intervals.of_unbiased(found.value(real, fake, whose), resampled, whose, level=0.95)
+        hits.append(one.low <= truth <= one.high)
+    assert np.mean(hits) >= 0.87
+
+
 def test_one_person_has_no_kernel_distance_and_under_three_no_interval():
     real, fake, whose = people(np.random.default_rng(0), 2)
     found = metric.load("kd_efflite0")

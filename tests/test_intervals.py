@@ -86,12 +86,12 @@ def test_the_interval_of_a_set_distance_covers_its_expectation_where_percentiles
         fake = 0.8 * mean + 0.3 + 0.5 * rng.normal(size=(n, 1, d)) + 0.5 * rng.normal(size=(n, frames, d))
         return real.reshape(-1, d), fake.reshape(-1, d), np.repeat(np.arange(n), frames)
 
-    truth = np.mean([found.value(*sets(1000 + seed)[:2]) for seed in range(100)])
+    truth = np.mean([found.value(*sets(1000 + seed)) for seed in range(100)])
     hits, naive = [], []
     for seed in range(40):
         real, fake, person = sets(seed)
-        resampled = found.resampled(real, fake, intervals.counts(person, resamples=60, seed=0))
-        interval = intervals.of_set(found.value(real, fake), resampled, person, level=0.95)
+        resampled = found.resampled(real, fake, person, intervals.counts(person, resamples=60, seed=0))
+        interval = intervals.of_set(found.value(real, fake, person), resampled, person, level=0.95)
         assert 0 < interval.low < interval.value < interval.high
         hits.append(interval.low <= truth <= interval.high)
         naive.append(np.quantile(resampled, 0.025) <= truth <= np.quantile(resampled, 0.975))

@@ -16,7 +16,7 @@ SIZE, PEOPLE = 16, ("p1", "p2")
 METRICS = {"ssim": {"label": "SSIM", "better": "higher", "unit": "1 = equal", "compares": "two frames", "backbones": {},
                     "main": True},
            "nme_x": {"label": "NME (x)", "better": "lower", "unit": "eyes", "compares": "landmarks", "backbones": {},
-                     "main": False},
+                     "main": False, "detector": {"name": "finder7", "sha256": {"finder.dat": "ef" * 32}}},
            "fd_efflite0": {"label": "FD (EfficientNet-Lite0)", "better": "lower", "unit": "distance", "compares": "two sets",
                            "main": True, "backbones": {"net.pth": "ab" * 32}}}
 
@@ -227,7 +227,7 @@ def test_the_page_is_well_formed_loads_nothing_and_names_what_a_reader_must_know
     assert "<script" not in text and "@import" not in text and "url(" not in text
     said = " ".join(" ".join(found.text).split())
     for due in ("Synthetic images", "stand-in", "cd" * 32, "ab" * 32, "4.12 %", "3.33 %", "dlib68", "0.890 [0.840, 0.940]",
-                "p1", "not comparable", "inception.pth is not here"):
+                "p1", "Real landmarks by finder7.", "ef" * 32, "not comparable", "inception.pth is not here"):
         assert due.lower() in said.lower(), due
 
 
