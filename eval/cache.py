@@ -25,16 +25,20 @@ def key(recipe: str, *arrays: np.ndarray) -> bytes:
 
 
 class Cache:
-    """Vectors by key in `folder` (None: nothing is kept). Several processes may use it at once."""
+    """Vectors by key in `folder` (None: on no disk) and, as long as it lives, in memory: metrics that are given one cache share
+    what they compute. Several processes may use a folder at once.
+    """
 
     def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
+        self.folder, self._held = folder, dict[str, dict[bytes, np.ndarray]]()
 
     def vectors(self, kind: str, keys: Sequence[bytes], width: int,
                 compute: Callable[[list[int]], Iterator[np.ndarray]]) -> np.ndarray:
         """(n, width) float32. `compute(missing)` yields the vectors of these positions in order; each is kept at once."""
         record = np.dtype([("key", "V32"), ("vector", "<f4", (width,)), ("crc", "<u4")])
-        have = self._read(kind, record)
+        if kind not in self._held:
+            self._held[kind] = self._read(kind, record)
+        have = self._held[kind]
         first = {k: j for j, k in reversed(list(enumerate(keys)))}
         missing = sorted(j for k, j in first.items() if k not in have)
         for j, vector in zip(missing, compute(missing), strict=True) if missing else ():

@@ -125,8 +125,3 @@ class Compared:
 def family(column: str) -> str:
     """Columns of one file in eval/metrics/ are variants of one metric."""
     return column.split("_")[0]
-
-
-def heads(columns: list[str]) -> list[str]:
-    """The first column of each family, in order: the one that the tables' text is about."""
-    return [column for j, column in enumerate(columns) if family(column) not in map(family, columns[:j])]

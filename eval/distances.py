@@ -17,7 +17,7 @@ SWAPPED = 6  # people up to which all 2^n swaps of two methods are gone through;
 
 def value(metric: OfSets, stored: Stored) -> float:
     """The distance between all real and all generated frames."""
-    return metric.value(*stored.features[metric.name])
+    return metric.value(*stored.features[metric.name], stored.person)
 
 
 def resampled(metric: OfSets, stored: Stored, recipe: Recipe) -> np.ndarray:
@@ -29,10 +29,10 @@ def resampled(metric: OfSets, stored: Stored, recipe: Recipe) -> np.ndarray:
     counts = intervals.counts(stored.person, resamples=recipe.sets, seed=recipe.seed)
     different, which = np.unique(counts, axis=0, return_inverse=True)
     digest = hashlib.sha256(f"{metric.name} over resampled people {different.shape}".encode())
-    for array in (real, fake, different):
+    for array in (real, fake, different, np.unique(stored.person, return_inverse=True)[1]):
         digest.update(np.ascontiguousarray(array).data)
     found = metric.cache.vectors(f"{metric.name}-resampled-{len(different)}", [digest.digest()], len(different),
-                                 lambda missing: iter([metric.resampled(real, fake, different)]))
+                                 lambda missing: iter([metric.resampled(real, fake, stored.person, different)]))
     return found[0][which.ravel()]
 
 
@@ -47,7 +47,13 @@ class Spread(NamedTuple):
 def spread(metric: OfSets, stored: Stored, recipe: Recipe) -> Spread:
     """The distance of a cell with its interval."""
     found = resampled(metric, stored, recipe)
-    return Spread(stored, intervals.of_set(value(metric, stored), found, stored.person, level=recipe.level), found)
+    of_set = intervals.of_unbiased if signed(metric) else intervals.of_set
+    return Spread(stored, of_set(value(metric, stored), found, stored.person, level=recipe.level), found)
+
+
+def signed(metric: OfSets) -> bool:
+    """Whether it is an unbiased estimate, which may be negative: then nothing is taken the logarithm of."""
+    return metric.range[0] < 0
 
 
 def floor(metric: OfSets, stored: Stored) -> float:
@@ -55,14 +61,18 @@ def floor(metric: OfSets, stored: Stored) -> float:
 
     Each half has half the frames, so the bias of few frames is larger in it than in the table's values.
     """
-    real, place = stored.features[metric.name][0], np.concatenate([np.arange(count) for count in stored.lengths()])
-    return metric.value(real[place % 2 == 0], real[place % 2 == 1])
+    real, lengths = stored.features[metric.name][0], stored.lengths()
+    place = np.concatenate([np.arange(count) for count in lengths])
+    paired = place < np.repeat([count - count % 2 for count in lengths], lengths)  # an odd one is in neither half
+    even, odd = paired & (place % 2 == 0), paired & (place % 2 == 1)
+    return metric.value(real[even], real[odd], stored.person[even])
 
 
 def difference(metric: OfSets, a: Spread, b: Spread, level: float) -> intervals.Difference:
     """Distance of a − distance of b. a, b: the same frames by two methods, over the same resamples."""
     p = swaps(metric, a.stored, b.stored)
-    return intervals.of_set_difference(a.interval, b.interval, a.resampled, b.resampled, level=level, p=p)
+    of_difference = intervals.of_unbiased_difference if signed(metric) else intervals.of_set_difference
+    return of_difference(a.interval, b.interval, a.resampled, b.resampled, level=level, p=p)
 
 
 def swaps(metric: OfSets, a: Stored, b: Stored) -> float:
@@ -78,6 +88,6 @@ def swaps(metric: OfSets, a: Stored, b: Stored) -> float:
     found = []
     for swap in product((0, 1), repeat=len(people) - 1):
         side = np.array([0, *swap])[which]
-        one, other = (metric.value(sides[0][s, frame], sides[1][s, frame]) for s in (side, 1 - side))
+        one, other = (metric.value(sides[0][s, frame], sides[1][s, frame], a.person) for s in (side, 1 - side))
         found.append(abs(one - other))
     return float((np.array(found) >= found[0] * (1 - 1e-9)).mean())

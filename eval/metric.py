@@ -26,7 +26,9 @@ class Metric(ABC):
     unit: ClassVar[str]
     range: ClassVar[tuple[float, float]]  # smallest and largest possible value
     compares: str  # what is compared with what and how, one or two sentences for the report
-    network: str = ""  # its name in the registry of foreign weights; "" where none is needed
+    main: bool = False  # whether it stands in Table 1 (the paper's columns and L1) or among the further metrics
+    networks: tuple[str, ...] = ()  # their names in the registry of foreign weights
+    landmarks: str | None = None  # the detector whose landmarks it takes: a name, "" = any, None = it takes none
 
     def __init__(self, name: str, cache: Cache) -> None:
         self.name, self.cache = name, cache
@@ -34,24 +36,24 @@ class Metric(ABC):
     @property
     def backbones(self) -> dict[str, str]:
         """Every weights file the value depends on: name -> sha256."""
+        if not self.networks:
+            return {}
         from model import backbones
 
-        return backbones.hashes(self.network) if self.network else {}
+        return backbones.hashes(*self.networks)
 
     def missing(self) -> str | None:
         """Why it cannot be computed here and the way out, or None. Refused when a weights file is not the one it should be."""
-        if not self.network:
+        if not self.networks:
             return None
         from model import backbones
 
-        if backbones.find(self.network):
-            return None
-        entry = backbones.REGISTRY[self.network]
-        return f"{entry.file} ({entry.role}) is not here: {entry.way_out}"
+        entries = [backbones.REGISTRY[name] for name in self.networks if backbones.find(name) is None]
+        return "; ".join(f"{entry.file} ({entry.role}) is not here: {entry.way_out}" for entry in entries) or None
 
     def facts(self) -> dict[str, object]:
         """What the report prints about it."""
-        return {"label": self.label, "better": self.better, "unit": self.unit, "compares": self.compares,
+        return {"label": self.label, "better": self.better, "unit": self.unit, "compares": self.compares, "main": self.main,
                 "backbones": self.backbones}
 
 
@@ -60,7 +62,10 @@ class PerFrame(Metric):
 
     @abstractmethod
     def per_frame(self, real: np.ndarray, fake: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """real, fake (n, 3, H, W); points (n, 68, 2) of the REAL frames, pixels -> (n,) float64; NaN = could not be scored."""
+        """One person's frames. real, fake (n, 3, H, W); points (n, 68, 2) of the REAL frames, pixels -> (n,) float64.
+
+        NaN = could not be scored; it is counted, never left out.
+        """
 
 
 class OfSets(Metric):
@@ -71,12 +76,12 @@ class OfSets(Metric):
         """(n, 3, H, W) -> (n, d) float32."""
 
     @abstractmethod
-    def value(self, real: np.ndarray, fake: np.ndarray) -> float:
-        """Features (n, d), (m, d) -> the value."""
+    def value(self, real: np.ndarray, fake: np.ndarray, whose: np.ndarray) -> float:
+        """Features (n, d) twice, row by row of the same frames; whose (n,): the person of each -> the value, NaN = none."""
 
-    def resampled(self, real: np.ndarray, fake: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """real, fake (n, d) row by row of the same frames; counts (R, n): how often resample r holds frame j -> (R,)."""
-        return np.array([self.value(np.repeat(real, count, axis=0), np.repeat(fake, count, axis=0)) for count in counts])
+    def resampled(self, real: np.ndarray, fake: np.ndarray, whose: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """As `value`; counts (R, n): how often resample r holds frame j -> (R,)."""
+        return np.array([self.value(*(np.repeat(x, count, axis=0) for x in (real, fake, whose))) for count in counts])
 
 
 def known() -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from eval import distances, intervals
 from eval.cache import Cache
-from eval.metric import OfSets, PerFrame, load
+from eval.metric import Metric, OfSets, PerFrame, load
 from eval.stored import Recipe, Stored
 from pipeline.config import Refused, Strict
 
@@ -129,8 +129,9 @@ def score(person: str, *, cell: Cell, config: Config, cache: Path | None) -> Sco
 
     torch.set_num_threads(1)
     p = pairs(cell, person)
-    found = [load(name, Cache(cache)) for name in config.metrics]
-    missing = {metric.name: why for metric in found if (why := metric.missing())}
+    shared = Cache(cache)  # one for all: a network that several metrics need runs once a frame
+    found = [load(name, shared) for name in config.metrics]
+    missing = {metric.name: why for metric in found if (why := metric.missing() or _other_detector(metric, cell))}
     out = Scored(person, p.rows, {}, {}, {}, missing)
     for metric in found:
         if metric.name in missing:
@@ -139,8 +140,24 @@ def score(person: str, *, cell: Cell, config: Config, cache: Path | None) -> Sco
             out.columns[metric.name] = metric.per_frame(p.real, p.fake, p.points)
         elif isinstance(metric, OfSets):
             out.features[metric.name] = metric.features(p.real), metric.features(p.fake)
-        out.facts[metric.name] = metric.facts()
+        out.facts[metric.name] = metric.facts() | ({} if metric.landmarks is None else {"detector": _detector(cell)})
     return out
+
+
+def _detector(cell: Cell) -> dict[str, Any]:
+    """Name and file hashes of what found the data set's landmarks."""
+    from pipeline.store import read_manifest
+
+    found: dict[str, Any] = read_manifest(cell.landmarks, "landmarks")["detector"]
+    return found
+
+
+def _other_detector(metric: Metric, cell: Cell) -> str | None:
+    """Why landmarks of this data set cannot be compared with the metric's own, or None."""
+    if not metric.landmarks or (name := _detector(cell)["name"]) == metric.landmarks:
+        return None
+    return (f"it finds landmarks by {metric.landmarks} and the data set's are by {name}: two detectors' points must not be "
+            f"compared; put the column that ends in {name} into score.metrics")
 
 
 def summary(stored: Stored, recipe: Recipe, cache: Path | None = None) -> dict[str, dict[str, float | int | None]]:

@@ -52,6 +52,7 @@ class Backbone:
 _DLIB = ("face-recognition-models==0.3.0", "face_recognition_models")
 _MTCNN = ("facenet-pytorch==2.6.0", "facenet_pytorch")
 _FAN = "https://www.adrianbulat.com/downloads/python-fan/"
+_LPIPS, _TORCHVISION = ("torchmetrics==1.9.0", "torchmetrics"), "https://download.pytorch.org/models/"
 _ENTRIES = (
     Backbone("mtcnn_pnet", "pnet.pt", "a2a71925e0b9996a42f63e47efc1ca19043e69558b5c523b978d611dfae49c8f", 28570,
              "MIT", _MTCNN[0], "face detection, stage 1", False, _MTCNN[1], "data/pnet.pt"),
@@ -90,6 +91,17 @@ _ENTRIES = (
              "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth", "content loss, other weights", False),
     Backbone("vggface_caffe", "vgg_face_dag.pth", "", None, "research only (Oxford VGG-Face; licence not verified)",
              "https://www.robots.ox.ac.uk/~albanie/models/pytorch-mcn/vgg_face_dag.pth", "content loss, faces", True),
+    Backbone("lpips_alex", "lpips-v0.1-alex.pth", "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0", 6009,
+             "BSD-2-Clause (LPIPS)", _LPIPS[0], "linear heads of lpips_alex", False,
+             _LPIPS[1], "functional/image/lpips_models/alex.pth"),
+    Backbone("lpips_vgg", "lpips-v0.1-vgg.pth", "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868", 7289,
+             "BSD-2-Clause (LPIPS)", _LPIPS[0], "linear heads of lpips_vgg", False,
+             _LPIPS[1], "functional/image/lpips_models/vgg.pth"),
+    Backbone("alexnet", "alexnet-owt-7be5be79.pth", "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+             244408911, "BSD-3-Clause (torchvision)", _TORCHVISION + "alexnet-owt-7be5be79.pth", "features of lpips_alex",
+             False),
+    Backbone("vgg16", "vgg16-397923af.pth", "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0", 553433881,
+             "BSD-3-Clause (torchvision)", _TORCHVISION + "vgg16-397923af.pth", "features of lpips_vgg", False),
 )
 REGISTRY: dict[str, Backbone] = {entry.name: entry for entry in _ENTRIES}
 

@@ -1,4 +1,4 @@
-"""Makes the report: tables, claims, figures and one page. --show prints the tables of a report that is there instead."""
+"""Makes the report: tables, claims, figures and one page. --show prints Tables 1 and 2 of a report that is there instead."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pipeline import config, run, store
 
 
 def main() -> None:
-    """Writes table1-3, claims and ranking as .md and .csv, figures/*.png, index.html and the manifest."""
+    """Writes table1, 1b, 2, 3, claims and ranking as .md and .csv, figures/*.png, index.html and the manifest."""
     arguments = argparse.ArgumentParser(description=__doc__)
     for name in ("data", "models", "results"):
         arguments.add_argument(f"--{name}", type=Path, default=Path(name))
     arguments.add_argument("--out", type=Path, default=Path("report"))
     arguments.add_argument("--params", type=Path, default=Path("params.yaml"))
     arguments.add_argument("--cache", type=Path, default=run.ROOT / "work" / "descriptors", help="may be removed at any time")
-    arguments.add_argument("--show", action="store_true", help="print the tables of --out, fitted to the terminal")
+    arguments.add_argument("--show", action="store_true", help="print Tables 1 and 2 of --out, fitted to the terminal")
     given = arguments.parse_args()
     if given.show:
         show(given.out)
@@ -47,7 +47,7 @@ def show(out: Path) -> None:
     width = shutil.get_terminal_size((200, 24)).columns
     for name, keys in (("table1.md", 3), ("table2.md", 2)):
         print(tables.fitted((out / name).read_text(encoding="utf-8"), width, keys))
-    print(f"{out / 'index.html'} has these tables, the claims, the figures and what they were made with.")
+    print(f"{out / 'index.html'} has these tables, further metrics, the claims, the figures and what they were made with.")
 
 
 if __name__ == "__main__":

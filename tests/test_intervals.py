@@ -86,12 +86,12 @@ def test_the_interval_of_a_set_distance_covers_its_expectation_where_percentiles
         fake = 0.8 * mean + 0.3 + 0.5 * rng.normal(size=(n, 1, d)) + 0.5 * rng.normal(size=(n, frames, d))
         return real.reshape(-1, d), fake.reshape(-1, d), np.repeat(np.arange(n), frames)
 
-    truth = np.mean([found.value(*sets(1000 + seed)[:2]) for seed in range(100)])
+    truth = np.mean([found.value(*sets(1000 + seed)) for seed in range(100)])
     hits, naive = [], []
     for seed in range(40):
         real, fake, person = sets(seed)
-        resampled = found.resampled(real, fake, intervals.counts(person, resamples=60, seed=0))
-        interval = intervals.of_set(found.value(real, fake), resampled, person, level=0.95)
+        resampled = found.resampled(real, fake, person, intervals.counts(person, resamples=60, seed=0))
+        interval = intervals.of_set(found.value(real, fake, person), resampled, person, level=0.95)
         assert 0 < interval.low < interval.value < interval.high
         hits.append(interval.low <= truth <= interval.high)
         naive.append(np.quantile(resampled, 0.025) <= truth <= np.quantile(resampled, 0.975))
@@ -180,3 +180,14 @@ def test_the_printed_coverage_is_right_by_people_and_wrong_by_frames(capsys, mon
     for line in lines:
         by_people, by_frames, difference, error = (float(line[j]) for j in (3, 7, 11, 15))
         assert by_people > 88 and difference > 86 and by_frames < 85 and error < 12
+
+
+def test_the_difference_of_two_unbiased_distances_has_the_spread_of_both_together():
+    shared = np.random.default_rng(0).normal(size=500)
+    a, b = (intervals.Interval(value, -9.0, 9.0, 8, 80) for value in (0.3, -0.1))
+    found = intervals.of_unbiased_difference(a, b, 0.3 + shared, -0.1 + shared, level=0.95, p=0.5)
+    assert found.value == pytest.approx(0.4) and found.high - found.low < 1e-9  # what moves both is no doubt about the difference
+    found = intervals.of_unbiased_difference(a, b, 0.3 + shared, -0.1 - shared, level=0.95, p=0.5)
+    due = intervals.student(0.95, 8) * np.sqrt(8 / 7) * 2 * shared.std(ddof=1)
+    assert (found.low, found.high) == pytest.approx((0.4 - due, 0.4 + due))
+    assert np.isnan(intervals.of_unbiased_difference(a._replace(n_people=2), b, shared, shared, level=0.95, p=0.5).low)

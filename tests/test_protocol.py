@@ -83,7 +83,7 @@ def test_the_summary_is_the_mean_over_people_with_counts_in_the_order_asked_for(
 def test_the_floor_of_a_set_distance_is_real_against_real_and_no_method_enters_it(cell):
     real = np.concatenate([protocol.pairs(cell, person).real for person in PEOPLE]).reshape(18, -1)[:, :30] * 10
     half = np.arange(18) % 2 == 0
-    due = metric.load("fd_efflite0").value(real[half], real[~half])
+    due = metric.load("fd_efflite0").value(real[half], real[~half], np.repeat(np.arange(3), 3))
     assert summary(scored(cell))["fd_efflite0"]["floor"] == pytest.approx(due, rel=1e-4)
 
 
@@ -133,8 +133,12 @@ def test_each_different_resample_is_computed_once_and_the_cache_gives_the_same_n
     frames, recipe = stored.gather(scored(cell)), stored.Recipe((), level=0.95, means=100, sets=50, seed=0)
     plain = distances.resampled(metric.load("fd_efflite0"), frames, recipe)
     asked, true = [], fd.Frechet.resampled
-    monkeypatch.setattr(fd.Frechet, "resampled", lambda self, real, fake, counts: (asked.append(len(counts)),
-                                                                                   true(self, real, fake, counts))[1])
+
+    def counted(self, real, fake, whose, counts):
+        asked.append(len(counts))
+        return true(self, real, fake, whose, counts)
+
+    monkeypatch.setattr(fd.Frechet, "resampled", counted)
     kept = [distances.resampled(metric.load("fd_efflite0", Cache(tmp_path / "c")), frames, recipe) for _ in range(2)]
     assert asked == [10]  # three people drawn three times: 10 different resamples, not 50
     assert (kept[0] == plain).all() and (kept[1] == plain).all() and plain.shape == (50,)

@@ -13,9 +13,12 @@ from pipeline import store
 from pipeline.config import Refused
 
 SIZE, PEOPLE = 16, ("p1", "p2")
-METRICS = {"ssim": {"label": "SSIM", "better": "higher", "unit": "1 = equal", "compares": "two frames", "backbones": {}},
+METRICS = {"ssim": {"label": "SSIM", "better": "higher", "unit": "1 = equal", "compares": "two frames", "backbones": {},
+                    "main": True},
+           "nme_x": {"label": "NME (x)", "better": "lower", "unit": "eyes", "compares": "landmarks", "backbones": {},
+                     "main": False, "detector": {"name": "finder7", "sha256": {"finder.dat": "ef" * 32}}},
            "fd_efflite0": {"label": "FD (EfficientNet-Lite0)", "better": "lower", "unit": "distance", "compares": "two sets",
-                           "backbones": {"net.pth": "ab" * 32}}}
+                           "main": True, "backbones": {"net.pth": "ab" * 32}}}
 
 
 def number(value, spread, floor=None):
@@ -50,10 +53,11 @@ def images(folder, shade):
 
 def cell(root, method, shots, ssim, fd):
     body = {"label": {"ft": "Ours-FT", "mean": "Mean"}[method], "driven_by": "landmarks", "size": SIZE, "people": 2,
-            "frames": 8, "metrics": METRICS, "order": ["ssim", "fd_efflite0"],
-            "not_measured": {"fid": "inception.pth is not here: fetch it"},
+            "frames": 8, "metrics": METRICS, "order": ["ssim", "fd_efflite0", "nme_x"],
+            "not_measured": dict.fromkeys(("fid", "kid"), "inception.pth is not here: fetch it"),
             "level": 0.95, "resamples": {"means": 10, "sets": 10}}
-    values = {"ssim": number(ssim, 0.05), "fd_efflite0": number(fd, 2.0, floor=1.25)}
+    values = {"ssim": number(ssim, 0.05), "fd_efflite0": number(fd, 2.0, floor=1.25),
+              "nme_x": number(fd / 1000, 0.01) | {"n_failed": 3}}
     write(root / "results" / "sample" / method / str(shots) / "metrics", "score", body, [("metrics.json", values)])
     images(root / "results" / "sample" / method / str(shots) / "images", 50 + shots)
 
@@ -110,6 +114,23 @@ def test_what_was_not_measured_is_a_dash_never_a_number(results):
     assert found["Ours-FT", "1"]["SSIM ↑"] == found["Ours-FT", "1"]["people × frames"] == "–"
     assert {row["USER ↓"] for row in found.values()} == {row["FID ↓"] for row in found.values()} == {"–"}
     assert "fid is not measured: inception.pth is not here: fetch it" in tables.quality(results).markdown()
+
+
+def test_further_metrics_stand_in_a_table_of_their_own_with_the_rows_of_table_1(results):
+    first, more = tables.quality(results), tables.further(results)
+    assert not any("NME" in name for name in first.head) and "nme_x" not in first.csv()
+    assert more.head == ["data set", "method", "T", "NME (x) ↓", "people × frames"]
+    assert [row[:3] for row in more.rows] == [row[:3] for row in first.rows if row[1] != "real halves"]
+    assert rows_of(more)["Ours-FT", "8"]["NME (x) ↓"] == "0.0123 [0.0023, 0.0223]" and rows_of(more)["Ours-FT", "1"][
+        "NME (x) ↓"] == "–"
+    assert "nme_x: 9 frames could not be scored" in more.markdown() and "nme_x" not in first.markdown()
+    assert [line["nme_x_failed"] for line in csv.DictReader(more.csv().splitlines())] == ["3", "3", "", "3"]
+
+
+def test_what_was_not_measured_is_said_under_the_table_that_would_have_it(results):
+    first, more = tables.quality(results).markdown(), tables.further(results).markdown()
+    assert "fid is not measured" in first and "kid is not" not in first
+    assert "kid is not measured" in more and "fid is not" not in more
 
 
 def test_the_floor_of_set_distances_stands_in_a_row_of_its_own(results):
@@ -215,7 +236,8 @@ def test_the_page_is_well_formed_loads_nothing_and_names_what_a_reader_must_know
     assert "<script" not in text and "@import" not in text and "url(" not in text
     said = " ".join(" ".join(found.text).split())
     for due in ("Synthetic images", "stand-in", "cd" * 32, "ab" * 32, "4.12 %", "3.33 %", "dlib68", "0.890 [0.840, 0.940]",
-                "p1", "not comparable", "inception.pth is not here", "With 32 frames FT's FID is below FF's.", "not measured"):
+                "p1", "Real landmarks by finder7.", "ef" * 32, "not comparable",
+                "inception.pth is not here", "With 32 frames FT's FID is below FF's.", "not measured"):
         assert due.lower() in said.lower(), due
 
 

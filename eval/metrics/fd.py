@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import lru_cache
-from typing import Any
-
 import numpy as np
 
-from eval.cache import key
+from eval.features import EffLite0
 from eval.metric import OfSets
-
-SIDE = 224  # px: what EfficientNet-Lite0 was trained at
 
 
 class Frechet(OfSets):
     """|μ_r − μ_f|² + tr Σ_r + tr Σ_f − 2 tr (Σ_r Σ_f)^½, unbiased covariances, float64."""
 
-    better, unit, range = "lower", "squared feature distance", (0.0, float("inf"))
-    recipe: str  # how the image is brought to the network
-    width: int
+    better, unit, range, main = "lower", "squared feature distance", (0.0, float("inf")), True
 
-    def features(self, images: np.ndarray) -> np.ndarray:
-        recipe = f"{sorted(self.backbones.items())} {self.recipe}"
-        keys = [key(recipe, np.rint(image * 255).astype(np.uint8)) for image in images]
-
-        def compute(missing: list[int]) -> Iterator[np.ndarray]:
-            for j in missing:  # one by one: no value depends on what else was missing
-                yield self.forward(images[j:j + 1])[0]
-
-        return self.cache.vectors(self.name, keys, self.width, compute)
-
-    def forward(self, images: np.ndarray) -> np.ndarray:
-        """(n, 3, H, W) in [0, 1] -> (n, d)."""
-        raise NotImplementedError
-
-    def value(self, real: np.ndarray, fake: np.ndarray) -> float:
+    def value(self, real: np.ndarray, fake: np.ndarray, whose: np.ndarray) -> float:
         a, b = real.astype(np.float64), fake.astype(np.float64)
         shift = a.mean(0) - b.mean(0)
         a, b = a - a.mean(0), b - b.mean(0)
@@ -46,7 +24,7 @@ class Frechet(OfSets):
         cross = np.linalg.svd(a @ b.T, compute_uv=False).sum() / np.sqrt(n * m)
         return max(0.0, float(shift @ shift + (a**2).sum() / n + (b**2).sum() / m - 2 * cross))
 
-    def resampled(self, real: np.ndarray, fake: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    def resampled(self, real: np.ndarray, fake: np.ndarray, whose: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """As the base class says, from inner products alone: no resample touches the d-dimensional features again."""
         centre = real.mean(0, dtype=np.float64)
         x = np.concatenate([real - centre, fake - centre])
@@ -67,36 +45,24 @@ def _weighted(rr: np.ndarray, ff: np.ndarray, rf: np.ndarray, w: np.ndarray) -> 
     to_r, to_f, across = p @ rr @ p, p @ ff @ p, p @ rf @ p  # <μ_r, μ_r>, <μ_f, μ_f>, <μ_r, μ_f>
     centred = rf - (p @ rf)[None, :] - (rf @ p)[:, None] + across
     n = w.sum() - 1
-    cross = np.linalg.svd(np.sqrt(w)[:, None] * centred * np.sqrt(w), compute_uv=False).sum() / n
+    cross = _nuclear(np.sqrt(w)[:, None] * centred * np.sqrt(w)) / n
     spread = (w @ np.diag(rr) - w.sum() * to_r + w @ np.diag(ff) - w.sum() * to_f) / n
     return max(0.0, float(to_r + to_f - 2 * across + spread - 2 * cross))
 
 
-class EffLite0(Frechet):
-    """Features: the 1280 pooled numbers of EfficientNet-Lite0 (ImageNet)."""
+def _nuclear(m: np.ndarray) -> float:
+    """Sum of the singular values of m (n, n), in half the time of an SVD; below 1e-7 of the largest they are noise."""
+    squared = np.linalg.eigvalsh(m @ m.T)
+    return float(np.sqrt(squared[squared > 1e-14 * squared[-1]]).sum())
 
-    label, network, width = "FD (EfficientNet-Lite0)", "efflite0", 1280
-    recipe = f"8-bit frame, antialiased bilinear resize to {SIDE} px"
+
+class FrechetEffLite0(EffLite0, Frechet):
+    """With the features of EfficientNet-Lite0."""
+
+    label = "FD (EfficientNet-Lite0)"
     compares = (f"Fréchet distance of the pooled EfficientNet-Lite0 features (1280) of all real and all generated hold-out "
-                f"frames; {recipe}. NOT an FID: other network, other scale. Biased upwards for few frames, as they all are")
-
-    def forward(self, images: np.ndarray) -> np.ndarray:
-        import torch
-        import torch.nn.functional as F
-
-        x = torch.from_numpy(np.ascontiguousarray(images))
-        if x.shape[-1] != SIDE:
-            x = F.interpolate(x, size=(SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
-        with torch.no_grad():
-            return _efflite0().pool(x).numpy()  # (n, 1280)
-
-
-@lru_cache
-def _efflite0() -> Any:
-    from model import backbones
-
-    return backbones.efflite0()
+                f"frames; {EffLite0.recipe}. NOT an FID: other network, other scale. Biased upwards for few frames, as all are")
 
 
 COLUMNS = ("fd_efflite0",)
-METRIC = EffLite0
+METRIC = FrechetEffLite0

@@ -8,7 +8,7 @@ from eval.metric import PerFrame
 class L1(PerFrame):
     """1/(3HW) Σ |x − x̂|."""
 
-    label, better, unit, range = "L1", "lower", "of the full range [0, 1]", (0.0, 1.0)
+    label, better, unit, range, main = "L1", "lower", "of the full range [0, 1]", (0.0, 1.0), True
     compares = "the real and the generated frame, mean over pixels and RGB channels of |x − x̂|, values in [0, 1]"
 
     def per_frame(self, real: np.ndarray, fake: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ def tables_of(results: Results, cache: Path | None) -> dict[str, Table]:
     compared = {dataset: Compared(results, dataset, cache) for dataset in results.datasets}
     judged = {dataset: claims.judge(stated, found) for dataset, found in compared.items()}
     stable = {dataset: ranking.stability(found) for dataset, found in compared.items()}
-    return {"table1": tables.quality(results), "table2": tables.seconds(results),
+    return {"table1": tables.quality(results), "table1b": tables.further(results), "table2": tables.seconds(results),
             "table3": differences.table(results, compared), "claims": claimed.table(results, judged),
             "ranking": claimed.ranking(results, stable)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from eval.compare import Compared, heads
+from eval.compare import Compared
 from eval.intervals import Difference, plain
 from eval.report.results import Results
 from eval.report.tables import ARROW, DASH, Table, number
@@ -15,9 +15,9 @@ KEYS = ("value", "low", "high", "p")
 
 
 def table(results: Results, compared: Mapping[str, Compared]) -> Table:
-    """data set x other method x T; a column a metric (the first of each family). `compared` has an entry a data set."""
+    """data set x other method x T; a column a metric of Table 1. `compared` has an entry a data set."""
     metrics = results.metrics()
-    names = heads(list(metrics))
+    names = [name for name, facts in metrics.items() if facts.get("main", True)]
     labels = [f"{metrics[name]['label']} {ARROW[metrics[name]['better']]}" for name in names]
     head = ["data set", f"{results.label(OURS)} minus", "T", *labels, "people"]
     made = Table("Table 3. Differences over the same people", head, keys=3, anchor="differences")

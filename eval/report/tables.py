@@ -1,11 +1,11 @@
-"""A table as Markdown, CSV and rows for the page; Table 1 (quality) and Table 2 (seconds), ours with the paper's beside."""
+"""A table as Markdown, CSV and rows for the page; Table 1 (quality), 1b (further metrics) and 2 (seconds)."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from eval.report.results import Cell, Results
 DASH = "–"
 ARROW = {"higher": "↑", "lower": "↓"}
 PAPER = ("fid", "ssim", "csim", "user")
+MAIN = ("fid", "fd", "csim")  # files whose columns stand in Table 1 and need a network
 SHORT = {"voxceleb1": "VC1", "voxceleb2": "VC2"}
 
 
@@ -100,31 +101,60 @@ def interval(cell: dict[str, Any] | None) -> str:
 
 
 def quality(results: Results) -> Table:
-    """Table 1: data set x method x T."""
-    metrics = results.metrics()
-    names = [f"{facts['label']} {ARROW[facts['better']]}" for facts in metrics.values()]
+    """Table 1: data set x method x T, the paper's columns and L1."""
+    metrics = {name: facts for name, facts in results.metrics().items() if facts.get("main", True)}
     absent = [name.upper() + " ↓" for name in ("fid",) if name not in metrics]
-    head = ["data set", "method", "T", *names, *absent, "USER ↓", "people × frames", "driven by", "trained on",
+    head = [*absent, "USER ↓", "people × frames", "driven by", "trained on",
             *(f"paper on {name}: {' / '.join(PAPER).upper()}" for name in SHORT.values())]
-    table = Table("Table 1. Quality", head, keys=3, anchor="quality")
-    blank = [DASH] * len(absent)
+    table = Table("Table 1. Quality", [*_keys(metrics), *head], keys=3, anchor="quality")
+    blank = [DASH] * (len(absent) + 1)
+    for row, cell, record, theirs in _rows(results, metrics):
+        table.rows.append([*row, *blank, _counts(cell, half=record is None), *_facts(cell if record else None),
+                           *(_theirs(theirs, source) for source in SHORT)])
+        if record is not None:
+            table.record.append(record | _beside(cell, theirs))
+    table.notes = _notes(results) + _unscored(results, metrics, main=True)
+    return table
+
+
+def further(results: Results) -> Table:
+    """Table 1b: the rows of Table 1, every other metric."""
+    metrics = {name: facts for name, facts in results.metrics().items() if not facts.get("main", True)}
+    table = Table("Table 1b. Further metrics", [*_keys(metrics), "people × frames"], keys=3, anchor="further")
+    for row, cell, record, _ in _rows(results, metrics):
+        table.rows.append([*row, _counts(cell, half=record is None)])
+        if record is not None:
+            table.record.append(record)
+    table.notes = ["rows and intervals as in Table 1. Kernel distances (KD, KID) are unbiased: they may be below 0, and near 0 "
+                   "is what frames like the real ones have.", *_unscored(results, metrics, main=False)]
+    return table
+
+
+def _keys(metrics: dict[str, Any]) -> list[str]:
+    return ["data set", "method", "T", *(f"{facts['label']} {ARROW[facts['better']]}" for facts in metrics.values())]
+
+
+Line = tuple[list[str], Cell | None, dict[str, Any] | None, list[dict[str, str]]]
+
+
+def _rows(results: Results, metrics: dict[str, Any]) -> Iterator[Line]:
+    """Row up to the last metric, cell, record (None: real halves) and the paper's rows of each line of the table."""
     for dataset in results.datasets:
         first = next((cell for _, _, cell in results.cells(dataset)), None)
-        if first and any("floor" in value for value in first.values.values()):
-            floors = [number(first.values.get(name, {}).get("floor")) for name in metrics]
-            table.rows.append([dataset, "real halves", DASH, *floors, *blank, DASH,
-                               _counts(first, half=True), DASH, DASH, *[DASH] * len(SHORT)])
+        if first and any("floor" in first.values.get(name, {}) for name in metrics):
+            yield ([dataset, "real halves", DASH, *(number(first.values.get(name, {}).get("floor")) for name in metrics)],
+                   first, None, [])
         for method in results.methods:
             for t in results.shots:
                 cell = results.cell(dataset, method, t)
                 theirs = [row for row in paper() if row["table"] == "1" and row["ours"] == method and row["shots"] == str(t)]
                 values = [interval(cell.values.get(name) if cell else None) for name in metrics]
-                facts = [cell.manifest.get(key) or DASH if cell else DASH for key in ("driven_by", "trained_on")]
-                table.rows.append([dataset, results.label(method), str(t), *values, *blank, DASH, _counts(cell), *facts,
-                                   *(_theirs(theirs, source) for source in SHORT)])
-                table.record.append(_record(dataset, method, t, cell, metrics, theirs))
-    table.notes = _notes(results)
-    return table
+                record = _record(dataset, method, t, cell, metrics)
+                yield [dataset, results.label(method), str(t), *values], cell, record, theirs
+
+
+def _facts(cell: Cell | None) -> list[str]:
+    return [cell.manifest.get(key) or DASH if cell else DASH for key in ("driven_by", "trained_on")]
 
 
 def _counts(cell: Cell | None, half: bool = False) -> str:
@@ -143,21 +173,35 @@ def _theirs(rows: Sequence[dict[str, str]], source: str) -> str:
     return next((" / ".join(row[name] for name in PAPER) for row in rows if row["dataset"] == source), DASH)
 
 
-def _record(dataset: str, method: str, t: int, cell: Cell | None, metrics: dict[str, Any],
-            theirs: Sequence[dict[str, str]]) -> dict[str, Any]:
+def _record(dataset: str, method: str, t: int, cell: Cell | None, metrics: dict[str, Any]) -> dict[str, Any]:
     record: dict[str, Any] = {"dataset": dataset, "method": method, "shots": t}
     for name in metrics:
         found = cell.values.get(name, {}) if cell else {}
         record |= {name: found.get("value"), f"{name}_low": found.get("low"), f"{name}_high": found.get("high"),
                    f"{name}_frames": found.get("n_frames"), f"{name}_failed": found.get("n_failed"),
                    f"{name}_floor": found.get("floor")}
-    record |= {"user": None, "people": cell.manifest["people"] if cell else None,
-               "frames": cell.manifest["frames"] if cell else None, "driven_by": cell.manifest["driven_by"] if cell else None,
-               "trained_on": cell.manifest.get("trained_on") if cell else None}
+    return record
+
+
+def _beside(cell: Cell | None, theirs: Sequence[dict[str, str]]) -> dict[str, Any]:
+    """What else a line of table1.csv has: counts, driver, the paper's numbers."""
+    more = {"user": None, "people": cell.manifest["people"] if cell else None,
+            "frames": cell.manifest["frames"] if cell else None, "driven_by": cell.manifest["driven_by"] if cell else None,
+            "trained_on": cell.manifest.get("trained_on") if cell else None}
     for source in SHORT:
         row: dict[str, Any] = next((row for row in theirs if row["dataset"] == source), {})
-        record |= {f"paper_{source}_{name}": row.get(name) for name in PAPER}
-    return record
+        more |= {f"paper_{source}_{name}": row.get(name) for name in PAPER}
+    return more
+
+
+def _unscored(results: Results, metrics: dict[str, Any], main: bool) -> list[str]:
+    """Which of the table's metrics have no value and which frames have none."""
+    notes = [f"{name} is not measured: {why}" for name, why in results.not_measured().items()
+             if (name.split("_")[0] in MAIN) == main]
+    cells = [cell for dataset in results.datasets for _, _, cell in results.cells(dataset)]
+    failed = {name: sum(cell.values[name]["n_failed"] for cell in cells if name in cell.values) for name in metrics}
+    return notes + [f"{name}: {count} frames could not be scored and are not in its mean."
+                    for name, count in failed.items() if count]
 
 
 def _notes(results: Results) -> list[str]:
@@ -172,9 +216,6 @@ def _notes(results: Results) -> list[str]:
              "look up what methods driven by landmarks have to infer.",
              "paper columns: the paper's own numbers on VoxCeleb1 (VC1, its row Ours) and VoxCeleb2 (VC2, its rows Ours-FF and "
              "Ours-FT); other data, other networks behind FID and CSIM: printed beside ours, NOT comparable with them."]
-    notes += [f"{name} is not measured: {why}" for name, why in results.not_measured().items()]
-    failed = {name: sum(cell.values[name]["n_failed"] for cell in cells if name in cell.values) for name in results.metrics()}
-    notes += [f"{name}: {count} frames could not be scored and are not in its mean." for name, count in failed.items() if count]
     sizes = {d: sorted({cell.manifest["size"] for _, _, cell in results.cells(d)}) for d in results.datasets}
     apart = {1: ".", 2: "; values at different sizes are NOT comparable."}
     notes += [f"{d}: frames of {', '.join(f'{s}×{s}' for s in size)} px{apart[min(len(size), 2)]}" for d, size in sizes.items()

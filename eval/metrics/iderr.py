@@ -1,0 +1,37 @@
+"""Identity error of Burkov et al. 2020: how far a generated face is from the person, not from one frame of the person."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from eval.features import Described
+
+
+class IdentityError(Described):
+    """1 − <e(x̂), m>, m = mean over the person's real frames of e(x), e of length 1, m NOT brought to length 1 again.
+
+    Equals 1 − the mean cosine of x̂ to every real frame. Real frames themselves get 1 − |m|² in the mean, not 0.
+    """
+
+    better, unit, range = "lower", "1 − cosine", (0.0, 2.0)
+    descriptors: ClassVar = {"iderr_dlib128": "dlib128", "iderr_facenet": "facenet_vggface2"}
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.label = f"identity error ({self.net})"
+        self.compares = (f"face descriptors ({self.net}, {self.width} numbers) of the generated frame and the mean "
+                         f"descriptor of the person's real hold-out frames (Burkov et al. 2020; the mean is not re-normalised, "
+                         f"so real frames do not reach 0 either); aligned by the real frame's 68 landmarks; {self.cut}")
+
+    def per_frame(self, real: np.ndarray, fake: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Of ONE person: the mean is over the frames given."""
+        seen, e, e_hat = self.described(real, fake, points)
+        error = np.full(len(real), np.nan)
+        error[seen] = 1 - (e_hat * e.mean(axis=0)).sum(axis=1) if seen.any() else np.nan
+        return error  # (n,)
+
+
+COLUMNS = tuple(IdentityError.descriptors)
+METRIC = IdentityError

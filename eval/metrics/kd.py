@@ -1,0 +1,68 @@
+"""Kernel distance of image features, named after the features: `kd_efflite0` is no KID and not comparable with one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from eval.features import EffLite0
+from eval.metric import OfSets
+
+WORDS = ("unbiased MMD² with the kernel (<x, y>/d + 1)³; pairs of frames of the same video (here: of the same person) are left "
+         "out of the within-set sums, and of the sum across the sets too: a generated frame is no independent draw of the real "
+         "frames that it was driven by. May be below 0. Not averaged over subsets")
+
+
+class Kernel(OfSets):
+    """MMD²_u = mean k(x, x') + mean k(y, y') − 2 mean k(x, y), k(x, y) = (<x, y>/d + 1)³ (Bińkowski et al. 2018, section 4).
+
+    Each mean is over the pairs of frames of different people.
+    """
+
+    better, unit, range = "lower", "squared kernel distance", (-float("inf"), float("inf"))
+
+    def value(self, real: np.ndarray, fake: np.ndarray, whose: np.ndarray) -> float:
+        return mmd2(real, fake, whose, whose)
+
+    def resampled(self, real: np.ndarray, fake: np.ndarray, whose: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """NaN for a resample of one person alone. Two copies of a person are still the same person."""
+        w = counts.astype(np.float64)
+        return _mmd2(real, fake, whose, whose, w, w)
+
+
+def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """x (n, d), y (m, d) -> (n, m) float64."""
+    inner: np.ndarray = x.astype(np.float64) @ y.astype(np.float64).T
+    return (inner / x.shape[1] + 1) ** 3
+
+
+def mmd2(x: np.ndarray, y: np.ndarray, whose_x: np.ndarray, whose_y: np.ndarray) -> float:
+    """x (n, d), y (m, d), labels (n,), (m,): pairs of equal labels are left out; NaN where no pair is left.
+
+    With labels that are all different this is the textbook estimator.
+    """
+    return float(_mmd2(x, y, whose_x, whose_y, np.ones((1, len(x))), np.ones((1, len(y))))[0])
+
+
+def _mmd2(x: np.ndarray, y: np.ndarray, whose_x: np.ndarray, whose_y: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """The same under R weightings u (R, n), v (R, m) of the frames -> (R,)."""
+    return (_mean(kernel(x, x), whose_x, whose_x, u, u) + _mean(kernel(y, y), whose_y, whose_y, v, v)
+            - 2 * _mean(kernel(x, y), whose_x, whose_y, u, v))
+
+
+def _mean(k: np.ndarray, a: np.ndarray, b: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Weighted mean of the k (n, m) whose labels a (n,), b (m,) differ -> (R,)."""
+    apart = a[:, None] != b
+    pairs = (u @ apart * v).sum(axis=1)
+    return np.divide((u @ (k * apart) * v).sum(axis=1), pairs, out=np.full(len(u), np.nan), where=pairs > 0)
+
+
+class KernelEffLite0(EffLite0, Kernel):
+    """With the features of EfficientNet-Lite0."""
+
+    label = "KD (EfficientNet-Lite0)"
+    compares = (f"kernel distance of the pooled EfficientNet-Lite0 features (1280): {WORDS}; {EffLite0.recipe}. NOT a KID: "
+                f"other network, other scale")
+
+
+COLUMNS = ("kd_efflite0",)
+METRIC = KernelEffLite0

@@ -1,0 +1,43 @@
+"""LPIPS of Zhang et al. 2018, version 0.1. The column names the trunk: AlexNet's and VGG16's numbers differ by half."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from eval.metric import PerFrame
+
+NETS = {"lpips_alex": ("AlexNet", "alex", ("alexnet", "lpips_alex")), "lpips_vgg": ("VGG16", "vgg", ("vgg16", "lpips_vgg"))}
+
+
+class Perceptual(PerFrame):
+    """Σ_l mean over pixels of w_l · (ŷ_l(x) − ŷ_l(x̂))² (model/lpips.py)."""
+
+    better, unit, range = "lower", "0 = equal", (0.0, float("inf"))
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        called, self.net, self.networks = NETS[self.name]
+        self.label = f"LPIPS ({called})"
+        self.compares = (f"the real and the generated frame at the size they have, features of {called} (torchvision's "
+                         f"ImageNet weights) weighted by the linear heads of LPIPS 0.1")
+
+    def per_frame(self, real: np.ndarray, fake: np.ndarray, points: np.ndarray) -> np.ndarray:
+        import torch
+
+        pairs = [[torch.from_numpy(image[None]) for image in pair] for pair in zip(real, fake)]
+        # One by one: no value depends on what else is scored.
+        return np.array([float(_network(self.net)(x, y)) for x, y in pairs], np.float64)  # (n,)
+
+
+@lru_cache
+def _network(net: str) -> Any:
+    from model import lpips
+
+    return lpips.build(net)
+
+
+COLUMNS = tuple(NETS)
+METRIC = Perceptual
