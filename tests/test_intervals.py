@@ -186,7 +186,7 @@ def test_the_difference_of_two_unbiased_distances_has_the_spread_of_both_togethe
     shared = np.random.default_rng(0).normal(size=500)
     a, b = (intervals.Interval(value, -9.0, 9.0, 8, 80) for value in (0.3, -0.1))
     found = intervals.of_unbiased_difference(a, b, 0.3 + shared, -0.1 + shared, level=0.95, p=0.5)
-    assert found.value == pytest.approx(0.4) and found.high - found.low < 1e-9  # what moves both is no doubt about the difference
+    assert found.value == pytest.approx(0.4) and found.high - found.low < 1e-9  # both moved alike
     found = intervals.of_unbiased_difference(a, b, 0.3 + shared, -0.1 - shared, level=0.95, p=0.5)
     due = intervals.student(0.95, 8) * np.sqrt(8 / 7) * 2 * shared.std(ddof=1)
     assert (found.low, found.high) == pytest.approx((0.4 - due, 0.4 + due))
