@@ -40,7 +40,7 @@ def stored(folder: Path) -> tuple[protocol.Cell, dict[str, Any]]:
     points = faces.landmarker("dlib68").predict(face, box)
     real = [np.roll(face, j % 7, axis=1) for j in range(PAIRS)]
     fake = np.stack([cv2.GaussianBlur(x, None, 1 + j / 20) for j, x in enumerate(real)])
-    np.savez(folder / "p.npz", person="p", rows=np.arange(PAIRS), frames=fake)
+    np.savez(folder / "p.npz", person="p", driver=["p"] * PAIRS, rows=np.arange(PAIRS), frames=fake)
     adapt.pack([folder / "p.npz"], folder)
     store.write_manifest(folder, "landmarks", {"detector": {"name": "dlib68", "sha256": {}}})
     given = {"real": [video.to_png(x) for x in real], "points": np.stack([points + np.array([j % 7, 0]) for j in range(PAIRS)])}
@@ -101,7 +101,7 @@ def test_scoring_costs_at_most_a_fifth_more_than_the_networks_alone(benchmark, t
     torch.set_num_threads(1)
     cell, Faces.given = stored(tmp_path)
     monkeypatch.setitem(sys.modules, "pipeline.episodes", SimpleNamespace(Faces=Faces))
-    protocol._open.cache_clear()
+    protocol.opened.cache_clear()
     config = protocol.Config(**load(ROOT / "params.yaml").score)
     names = [name for name in config.metrics if metric.load(name).missing() is None]
     pairs = protocol.pairs(cell, "p")
@@ -117,4 +117,4 @@ def test_scoring_costs_at_most_a_fifth_more_than_the_networks_alone(benchmark, t
     print(f"\n{scored} pairs at {SIZE} px, {len(names)} columns: {alone * scored:.0f} CPU s of networks alone, "
           f"{spent * scored:.0f} of scoring, {rest:.0f} of values, intervals and floors: ratio {ratio:.3f}")
     assert ratio <= 1.2
-    protocol._open.cache_clear()
+    protocol.opened.cache_clear()

@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from eval import protocol, stored
+from eval import cross, protocol, stored
+from eval.floors import LABELS, Floor
 from pipeline import store
 from pipeline.config import Refused
+from pipeline.cross import Config as Drivers
 
 RTOL, ATOL = 1e-4, 1e-5  # of a value scored again: another processor's arithmetic, not another number
 DATA = ("frames", "landmarks", "split")
@@ -62,23 +64,34 @@ def files(folder: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
 
 def name(manifest: Mapping[str, Any]) -> str:
     """The cell, as the sentences call it."""
-    return f"{manifest.get('method')} T={manifest.get('shots')}"
+    shots = manifest.get("shots")
+    return f"{manifest.get('method')}" + ("" if shots is None else f" T={shots}")
+
+
+def frames(manifest: Mapping[str, Any]) -> int:
+    """How many frames a cell says that it has, those driven by other people included; 0 where that is no number."""
+    driven = manifest.get("cross")
+    said = [manifest.get("frames"), driven.get("drawn") if isinstance(driven, dict) else 0]
+    return sum(count for count in said if isinstance(count, int))
 
 
 def derived(folder: Path, manifest: Mapping[str, Any], cache: Path | None) -> Iterator[str]:
-    """metrics.json and the counts of the manifest against the per-frame results."""
+    """metrics.json, cross.json and the counts of the manifest against the per-frame results."""
     try:
-        frames = stored.read(folder)
-        due = protocol.summary(frames, stored.Recipe.of(manifest), cache)
-        said = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        kept = stored.read(folder)
+        due = {"metrics.json": protocol.summary(kept, stored.Recipe.of(manifest), cache)}
+        if "cross" in manifest:
+            due[cross.SUMMARY] = cross.summary(folder, manifest)
+        said = {file: json.loads((folder / file).read_text(encoding="utf-8")) for file in due}
     except (Refused, OSError) as error:
         yield f"{folder}: {name(manifest)}: {error}"
         return
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        yield f"{folder}: {name(manifest)}: the manifest or metrics.json is not of this kind ({type(error).__name__}: {error})"
+        yield f"{folder}: {name(manifest)}: the manifest or a summary is not of this kind ({type(error).__name__}: {error})"
         return
-    yield from _differ(folder / "metrics.json", name(manifest), said, due)
-    counts = {"people": len(frames.lengths()), "frames": len(frames.row)}
+    for file in due:
+        yield from _differ(folder / file, name(manifest), said[file], due[file])
+    counts = {"people": len(kept.lengths()), "frames": len(kept.row)}
     yield from _differ(folder / "manifest.json", name(manifest), {key: manifest.get(key) for key in counts}, counts)
 
 
@@ -97,29 +110,62 @@ def scored_again(folder: Path, manifest: Mapping[str, Any], data: Path, rng: np.
 
     Nothing where the images or the data are not there. Metrics whose networks are not here are left out.
     """
-    cell = protocol.Cell(folder.parent / "images", *(data / part for part in DATA))
-    if not all((path / "manifest.json").exists() for path in (cell.images, cell.frames, cell.landmarks, cell.split)):
+    floor = manifest.get("floor")
+    images = Floor(str(floor), int(manifest["size"])) if floor in LABELS else folder.parent / "images"
+    cell = protocol.Cell(images, *(data / part for part in DATA))
+    inputs = {part: data / part for part in DATA} | ({} if isinstance(images, Floor) else {"images": images})
+    if not all((path / "manifest.json").exists() for path in inputs.values()):
         return
     try:
-        yield from _inputs(cell, manifest)
-        frames = stored.read(folder)
-        person = str(rng.choice(np.unique(frames.person)))
-        if person not in protocol.people(cell):
+        yield from _inputs(inputs, manifest)
+        kept = stored.read(folder)
+        people = protocol.people(cell)
+        if not len(kept.person):  # one test person: there is no other
+            return
+        person = str(rng.choice(np.unique(kept.person)))
+        if person not in people:
             yield f"{folder / stored.TABLE}: {name(manifest)}: person {person} is no test person of {cell.split}"
             return
         config = protocol.Config(metrics=list(manifest["order"]), level=0.95, resamples=1, set_resamples=1, workers=1)
         again = protocol.score(person, cell=cell, config=config, cache=cache)
-        yield from _person(folder, name(manifest), frames, again)
+        yield from _person(folder, name(manifest), kept, again)
         yield Again(len(again.rows), list(again.missing))
+        if "cross" in manifest:
+            yield from _driven(folder, manifest, cell, person, cache)
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:  # a damaged shard, a metric unknown here
-        yield f"{cell.images}: {name(manifest)}: cannot be scored again: {' '.join(str(error).split())}"
+        yield f"{folder}: {name(manifest)}: cannot be scored again: {' '.join(str(error).split())}"
 
 
-def _inputs(cell: protocol.Cell, manifest: Mapping[str, Any]) -> Iterator[str]:
-    for part in ("images", *DATA):
-        path, due = getattr(cell, part) / "manifest.json", manifest.get("inputs", {}).get(part)
+def _driven(folder: Path, manifest: Mapping[str, Any], cell: protocol.Cell, person: str, cache: Path) -> Iterator[str | Again]:
+    """The person as driven by others, scored again."""
+    body = manifest["cross"]
+    config = Drivers(drivers=body["drivers"], frames=body["frames"])
+    cross.people(cell, config)
+    again = cross.score(person, cell=cell, names=body["order"], drivers=config, cache=cache)
+    kept, drivers = cross.read(folder)
+    at = np.flatnonzero(kept.person == person)
+    if list(zip(drivers[at].tolist(), kept.row[at].tolist())) != again.frames:
+        yield f"{folder / cross.TABLE}: {name(manifest)}: the drivers of {person} are not those that the split gives"
+        return
+    yield from _columns(folder / cross.TABLE, name(manifest), kept, at, person, again.columns)
+    yield Again(len(again.frames), [])
+
+
+def _inputs(inputs: Mapping[str, Path], manifest: Mapping[str, Any]) -> Iterator[str]:
+    for part, place in inputs.items():
+        path, due = place / "manifest.json", manifest.get("inputs", {}).get(part)
         if due and (found := store.sha256(path)) != due:
             yield f"{path}: {name(manifest)}: was scored with sha256 {str(due)[:12]}…, found {found[:12]}…"
+
+
+def _columns(path: Path, cell: str, frames: stored.Stored, at: np.ndarray, person: str,
+             again: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """The first value of each column that is another; at (m,): the person's rows of the table, again: their values now."""
+    for column, values in again.items():
+        kept = frames.columns.get(column, np.full(len(frames.row), np.nan))[at]
+        for j in np.flatnonzero(~np.isclose(kept, values, RTOL, ATOL, equal_nan=True))[:1]:
+            yield (f"{path}: {cell}: {column} of {person} row {frames.row[at[j]]}: stored {kept[j]:.6g}, "
+                   f"recomputed {values[j]:.6g}")
 
 
 def _person(folder: Path, cell: str, frames: stored.Stored, again: protocol.Scored) -> Iterator[str]:
@@ -127,11 +173,7 @@ def _person(folder: Path, cell: str, frames: stored.Stored, again: protocol.Scor
     if not np.array_equal(frames.row[at], again.rows):
         yield f"{folder / stored.TABLE}: {cell}: rows of {again.person} are not the hold-out frames of the split"
         return
-    for column, values in again.columns.items():
-        kept = frames.columns.get(column, np.full(len(frames.row), np.nan))[at]
-        for j in np.flatnonzero(~np.isclose(kept, values, RTOL, ATOL, equal_nan=True))[:1]:
-            yield (f"{folder / stored.TABLE}: {cell}: {column} of {again.person} row {again.rows[j]}: stored {kept[j]:.6g}, "
-                   f"recomputed {values[j]:.6g}")
+    yield from _columns(folder / stored.TABLE, cell, frames, at, again.person, again.columns)
     for column in again.features.keys() & frames.features.keys():
         for side, kept, values in zip(("real", "fake"), frames.features[column], again.features[column]):
             off = np.abs(kept[at] - values)  # (m, d)

@@ -119,10 +119,14 @@ class Described(PerFrame):
 
     def described(self, real: np.ndarray, fake: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(n,) bool: which frames have usable landmarks; of those the descriptors of real and generated, length 1, float64."""
+        (seen, e), (_, e_hat) = self.units(real, points), self.units(fake, points)
+        return seen, e, e_hat
+
+    def units(self, images: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) bool: which frames have usable landmarks; of those the descriptors, cut along them, of length 1, float64."""
         seen = np.isfinite(points).all(axis=(1, 2)) & (np.ptp(points, axis=1) > 1).all(axis=1)
-        e = self._describe(np.concatenate([real[seen], fake[seen]]), np.concatenate([points[seen]] * 2)).astype(np.float64)
-        e /= np.linalg.norm(e, axis=1, keepdims=True)
-        return seen, e[:seen.sum()], e[seen.sum():]
+        e = self._describe(images[seen], points[seen]).astype(np.float64)
+        return seen, e / np.linalg.norm(e, axis=1, keepdims=True)
 
     def _describe(self, images: np.ndarray, points: np.ndarray) -> np.ndarray:
         """(n, 3, H, W), (n, 68, 2) -> (n, d)."""
@@ -154,6 +158,7 @@ class Redetected(PerFrame):
     columns: ClassVar[dict[str, str]]  # column -> one of DETECTORS
     BOX = ("the face box in which they are looked for is that of the real frame's points (extent, and the forehead above it); "
            "where the detector sees no face there, the frame is counted as failed and is not in the mean")
+    crosses = "as in Table 1b, but against the landmarks of the DRIVER's frame, in its face box and its eyes' distance"
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -164,6 +169,9 @@ class Redetected(PerFrame):
         if self.landmarks == "fan" and importlib.util.find_spec("face_alignment") is None:
             return "the package face-alignment is not installed: pip install -c constraints.txt .[fan]"
         return super().missing()
+
+    def driven(self, own: np.ndarray, at: np.ndarray, driver: np.ndarray, fake: np.ndarray, points: np.ndarray) -> np.ndarray:
+        return self.per_frame(driver, fake, points)
 
     def found(self, fake: np.ndarray, points: np.ndarray) -> np.ndarray:
         """fake (n, 3, H, W), points (n, 68, 2) of the real frames -> (n, 68, 2) float64, NaN where no face is seen."""

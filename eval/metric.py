@@ -60,12 +60,22 @@ class Metric(ABC):
 class PerFrame(Metric):
     """Compares a generated frame with the real one at the same instant."""
 
+    crosses: str = ""  # what it compares when another person drives; "" = nothing: there is no true frame then
+
     @abstractmethod
     def per_frame(self, real: np.ndarray, fake: np.ndarray, points: np.ndarray) -> np.ndarray:
         """One person's frames. real, fake (n, 3, H, W); points (n, 68, 2) of the REAL frames, pixels -> (n,) float64.
 
         NaN = could not be scored; it is counted, never left out.
         """
+
+    def driven(self, own: np.ndarray, at: np.ndarray, driver: np.ndarray, fake: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """One person driven by others; only of metrics that say what they compare in `crosses`.
+
+        own (m, 3, H, W), at (m, 68, 2): the person's real frames and their landmarks. driver, fake (n, 3, H, W): the frames
+        that drove and those drawn; points (n, 68, 2) of the DRIVER's frames -> (n,) float64, NaN = could not be scored.
+        """
+        raise NotImplementedError(self.name)
 
 
 class OfSets(Metric):

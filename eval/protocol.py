@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +13,10 @@ import numpy as np
 
 from eval import distances, intervals
 from eval.cache import Cache
+from eval.floors import Floor, Real
 from eval.metric import Metric, OfSets, PerFrame, load
 from eval.stored import Recipe, Stored
+from pipeline import cross
 from pipeline.config import Refused, Strict
 
 
@@ -30,9 +32,9 @@ class Config(Strict):
 
 @dataclass(frozen=True)
 class Cell:
-    """Where one cell of the table lies: the generated frames and the real ones."""
+    """Where one cell of the table lies: the generated frames (or which real ones stand in their place) and the real ones."""
 
-    images: Path
+    images: Path | Floor
     frames: Path
     landmarks: Path
     split: Path
@@ -62,17 +64,21 @@ class Scored(NamedTuple):
 class Generated:
     """The frames that `adapt` drew; refused unless they are exactly the hold-out frames of every test person."""
 
-    def __init__(self, folder: Path) -> None:
-        import pandas as pd
+    no_sets: str | None = None  # why distances between sets have no value
 
+    def __init__(self, folder: Path) -> None:
         from pipeline.store import ShardReader
 
         self.folder, self._reader = folder, ShardReader(folder)
-        index = pd.read_parquet(folder / "index.parquet")
-        self._places = {(r["person"], r["row"]): (r["shard"], r["offset"], r["length"], r["crc"])
-                        for r in index.to_dict("records")}
+        self._places = self._index("index.parquet")
         if not self._places:
             raise Refused(f"{folder}: holds no frame; remove it and run `dvc repro`")
+
+    def _index(self, name: str) -> dict[tuple[str, int], tuple[int, int, int, int]]:
+        import pandas as pd
+
+        return {(r["person"], r["row"]): (r["shard"], r["offset"], r["length"], r["crc"])
+                for r in pd.read_parquet(self.folder / name).to_dict("records")}
 
     def size(self) -> int:
         """Height and width of the frames, pixels (of the first; `frames` holds all of a person to one size)."""
@@ -81,19 +87,39 @@ class Generated:
 
     def check(self, subjects: Sequence[Any]) -> None:
         """Refused when a hold-out frame is missing or a frame is not one: a partial set would be another benchmark."""
-        due = {(s.person, int(row)) for s in subjects for row in s.holdout}
-        missing, more = due - self._places.keys(), self._places.keys() - due
+        self._whole(self._places, {(s.person, int(row)) for s in subjects for row in s.holdout}, "hold-out frames")
+
+    def check_driven(self, due: set[tuple[str, int]]) -> None:
+        """The same for the frames driven by other people; due: (person, row of the driver's frame)."""
+        self._whole(self._driven, due, "frames driven by others")
+
+    def _whole(self, there: Mapping[tuple[str, int], Any], due: set[tuple[str, int]], what: str) -> None:
+        missing, more = due - there.keys(), there.keys() - due
         if missing or more:
             person, row = sorted(missing or more)[0]
-            raise Refused(f"{self.folder}: {len(missing)} of {len(due)} hold-out frames are missing, {len(more)} are foreign "
+            raise Refused(f"{self.folder}: {len(missing)} of {len(due)} {what} are missing, {len(more)} are foreign "
                           f"(first: {person}, row {row}); remove the folder and run `dvc repro`")
+
+    def rows(self, subject: Any) -> np.ndarray:
+        """The frames that are compared."""
+        return np.asarray(subject.holdout, np.int64)
 
     def frames(self, person: str, rows: Sequence[int]) -> np.ndarray:
         """(n, 3, H, W) float32 RGB [0, 1]."""
+        return self._read(person, [self._places[person, int(row)] for row in rows])
+
+    @cached_property
+    def _driven(self) -> dict[tuple[str, int], tuple[int, int, int, int]]:
+        return self._index(cross.INDEX)
+
+    def driven(self, person: str, rows: Sequence[int]) -> np.ndarray:
+        """The person as driven by these frames of others, (n, 3, H, W) float32 RGB [0, 1]."""
+        return self._read(person, [self._driven[person, int(row)] for row in rows])
+
+    def _read(self, person: str, places: Sequence[tuple[int, int, int, int]]) -> np.ndarray:
         from PIL import Image
 
-        images = [np.asarray(Image.open(io.BytesIO(self._reader.read(*self._places[person, int(row)]))).convert("RGB"))
-                  for row in rows]
+        images = [np.asarray(Image.open(io.BytesIO(self._reader.read(*place))).convert("RGB")) for place in places]
         if len(shapes := {image.shape for image in images}) > 1:
             raise Refused(f"{self.folder}: frames of {person} differ in size ({sorted(shapes)}); remove it and run `dvc repro`")
         return np.stack(images).transpose(0, 3, 1, 2).astype(np.float32) / 255
@@ -101,26 +127,38 @@ class Generated:
 
 def pairs(cell: Cell, person: str) -> Pairs:
     """One person's pairs. The real frames are brought to the size of the generated ones and to 8 bits, as those were."""
-    generated, faces = _open(cell)
+    generated, faces = opened(cell)
     subject = next(s for s in faces.subjects if s.person == person)
-    rows = np.asarray(subject.holdout, np.int64)
-    real = (np.rint(faces.images(rows) * 255) / 255).astype(np.float32)
-    return Pairs(person, rows, real, generated.frames(person, rows.tolist()), faces.points(rows))
+    rows = generated.rows(subject)
+    if not len(rows):
+        nothing = np.zeros((0, 3, faces.size, faces.size), np.float32)
+        return Pairs(person, rows, nothing, nothing, np.zeros((0, 68, 2), np.float32))
+    return Pairs(person, rows, real(faces, rows), generated.frames(person, rows.tolist()), faces.points(rows))
+
+
+def real(faces: Any, rows: np.ndarray) -> np.ndarray:
+    """Real frames at the size of the generated ones, of 8 bits as those: (n, 3, H, W) float32 RGB [0, 1]."""
+    return (np.rint(faces.images(rows) * 255) / 255).astype(np.float32)
 
 
 def people(cell: Cell) -> list[str]:
     """The test people, in the split's order, after the check that the generated set is whole."""
-    generated, faces = _open(cell)
+    generated, faces = opened(cell)
     generated.check(faces.subjects)
     return [subject.person for subject in faces.subjects]
 
 
 @lru_cache(maxsize=1)
-def _open(cell: Cell) -> tuple[Generated, Any]:
+def opened(cell: Cell) -> tuple[Generated | Real, Any]:
+    """The frames in question and the reader of the real ones, at their size."""
     from pipeline.episodes import Faces
 
+    parts = {"frames": cell.frames, "landmarks": cell.landmarks, "split": cell.split}
+    if isinstance(cell.images, Floor):
+        faces = Faces(**parts, size=cell.images.size)
+        return Real(cell.images, faces), faces
     generated = Generated(cell.images)
-    return generated, Faces(frames=cell.frames, landmarks=cell.landmarks, split=cell.split, size=generated.size())
+    return generated, Faces(**parts, size=generated.size())
 
 
 def score(person: str, *, cell: Cell, config: Config, cache: Path | None) -> Scored:
@@ -131,17 +169,28 @@ def score(person: str, *, cell: Cell, config: Config, cache: Path | None) -> Sco
     p = pairs(cell, person)
     shared = Cache(cache)  # one for all: a network that several metrics need runs once a frame
     found = [load(name, shared) for name in config.metrics]
-    missing = {metric.name: why for metric in found if (why := metric.missing() or _other_detector(metric, cell))}
+    missing = {metric.name: why for metric in found if (why := absent(metric, cell))}
     out = Scored(person, p.rows, {}, {}, {}, missing)
     for metric in found:
         if metric.name in missing:
             continue
         if isinstance(metric, PerFrame):
-            out.columns[metric.name] = metric.per_frame(p.real, p.fake, p.points)
+            out.columns[metric.name] = metric.per_frame(p.real, p.fake, p.points) if len(p.rows) else np.zeros(0)
         elif isinstance(metric, OfSets):
             out.features[metric.name] = metric.features(p.real), metric.features(p.fake)
-        out.facts[metric.name] = metric.facts() | ({} if metric.landmarks is None else {"detector": _detector(cell)})
+        out.facts[metric.name] = facts(metric, cell)
     return out
+
+
+def absent(metric: Metric, cell: Cell) -> str | None:
+    """Why a metric has no value for this cell, or None."""
+    no_sets = opened(cell)[0].no_sets if isinstance(metric, OfSets) else None
+    return no_sets or metric.missing() or _other_detector(metric, cell)
+
+
+def facts(metric: Metric, cell: Cell) -> dict[str, Any]:
+    """What the report prints about the metric, with the detector of the landmarks that it takes."""
+    return metric.facts() | ({} if metric.landmarks is None else {"detector": _detector(cell)})
 
 
 def _detector(cell: Cell) -> dict[str, Any]:

@@ -43,6 +43,8 @@ class Stored(NamedTuple):
 
     def lengths(self) -> list[int]:
         """Frames of each person, in the order of the rows."""
+        if not len(self.person):
+            return []
         starts = np.flatnonzero(np.r_[True, self.person[1:] != self.person[:-1], True])
         return [int(length) for length in np.diff(starts)]
 

@@ -44,6 +44,7 @@ class Params(Strict):
     data: dict[str, Data]
     learn: dict[str, dict[str, dict[str, Any]]]  # data set -> method -> the method's own Config
     adapt: dict[str, Any]
+    cross: dict[str, Any]
     score: dict[str, Any]
     timing: dict[str, Any]
     report: dict[str, Any]

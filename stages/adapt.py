@@ -1,4 +1,4 @@
-"""Few-shot learning of every test person from T frames, then their hold-out frames drawn from their landmarks."""
+"""Few-shot learning of every test person from T frames, then drawing: their hold-out frames, and as other people drive them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import config, engine, run, store
+from pipeline import config, cross, engine, run, store
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,11 +37,12 @@ class Cell:
     section: str  # the method's configuration as JSON
     shots: int
     seed: int
+    drivers: cross.Config
     work: Path
 
 
 def main() -> None:
-    """Writes the drawn frames in shards, index.parquet and the manifest."""
+    """Writes the drawn frames in shards, index.parquet, cross.parquet and the manifest."""
     arguments = argparse.ArgumentParser(description=__doc__)
     for name in ("dataset", "method"):
         arguments.add_argument(f"--{name}", required=True)
@@ -52,10 +53,12 @@ def main() -> None:
     given = arguments.parse_args()
     params = config.load(given.params)
     chosen = config.parse(Config, params.adapt, f"{given.params}: adapt")
+    drivers = config.parse(cross.Config, params.cross, f"{given.params}: cross")
     section = config.pick(config.pick(params.learn, given.dataset, "learn"), given.method, f"learn.{given.dataset}")
     paths = {name: getattr(given, name) for name in ("frames", "landmarks", "split", "model")}
-    with run.stage("adapt", out=given.out, inputs=paths, config=[section, given.shots, params.seed]) as job:
-        cell = Cell(**paths, section=json.dumps(section), shots=given.shots, seed=params.seed, work=job.work)
+    with run.stage("adapt", out=given.out, inputs=paths, config=[section, given.shots, params.seed, params.cross]) as job:
+        cell = Cell(**paths, section=json.dumps(section), shots=given.shots, seed=params.seed, drivers=drivers,
+                    work=job.work)
         method, faces = opened(cell)
         if short := [s.person for s in faces.subjects if len(s.sources) < given.shots]:
             raise config.Refused(f"shots: {given.shots} are asked for, {short[0]} has fewer source frames; lower `shots`, or "
@@ -66,7 +69,7 @@ def main() -> None:
         pack(files, job.out)
         job.publish("images", {"dataset": given.dataset, "method": given.method, "label": method.label, "shots": given.shots,
                                "driven_by": method.driven_by, "trained_on": job.inputs["model"].get("trained_on", ""),
-                               "size": faces.size, "people": len(people), "seed": params.seed})
+                               "size": faces.size, "people": len(people), "seed": params.seed, "cross": params.cross})
 
 
 @cache
@@ -89,7 +92,7 @@ def opened(cell: Cell) -> tuple[Method, Faces]:
 
 
 def person(n: int, cell: Cell) -> Path:
-    """Learns test person n and draws its hold-out frames -> a file of 8-bit frames in the work folder, kept for a later run."""
+    """Learns test person n and draws all its frames -> a file of 8-bit frames in the work folder, kept for a later run."""
     import numpy as np
     import torch
 
@@ -100,11 +103,13 @@ def person(n: int, cell: Cell) -> Path:
     subject = faces.subjects[n]
     sources, holdout = subject.sources[:cell.shots], subject.holdout
     head = method.adapt(torch.from_numpy(faces.images(sources)), torch.from_numpy(faces.poses(sources)), cell.seed)
-    driving = faces.images(holdout) if method.driven_by == "frames" else faces.poses(holdout)
-    drawn = head(torch.from_numpy(driving))
+    driving = faces.images if method.driven_by == "frames" else faces.poses
+    others = cross.drivers(faces.subjects, n, cell.drivers)
+    drawn = [eight_bit(head(torch.from_numpy(driving(rows)))) for rows in (holdout, cross.rows(others)) if len(rows)]
     part = file.with_suffix(".part")
     with part.open("wb") as out:
-        np.savez(out, person=subject.person, rows=np.asarray(holdout, np.int64), frames=eight_bit(drawn))
+        np.savez(out, person=subject.person, driver=[subject.person] * len(holdout) + [driver for driver, _ in others],
+                 rows=np.concatenate([holdout, cross.rows(others)]), frames=np.concatenate(drawn))
     os.replace(part, file)
     return file
 
@@ -116,23 +121,33 @@ def eight_bit(x_hat: Any) -> np.ndarray:
 
 
 def pack(files: list[Path], out: Path) -> None:
-    """PNGs named {person}-{row}.png in shards, and their index. Each says of itself that it is synthetic."""
+    """PNGs in shards: {person}-{row}.png and, driven by another, {person}-by-{driver}-{row}.png; and the index of either kind.
+
+    Each says of itself that it is synthetic.
+    """
     import numpy as np
     import pandas as pd
     from PIL import Image, PngImagePlugin
 
     mark = PngImagePlugin.PngInfo()
     mark.add_text("synthetic", "true")
-    writer, index = store.ShardWriter(out), []
+    writer, index, driven = store.ShardWriter(out), [], []
     for file in files:
         found = np.load(file)
         name = str(found["person"])
-        for row, frame in zip(found["rows"].tolist(), found["frames"]):
+        for driver, row, frame in zip(found["driver"].tolist(), found["rows"].tolist(), found["frames"]):
             png = io.BytesIO()
             Image.fromarray(frame).save(png, "PNG", pnginfo=mark)
-            index.append({"person": name, "row": row, **writer.add(f"{name}-{row:06d}.png", png.getvalue())})
+            by = "" if driver == name else f"by-{driver}-"
+            place = writer.add(f"{name}-{by}{row:06d}.png", png.getvalue())
+            if driver == name:
+                index.append({"person": name, "row": row, **place})
+            else:
+                driven.append({"person": name, "driver": driver, "row": row, **place})
     writer.close()
     pd.DataFrame(index).to_parquet(out / "index.parquet", index=False)
+    pd.DataFrame(driven, columns=["person", "driver", "row", *store.Place.__annotations__]).to_parquet(
+        out / cross.INDEX, index=False)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,19 @@
-"""Scores one cell of Table 1: every metric over the hold-out frames of one method at one T."""
+"""Scores one cell of Table 1: every metric over the hold-out frames of one method at one T; and as other people drive them."""
 
 from __future__ import annotations
 
 import argparse
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from eval import metric, protocol, stored
+from eval import cross, metric, protocol, stored
 from pipeline import config, engine, run, store
+from pipeline.cross import Config as Drivers
 
 
 def main() -> None:
-    """Writes per_frame.parquet, features.safetensors, metrics.json and the manifest."""
+    """Writes per_frame.parquet, features.safetensors, metrics.json, cross_per_frame.parquet, cross.json and the manifest."""
     arguments = argparse.ArgumentParser(description=__doc__)
     for name in ("dataset", "method"):
         arguments.add_argument(f"--{name}", required=True)
@@ -27,33 +29,59 @@ def main() -> None:
     for name in chosen.metrics:
         metric.load(name)  # an unknown name is refused before any work
     with run.stage("score", out=given.out, inputs=paths, config=[params.score, params.seed]) as job:
-        cell = protocol.Cell(**paths)
-        people = protocol.people(cell)
-        one = partial(protocol.score, cell=cell, config=chosen, cache=given.cache)
-        done = engine.map(one, people, chosen.workers)
-        scored = list(run.progress(done, len(people), f"score {given.method} T={given.shots}"))
-        save(job, scored, chosen, params.seed, given)
+        images = job.inputs["images"]
+        drivers = config.parse(Drivers, images["cross"], f"{given.images}: cross") if "cross" in images else None
+        bench = Bench(protocol.Cell(**paths), chosen, drivers, given.cache, params.seed)
+        facts = {"dataset": given.dataset, "method": given.method, "shots": given.shots,
+                 "label": images.get("label", given.method), "driven_by": images.get("driven_by", "landmarks"),
+                 "trained_on": images.get("trained_on", ""), "size": protocol.Generated(given.images).size()}
+        measure(job, bench, facts, f"score {given.method} T={given.shots}")
 
 
-def save(job: run.Job, scored: list[protocol.Scored], chosen: protocol.Config, seed: int, given: argparse.Namespace) -> None:
+class Bench(NamedTuple):
+    """What is scored and how."""
+
+    cell: protocol.Cell
+    config: protocol.Config
+    drivers: Drivers | None  # None: nothing was driven by others
+    cache: Path
+    seed: int
+
+
+def measure(job: run.Job, bench: Bench, facts: dict[str, Any], what: str) -> None:
+    """All people, one after the other or side by side, and the outputs of the stage; `facts` go into the manifest."""
+    people = protocol.people(bench.cell)
+    if bench.drivers:
+        cross.people(bench.cell, bench.drivers)
+    done = engine.map(partial(person, bench=bench), people, bench.config.workers)
+    both = list(run.progress(done, len(people), what))
+    save(job, bench, [scored for scored, _ in both], [driven for _, driven in both if driven], facts)
+
+
+def person(name: str, bench: Bench) -> tuple[protocol.Scored, cross.Driven | None]:
+    """One person's own frames and those driven by others."""
+    given: dict[str, Any] = {"cell": bench.cell, "cache": bench.cache}
+    driven = cross.score(name, names=bench.config.metrics, drivers=bench.drivers, **given) if bench.drivers else None
+    return protocol.score(name, config=bench.config, **given), driven
+
+
+def save(job: run.Job, bench: Bench, scored: list[protocol.Scored], driven: list[cross.Driven], facts: dict[str, Any]) -> None:
     """The outputs of the stage."""
-    frames = stored.gather(scored)
-    order = [name for name in chosen.metrics if name in frames.columns or name in frames.features]
-    recipe = stored.Recipe(order, chosen.level, chosen.resamples, chosen.set_resamples, seed)
+    frames, chosen = stored.gather(scored), bench.config
     stored.write(job.out, frames)
-    summary = protocol.summary(frames, recipe, given.cache)
-    store.write_json(job.out / "metrics.json", summary)
-    images = job.inputs["images"]
-    body = {"dataset": given.dataset, "method": given.method, "shots": given.shots, "seed": seed,
-            "label": images.get("label", given.method), "driven_by": images.get("driven_by", "landmarks"),
-            "trained_on": images.get("trained_on", ""), "size": protocol.Generated(given.images).size(),
-            "people": len(scored), "frames": sum(len(s.rows) for s in scored),
-            "metrics": scored[0].facts, "order": order,
-            "not_measured": scored[0].missing, "level": chosen.level,
+    body = {**facts, "seed": bench.seed, "people": len(frames.lengths()), "frames": len(frames.row),
+            "metrics": scored[0].facts, "not_measured": scored[0].missing, "level": chosen.level,
+            "order": [name for name in chosen.metrics if name in frames.columns or name in frames.features],
             "resamples": {"means": chosen.resamples, "sets": chosen.set_resamples},
-            "inputs": {name: store.sha256(getattr(given, name) / "manifest.json") for name in job.inputs}}
+            "inputs": {name: store.sha256(getattr(bench.cell, name) / "manifest.json") for name in job.inputs}}
+    summary = protocol.summary(frames, stored.Recipe.of(body), bench.cache)
+    store.write_json(job.out / "metrics.json", summary)
+    if driven and bench.drivers:
+        body["cross"] = cross.about(driven, bench.drivers, chosen.metrics)
+        cross.write(job.out, *cross.gather(driven))
+        store.write_json(job.out / cross.SUMMARY, cross.summary(job.out, body))
     job.publish("score", body)
-    print(f"{given.out}: " + ", ".join(f"{name} {cell['value']}" for name, cell in summary.items()))
+    print(f"{job.final}: " + ", ".join(f"{name} {cell['value']}" for name, cell in summary.items()))
 
 
 if __name__ == "__main__":

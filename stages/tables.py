@@ -6,7 +6,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from eval import audit, protocol, stored
+from eval import audit, cross, floors, protocol, stored
 from eval.report import book
 from eval.report.results import Results
 from pipeline import config, run, store
@@ -30,12 +30,13 @@ def main() -> None:
 
 def make(results: Results, out: Path, cache: Path) -> list[str]:
     """metrics.json of each cell and the tables in `out` -> what changed, and a last line. Refused where nothing is scored."""
-    places = [(d, m, t) for d in results.datasets for m in results.methods for t in results.shots]
+    rows: list[tuple[str, int | str]] = [(m, t) for m in results.methods for t in results.shots]
+    rows += [(floors.FOLDER, which) for which in floors.LABELS]
+    places = [(d, *row) for d in results.datasets for row in rows]
     folders = [folder for place in places if (folder := results.folder(*place)).exists()]
     if not folders:
         raise Refused(f"{results.results}: no cell of {', '.join(results.datasets)} is scored; run `dvc repro`")
-    said = [f"{folder / 'metrics.json'}: was not what its per-frame results give; written anew" for folder in folders
-            if derive(folder, cache)]
+    said = [line for folder in folders for line in derive(folder, cache)]
     out.mkdir(parents=True, exist_ok=True)
     changed = book.write(out, book.tables_of(results, cache))
     if changed and (out / "manifest.json").exists():  # its page still has the old tables: no longer a whole report
@@ -45,20 +46,29 @@ def make(results: Results, out: Path, cache: Path) -> list[str]:
     return [*said, f"{len(folders)} cells, {len(changed)} table files changed in {out}"]
 
 
-def derive(folder: Path, cache: Path) -> bool:
-    """metrics.json from the per-frame results; true when it was another. Refused when those are not what the manifest lists."""
+def derive(folder: Path, cache: Path) -> list[str]:
+    """metrics.json and cross.json from the per-frame results -> a sentence for each that was another.
+
+    Refused when the per-frame results are not what the manifest lists.
+    """
     manifest = audit.manifests(folder).get(folder, {})
     if manifest.get("kind") != "score":
         raise Refused(f"{folder / 'manifest.json'}: missing or no manifest of scores; run `dvc checkout` or `dvc repro`")
-    if wrong := [line for line in audit.files(folder, manifest) if "metrics.json" not in line]:
+    derived = [str(folder / name) for name in ("metrics.json", cross.SUMMARY)]
+    if wrong := [line for line in audit.files(folder, manifest) if not line.startswith(tuple(derived))]:
         raise Refused(f"{wrong[0]}; run `dvc checkout`, or remove {folder} and run `dvc repro`")
-    path = folder / "metrics.json"
-    before = path.read_bytes() if path.exists() else b""
-    store.write_json(path, protocol.summary(stored.read(folder), stored.Recipe.of(manifest), cache))
-    if path.read_bytes() == before:
-        return False
-    store.write_manifest(folder, "score", {key: manifest[key] for key in manifest.keys() - {"schema", "kind", "files"}})
-    return True
+    due = {"metrics.json": protocol.summary(stored.read(folder), stored.Recipe.of(manifest), cache)}
+    if "cross" in manifest:
+        due[cross.SUMMARY] = cross.summary(folder, manifest)
+    said = []
+    for name, body in due.items():
+        before = (folder / name).read_bytes() if (folder / name).exists() else b""
+        store.write_json(folder / name, body)
+        if (folder / name).read_bytes() != before:
+            said.append(f"{folder / name}: was not what its per-frame results give; written anew")
+    if said:
+        store.write_manifest(folder, "score", {key: manifest[key] for key in manifest.keys() - {"schema", "kind", "files"}})
+    return said
 
 
 if __name__ == "__main__":

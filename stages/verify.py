@@ -45,7 +45,7 @@ def verify(root: Path, data: Path | None, seed: int) -> tuple[list[str], str]:
                     wrong.append(line)
                 else:
                     again = audit.Again(again.frames + line.frames, sorted({*again.missing, *line.missing}))
-    frames = sum(int(manifest.get("frames", 0)) for manifest in cells.values())
+    frames = sum(audit.frames(manifest) for manifest in cells.values())
     left_out = f" (without {', '.join(again.missing)}: not to be computed here)" if again.missing else ""
     return wrong, f"{len(cells)} cells, {frames} frames, {again.frames} of them scored again from their images{left_out}"
 

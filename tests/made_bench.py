@@ -63,9 +63,10 @@ def bench(tmp_path, monkeypatch):
         for subject in Faces(*[None] * 4).subjects:
             x_hat = torch.from_numpy(np.stack([(drawn or PICTURES)[row] for row in subject.holdout]))
             files.append(folder / f"{subject.person}.npz")
-            np.savez(files[-1], person=subject.person, rows=np.array(subject.holdout), frames=adapt.eight_bit(x_hat))
+            np.savez(files[-1], person=subject.person, driver=[subject.person] * FRAMES,
+                     rows=np.array(subject.holdout), frames=adapt.eight_bit(x_hat))
         adapt.pack(files, folder)
-        protocol._open.cache_clear()
+        protocol.opened.cache_clear()
         cell = protocol.Cell(*[folder] * 4)
         config = protocol.Config(metrics=list(COLUMNS), level=0.95, resamples=200, set_resamples=20, workers=1)
         found = [protocol.score(person, cell=cell, config=config, cache=None) for person in protocol.people(cell)]
@@ -73,4 +74,4 @@ def bench(tmp_path, monkeypatch):
         return protocol.summary(stored.gather(found), recipe), found, cell
 
     yield score
-    protocol._open.cache_clear()
+    protocol.opened.cache_clear()

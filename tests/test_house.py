@@ -14,7 +14,8 @@ PACKAGES = ("pipeline", "model", "eval", "stages")
 MAY_IMPORT = {"pipeline": {"pipeline"}, "model": {"model"}, "eval": {"eval", "model", "pipeline"}, "stages": set(PACKAGES)}
 # What a stage loads by name at run time, beyond what its source says.
 BY_NAME = {"fetch": ["pipeline/sources/*.py"], "train": ["model/methods/*.py"], "adapt": ["model/methods/*.py"],
-           "timing": ["model/methods/*.py"], "score": ["eval/metrics/*.py"], "report": ["eval/metrics/*.py"]}
+           "timing": ["model/methods/*.py"], "score": ["eval/metrics/*.py"], "floors": ["eval/metrics/*.py"],
+           "report": ["eval/metrics/*.py"]}
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
 

@@ -39,9 +39,9 @@ def settings() -> dict:
     """params.yaml with its smallest data set made smaller still."""
     params = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
     tiny = json.loads(json.dumps({"data": params["data"]["ci"], "learn": params["learn"]["ci"]}))
-    tiny["data"]["fetch"] |= {"identities": 3, "videos": 2, "frames": 8, "test_people": 1, "test_frames": 24}
+    tiny["data"]["fetch"] |= {"identities": 4, "videos": 2, "frames": 8, "test_people": 2, "test_frames": 24}
     tiny["data"]["frames"]["least"] = tiny["data"]["split"]["least"] = 4
-    tiny["data"]["split"] |= {"test_people": 1, "sources": 8, "holdout": 4}
+    tiny["data"]["split"] |= {"test_people": 2, "sources": 8, "holdout": 4}
     for method in ("ff", "ft"):
         tiny["learn"][method] |= {"steps": 8, "save_every": 2, "log_every": 2, "batch": 2, "threads": 1}
         tiny["learn"][method]["adversarial"]["start"] = 4
@@ -64,7 +64,7 @@ def made(tmp_path_factory):
             done = run(stage, folder, method=method)
             assert done.returncode == 0, done.stderr
     for stage, method, shots in (("adapt", "copy", 8), ("adapt", "ft", 8), ("score", "copy", 8), ("score", "ft", 8),
-                                 ("timing", "ft", 8), ("report", "ft", 8)):
+                                 ("floors", "ft", 8), ("timing", "ft", 8), ("report", "ft", 8)):
         done = run(stage, folder, method=method, shots=shots)
         assert done.returncode == 0, done.stderr
     return folder
@@ -87,15 +87,15 @@ def python(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def test_the_tables_of_the_report_are_derived_again_from_the_stored_results_byte_for_byte(made, tmp_path):
     paths = [word for name in ("data", "models", "results") for word in (f"--{name}", str(made / name))]
     done = python(made, "stages.tables", *paths, "--out", str(tmp_path), "--params", str(made / "params.yaml"))
-    assert done.returncode == 0 and done.stdout.endswith(f"2 cells, 12 table files changed in {tmp_path}\n"), done.stderr
-    assert len(list(tmp_path.iterdir())) == 12
+    assert done.returncode == 0 and done.stdout.endswith(f"4 cells, 14 table files changed in {tmp_path}\n"), done.stderr
+    assert len(list(tmp_path.iterdir())) == 14
     assert all(path.read_bytes() == (made / "report" / path.name).read_bytes() for path in tmp_path.iterdir())
 
 
 def test_what_the_pipeline_left_is_verified_from_its_images(made):
     done = python(made, "stages.verify", str(made / "results" / "tiny"))
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "everything matches: 2 cells, 8 frames, 8 of them scored again from their images\n"
+    assert done.stdout == "everything matches: 4 cells, 60 frames, 30 of them scored again from their images\n"
 
 
 def out_of(stage: str, folder: Path) -> Path:

@@ -43,7 +43,7 @@ def cell(tmp_path, monkeypatch):
     monkeypatch.setattr(fd.Frechet, "missing", lambda self: None)
     monkeypatch.setattr(fd.EffLite0, "forward", lambda self, x: x.reshape(len(x), -1)[:, :30] * 10)
     monkeypatch.setattr(fd.EffLite0, "width", 30)
-    protocol._open.cache_clear()
+    protocol.opened.cache_clear()
     writer, index = store.ShardWriter(tmp_path), []
     for person, rows in ROWS.items():
         for row in rows:
@@ -53,7 +53,7 @@ def cell(tmp_path, monkeypatch):
     writer.close()
     pd.DataFrame(index).to_parquet(tmp_path / "index.parquet", index=False)
     yield protocol.Cell(tmp_path, tmp_path, tmp_path, tmp_path)
-    protocol._open.cache_clear()
+    protocol.opened.cache_clear()
 
 
 def scored(cell, **changes):

@@ -120,7 +120,7 @@ def test_further_metrics_stand_in_a_table_of_their_own_with_the_rows_of_table_1(
     first, more = tables.quality(results), tables.further(results)
     assert not any("NME" in name for name in first.head) and "nme_x" not in first.csv()
     assert more.head == ["data set", "method", "T", "NME (x) ↓", "people × frames"]
-    assert [row[:3] for row in more.rows] == [row[:3] for row in first.rows if row[1] != "real halves"]
+    assert [row[:3] for row in more.rows] == [row[:3] for row in first.rows]
     assert rows_of(more)["Ours-FT", "8"]["NME (x) ↓"] == "0.0123 [0.0023, 0.0223]" and rows_of(more)["Ours-FT", "1"][
         "NME (x) ↓"] == "–"
     assert "nme_x: 9 frames could not be scored" in more.markdown() and "nme_x" not in first.markdown()
@@ -133,8 +133,27 @@ def test_what_was_not_measured_is_said_under_the_table_that_would_have_it(result
     assert "kid is not measured" in more and "fid is not" not in more
 
 
-def test_the_floor_of_set_distances_stands_in_a_row_of_its_own(results):
-    assert rows_of(tables.quality(results))["real halves", "–"]["FD (EfficientNet-Lite0) ↓"] == "1.25"
+def floor(root, which, label, ssim, fd):
+    """Scores of real frames; of another person without a distance between sets."""
+    order = [name for name in METRICS if fd or name != "fd_efflite0"]
+    body = {"dataset": "sample", "method": label, "floor": which, "shots": None, "label": label, "driven_by": "",
+            "trained_on": "", "size": SIZE, "people": 2, "frames": 4 if which == "same" else 8, "metrics": METRICS,
+            "order": order, "not_measured": {}, "level": 0.95, "resamples": {"means": 10, "sets": 10}}
+    values = {"ssim": number(ssim, 0.05), "nme_x": number(0.2, 0.01)} | ({"fd_efflite0": number(fd, 0.25)} if fd else {})
+    write(root / "results" / "sample" / "floors" / which / "metrics", "score", body, [("metrics.json", values)])
+
+
+def test_real_frames_stand_first_in_rows_that_no_method_can_be_taken_for(results, tmp_path):
+    floor(tmp_path, "same", "real, same person", 0.7, 1.25)
+    floor(tmp_path, "other", "real, another person", 0.3, None)
+    for table in (tables.quality(results), tables.further(results)):
+        assert [row[1:3] for row in table.rows[:2]] == [["real, same person", "–"], ["real, another person", "–"]]
+        assert [row["people × frames"] for row in list(rows_of(table).values())[:2]] == ["2 × 2", "2 × 4"]
+        assert [line["shots"] for line in csv.DictReader(table.csv().splitlines())][:2] == ["", ""]
+    found = rows_of(tables.quality(results))
+    assert found["real, same person", "–"]["FD (EfficientNet-Lite0) ↓"] == "1.25 [1.00, 1.50]"
+    assert found["real, another person", "–"]["FD (EfficientNet-Lite0) ↓"] == "–"
+    assert found["real, another person", "–"]["SSIM ↑"] == "0.300 [0.250, 0.350]"
 
 
 def test_the_papers_numbers_stand_beside_the_method_they_belong_to_and_under_their_own_name(results):
@@ -185,12 +204,13 @@ def test_markdown_is_a_table_with_as_many_cells_in_each_line(results):
 
 
 def test_a_wide_table_is_continued_below_itself_on_a_narrow_terminal(results):
+    floor(results.results.parent, "same", "real, same person", 0.7, 1.25)
     markdown = tables.quality(results).markdown()
     narrow = tables.fitted(markdown, 80, 3)
     assert max(len(line) for line in narrow.splitlines() if line.startswith("|")) <= 80
     assert all(cell.strip() in narrow for line in markdown.splitlines() if line.startswith("|") for cell in line.split("|")
                if "--" not in cell)
-    assert "real halves" not in narrow.split("paper on VC2")[1].split("\n- ")[0]  # a row of dashes is not continued
+    assert "real, " not in narrow.split("paper on VC2")[1].split("\n- ")[0]  # a row of dashes is not continued
     assert tables.fitted(markdown, 10_000, 3) == markdown
 
 
@@ -236,7 +256,7 @@ def test_the_page_is_well_formed_loads_nothing_and_names_what_a_reader_must_know
     assert "<script" not in text and "@import" not in text and "url(" not in text
     said = " ".join(" ".join(found.text).split())
     for due in ("Synthetic images", "stand-in", "cd" * 32, "ab" * 32, "4.12 %", "3.33 %", "dlib68", "0.890 [0.840, 0.940]",
-                "p1", "Real landmarks by finder7.", "ef" * 32, "not comparable",
+                "p1", "Real landmarks by finder7 (finder.dat efefefefefef", "ef" * 32, "not comparable",
                 "inception.pth is not here", "With 32 frames FT's FID is below FF's.", "not measured"):
         assert due.lower() in said.lower(), due
 

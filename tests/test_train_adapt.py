@@ -40,7 +40,7 @@ def root(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "die_with_parent", lambda _: None)
     made_faces.write(tmp_path / "data", people=4)
     params = {"seed": 0, "datasets": ["made"], "methods": ["ff"], "shots": [1], "data": {}, "learn": LEARN,
-              "adapt": {"workers": 1}, "score": {}, "timing": {}, "report": {}}
+              "adapt": {"workers": 1}, "cross": {"drivers": 1, "frames": 2}, "score": {}, "timing": {}, "report": {}}
     with (tmp_path / "params.yaml").open("w") as file:
         YAML().dump(params, file)
     return tmp_path

@@ -14,6 +14,8 @@ class Frechet(OfSets):
     better, unit, range, main = "lower", "squared feature distance", (0.0, float("inf")), True
 
     def value(self, real: np.ndarray, fake: np.ndarray, whose: np.ndarray) -> float:
+        if min(len(real), len(fake)) < 2:
+            return np.nan  # one frame has no covariance
         a, b = real.astype(np.float64), fake.astype(np.float64)
         shift = a.mean(0) - b.mean(0)
         a, b = a - a.mean(0), b - b.mean(0)

@@ -24,12 +24,18 @@ class IdentityError(Described):
         self.compares = (f"face descriptors ({self.net}, {self.width} numbers) of the generated frame and the mean "
                          f"descriptor of the person's real hold-out frames (Burkov et al. 2020; the mean is not re-normalised, "
                          f"so real frames do not reach 0 either); aligned by the real frame's 68 landmarks; {self.cut}")
+        self.crosses = ("the generated frame, aligned by the 68 landmarks of the DRIVER's frame, against the mean descriptor "
+                        f"of the person's own real hold-out frames, each aligned by its own ({self.net}, {self.width} numbers)")
 
     def per_frame(self, real: np.ndarray, fake: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Of ONE person: the mean is over the frames given."""
-        seen, e, e_hat = self.described(real, fake, points)
-        error = np.full(len(real), np.nan)
-        error[seen] = 1 - (e_hat * e.mean(axis=0)).sum(axis=1) if seen.any() else np.nan
+        return self.driven(real, points, real, fake, points)
+
+    def driven(self, own: np.ndarray, at: np.ndarray, driver: np.ndarray, fake: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """The drawn face is cut along the DRIVER's landmarks, where it is due; the person's own along theirs."""
+        (known, e), (seen, e_hat) = self.units(own, at), self.units(fake, points)
+        error = np.full(len(fake), np.nan)
+        error[seen] = 1 - (e_hat * e.mean(axis=0)).sum(axis=1) if known.any() else np.nan
         return error  # (n,)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from eval import claims, propositions, ranking
 from eval.compare import Compared
-from eval.report import claimed, differences, tables
+from eval.report import claimed, differences, driven, tables
 from eval.report.results import Results
 from eval.report.tables import Table
 
@@ -21,8 +21,11 @@ def tables_of(results: Results, cache: Path | None) -> dict[str, Table]:
     compared = {dataset: Compared(results, dataset, cache) for dataset in results.datasets}
     judged = {dataset: claims.judge(stated, found) for dataset, found in compared.items()}
     stable = {dataset: ranking.stability(found) for dataset, found in compared.items()}
-    return {"table1": tables.quality(results), "table1b": tables.further(results), "table2": tables.seconds(results),
-            "table3": differences.table(results, compared), "claims": claimed.table(results, judged),
+    quality = tables.quality(results)
+    quality.notes += driven.calibration_notes(results)
+    return {"table1": quality, "table1b": tables.further(results), "table2": tables.seconds(results),
+            "table3": differences.table(results, compared),
+            "table4": driven.table(results), "claims": claimed.table(results, judged),
             "ranking": claimed.ranking(results, stable)}
 
 

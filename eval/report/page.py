@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from eval.report import driven
 from eval.report.figures import Figure
 from eval.report.results import Results
 from eval.report.tables import Table, number
@@ -25,7 +26,7 @@ def write(out: Path, results: Results, tables: Sequence[Table], figures: Sequenc
     page = here.get_template("page.html.j2").render(
         tables=tables, figures=figures, metrics=results.metrics(), not_measured=results.not_measured(),
         datasets=[dataset(results, name) for name in results.datasets], networks=networks(results),
-        resamples=_resamples(results))
+        resamples=_resamples(results), calibrated=driven.calibrated(results), number=number)
     (out / "index.html").write_text(page, encoding="utf-8")
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval import stored
+from eval import cross, stored
+from eval.floors import FOLDER, LABELS
 from eval.stored import Stored
 from pipeline import store
 from pipeline.config import Strict
@@ -27,6 +28,7 @@ class Cell:
 
     values: dict[str, dict[str, Any]]
     manifest: dict[str, Any]
+    driven: dict[str, dict[str, Any]]  # cross.json: the same driven by other people; empty where nothing was
 
 
 @dataclass(frozen=True)
@@ -40,22 +42,23 @@ class Results:
     methods: Sequence[str]
     shots: Sequence[int]
 
-    def cell(self, dataset: str, method: str, shots: int) -> Cell | None:
+    def cell(self, dataset: str, method: str, shots: int | str) -> Cell | None:
         """Scores, or None where there are none. Refused when the folder is there but not whole."""
         folder = self.folder(dataset, method, shots)
         if not folder.exists():
             return None
         manifest = store.read_manifest(folder, "score")
-        return Cell(json.loads((folder / "metrics.json").read_text()), manifest)
+        driven = json.loads((folder / cross.SUMMARY).read_text()) if "cross" in manifest else {}
+        return Cell(json.loads((folder / "metrics.json").read_text()), manifest, driven)
 
-    def stored(self, dataset: str, method: str, shots: int) -> Stored | None:
+    def stored(self, dataset: str, method: str, shots: int | str) -> Stored | None:
         """Per-frame values and features of a scored cell; None where none were kept (scored by an older version)."""
         cell = self.cell(dataset, method, shots)
         if cell is None or not {stored.TABLE, stored.FEATURES} <= cell.manifest["files"].keys():
             return None
         return stored.read(self.folder(dataset, method, shots))
 
-    def folder(self, dataset: str, method: str, shots: int) -> Path:
+    def folder(self, dataset: str, method: str, shots: int | str) -> Path:
         """Where the scores of a cell lie, or would."""
         return self.results / dataset / method / str(shots) / "metrics"
 
@@ -82,6 +85,10 @@ class Results:
     def cells(self, dataset: str) -> list[tuple[str, int, Cell]]:
         """The measured cells of a data set, in the order of the table."""
         return [(method, t, cell) for method in self.methods for t in self.shots if (cell := self.cell(dataset, method, t))]
+
+    def floors(self, dataset: str) -> list[tuple[str, Cell]]:
+        """The scores of real frames (which of eval.floors.LABELS, scores), of those that are there."""
+        return [(which, cell) for which in LABELS if (cell := self.cell(dataset, FOLDER, which))]
 
     def metrics(self) -> dict[str, dict[str, Any]]:
         """Column -> label, better, unit, compares, backbones, of everything measured, in the order of the scores."""

@@ -109,10 +109,8 @@ def quality(results: Results) -> Table:
     table = Table("Table 1. Quality", [*_keys(metrics), *head], keys=3, anchor="quality")
     blank = [DASH] * (len(absent) + 1)
     for row, cell, record, theirs in _rows(results, metrics):
-        table.rows.append([*row, *blank, _counts(cell, half=record is None), *_facts(cell if record else None),
-                           *(_theirs(theirs, source) for source in SHORT)])
-        if record is not None:
-            table.record.append(record | _beside(cell, theirs))
+        table.rows.append([*row, *blank, _counts(cell), *_facts(cell), *(_theirs(theirs, source) for source in SHORT)])
+        table.record.append(record | _beside(cell, theirs))
     table.notes = _notes(results) + _unscored(results, metrics, main=True)
     return table
 
@@ -122,9 +120,8 @@ def further(results: Results) -> Table:
     metrics = {name: facts for name, facts in results.metrics().items() if not facts.get("main", True)}
     table = Table("Table 1b. Further metrics", [*_keys(metrics), "people × frames"], keys=3, anchor="further")
     for row, cell, record, _ in _rows(results, metrics):
-        table.rows.append([*row, _counts(cell, half=record is None)])
-        if record is not None:
-            table.record.append(record)
+        table.rows.append([*row, _counts(cell)])
+        table.record.append(record)
     table.notes = ["rows and intervals as in Table 1. Kernel distances (KD, KID) are unbiased: they may be below 0, and near 0 "
                    "is what frames like the real ones have.", *_unscored(results, metrics, main=False)]
     return table
@@ -134,16 +131,16 @@ def _keys(metrics: dict[str, Any]) -> list[str]:
     return ["data set", "method", "T", *(f"{facts['label']} {ARROW[facts['better']]}" for facts in metrics.values())]
 
 
-Line = tuple[list[str], Cell | None, dict[str, Any] | None, list[dict[str, str]]]
+Line = tuple[list[str], Cell | None, dict[str, Any], list[dict[str, str]]]
 
 
 def _rows(results: Results, metrics: dict[str, Any]) -> Iterator[Line]:
-    """Row up to the last metric, cell, record (None: real halves) and the paper's rows of each line of the table."""
+    """Row up to the last metric, cell, record and the paper's rows of each line of the table; real frames come first."""
     for dataset in results.datasets:
-        first = next((cell for _, _, cell in results.cells(dataset)), None)
-        if first and any("floor" in first.values.get(name, {}) for name in metrics):
-            yield ([dataset, "real halves", DASH, *(number(first.values.get(name, {}).get("floor")) for name in metrics)],
-                   first, None, [])
+        for _, real in results.floors(dataset):
+            values = [interval(real.values.get(name)) for name in metrics]
+            label = real.manifest["label"]
+            yield [dataset, label, DASH, *values], real, _record(dataset, label, None, real, metrics), []
         for method in results.methods:
             for t in results.shots:
                 cell = results.cell(dataset, method, t)
@@ -157,11 +154,11 @@ def _facts(cell: Cell | None) -> list[str]:
     return [cell.manifest.get(key) or DASH if cell else DASH for key in ("driven_by", "trained_on")]
 
 
-def _counts(cell: Cell | None, half: bool = False) -> str:
-    if cell is None:
+def _counts(cell: Cell | None) -> str:
+    if cell is None or not cell.manifest["people"]:
         return DASH
     people, frames = cell.manifest["people"], cell.manifest["frames"]
-    return f"{people} × {number_of(frames / people / (2 if half else 1))}"
+    return f"{people} × {number_of(frames / people)}"
 
 
 def number_of(count: float) -> str:
@@ -173,7 +170,7 @@ def _theirs(rows: Sequence[dict[str, str]], source: str) -> str:
     return next((" / ".join(row[name] for name in PAPER) for row in rows if row["dataset"] == source), DASH)
 
 
-def _record(dataset: str, method: str, t: int, cell: Cell | None, metrics: dict[str, Any]) -> dict[str, Any]:
+def _record(dataset: str, method: str, t: int | None, cell: Cell | None, metrics: dict[str, Any]) -> dict[str, Any]:
     record: dict[str, Any] = {"dataset": dataset, "method": method, "shots": t}
     for name in metrics:
         found = cell.values.get(name, {}) if cell else {}
@@ -210,8 +207,10 @@ def _notes(results: Results) -> list[str]:
     notes = [f"value [low, high]: {levels} interval over PEOPLE, who were resampled, not frames; few people make it wide."
              if cells else "nothing is measured yet.",
              f"{DASH}: not measured. USER is a user study with people and is not measured here (chance: 0.33).",
-             "real halves: the distance between two halves of the same people's real frames, a floor of distances between sets "
-             "(half the frames, so more bias); the floors of the paired metrics are the methods mean and copy.",
+             "real, same person: real hold-out frames (the 1st, 3rd, … of each list) scored against the next one of the list, "
+             "so against another real frame of the person; for distances between sets these are the halves of the real frames "
+             "(half as many, so more bias). real, another person: each real frame against one of the next test person; "
+             "distances between sets have none, as all people would be on both sides. More floors: the methods mean and copy.",
              "driven by frames: the method is shown the very frame that it has to draw, as X2Face is in the paper: it can "
              "look up what methods driven by landmarks have to infer.",
              "paper columns: the paper's own numbers on VoxCeleb1 (VC1, its row Ours) and VoxCeleb2 (VC2, its rows Ours-FF and "
