@@ -45,12 +45,14 @@ class Real:
     def rows(self, subject: Any) -> np.ndarray:
         """The frames that others are compared with: of the same person the first, third, … of the list, each with the next one.
 
-        So a distance between sets is the one between the halves. Of another person all; none where there is no other.
+        So a distance between sets is the one between the halves. Of another person all; of two people only the first one's, as
+        the second's are the same pairs; none where there is no other.
         """
         rows = np.asarray(subject.holdout, np.int64)
         if self.which == "same":
             return rows[:len(rows) // 2 * 2:2]
-        return rows if len(self.subjects) > 1 else rows[:0]
+        first = subject.person == next(iter(self.subjects))
+        return rows if len(self.subjects) > 2 or (first and len(self.subjects) == 2) else rows[:0]
 
     def frames(self, person: str, rows: Sequence[int]) -> np.ndarray:
         """(n, 3, H, W): the real frame beside each of `rows`."""

@@ -27,7 +27,8 @@ def face(size: float = 64.0) -> np.ndarray:
     return np.concatenate(parts) * size - .5
 
 
-def write(root: Path, people: int = 3, videos: int = 2, count: int = 8, size: int = 64, blind: int = 1) -> Path:
+def write(root: Path, people: int = 3, videos: int = 2, count: int = 8, size: int = 64, blind: int = 1,
+          tested: int = 1) -> Path:
     """root/frames, landmarks, split: red = row number in the picture; the last `blind` frames of a clip have no landmarks."""
     for name in ("frames", "landmarks", "split"):
         (root / name).mkdir(parents=True)
@@ -51,9 +52,9 @@ def write(root: Path, people: int = 3, videos: int = 2, count: int = 8, size: in
     store.write_manifest(root / "frames", "frames", {"size": size})
     found = points.publish(root / "landmarks", table, [{"points": np.array(marks, np.float32)}])
     store.write_manifest(root / "landmarks", "landmarks", {})
-    made = split.make(table, ~np.isnan(found).any((1, 2)), SPLIT, 0)
+    made = split.make(table, ~np.isnan(found).any((1, 2)), SPLIT.model_copy(update={"test_people": tested}), 0)
     made.train.to_parquet(root / "split/train.parquet", index=False)
     store.write_json(root / "split/test.json", made.test)
-    store.write_manifest(root / "split", "split", {"people": people - 1, "videos": len(made.train), "test_people": 1,
+    store.write_manifest(root / "split", "split", {"people": people - tested, "videos": len(made.train), "test_people": tested,
                                                    "excluded": len(made.excluded)})
     return root

@@ -38,7 +38,7 @@ def eyes(monkeypatch):
 def root(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "ROOT", tmp_path)
     monkeypatch.setattr(run, "die_with_parent", lambda _: None)
-    made_faces.write(tmp_path / "data", people=4)
+    made_faces.write(tmp_path / "data", people=5, tested=2)
     params = {"seed": 0, "datasets": ["made"], "methods": ["ff"], "shots": [1], "data": {}, "learn": LEARN,
               "adapt": {"workers": 1}, "cross": {"drivers": 1, "frames": 2}, "score": {}, "timing": {}, "report": {}}
     with (tmp_path / "params.yaml").open("w") as file:
@@ -132,6 +132,25 @@ def test_people_learnt_before_an_interruption_are_not_learnt_again(root, monkeyp
     monkeypatch.setattr(adapt.store, "read_manifest", store.read_manifest)
     monkeypatch.setattr("model.methods.mean.Mean.adapt", lambda *_: pytest.fail("learnt again"))
     assert contents(call(adapt, root, "two", *given)) == whole
+
+
+def test_each_person_is_also_drawn_as_the_next_one_drives_and_such_frames_stand_in_an_index_of_their_own(root):
+    trained(root, "ft", "model")
+    folder = call(adapt, root, "one", "--method", "ft", "--shots", "2", "--model", str(root / "model"))
+    subjects = json.loads((root / "data/split/test.json").read_text())
+    driven, reader = pd.read_parquet(folder / "cross.parquet"), store.ShardReader(folder)
+    due = [(a["person"], b["person"], row) for a, b in zip(subjects, subjects[::-1]) for row in b["holdout"][:2]]
+    assert list(zip(driven["person"], driven["driver"], driven["row"])) == due
+    assert store.read_manifest(folder, "images")["cross"] == {"drivers": 1, "frames": 2}
+    cell = adapt.Cell(*(root / "data" / name for name in ("frames", "landmarks", "split")), root / "model",
+                      json.dumps(LEARN["made"]["ft"]), 2, 0, adapt.cross.Config(drivers=1, frames=2), root / "work")
+    method, faces = adapt.opened(cell)
+    sources = subjects[0]["sources"][:2]
+    head = method.adapt(torch.from_numpy(faces.images(sources)), torch.from_numpy(faces.poses(sources)), 0)
+    drawn = adapt.eight_bit(head(torch.from_numpy(faces.poses(subjects[1]["holdout"][:2]))))
+    for place, image in zip(driven.to_dict("records")[:2], drawn):
+        with Image.open(BytesIO(reader.read(*(place[key] for key in ("shard", "offset", "length", "crc"))))) as found:
+            assert np.array_equal(np.asarray(found), image) and found.info["synthetic"] == "true"
 
 
 def test_mean_at_one_shot_is_the_source_frame_to_the_last_of_8_bits(root):

@@ -59,7 +59,8 @@ def notes(results: Results) -> list[str]:
             "(their landmarks or, where the last column says so, their frames). No true frame exists: only who is seen and "
             "where the face is are measured. Intervals as in Table 1.",
             "real, same person: the person's own real frames, whatever the driver does (identity at its floor, landmarks "
-            "anywhere); real, another person: the driver's own frames (landmarks at their floor, identity of somebody else).",
+            "anywhere); real, another person: the driver's own frames (landmarks at their floor, identity of somebody else; "
+            "of two people that drive each other both errors of identity are one number, so no interval has a width there).",
             "Absolute landmarks drive: the shape of the driver's face comes along, and a method that follows it well "
             "takes on the driver's looks. Read both errors together."]
     for dataset in results.datasets:
