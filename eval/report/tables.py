@@ -211,8 +211,7 @@ def _notes(results: Results) -> list[str]:
              "so against another real frame of the person; for distances between sets these are the halves of the real frames "
              "(half as many, so more bias). real, another person: each real frame against one of the next test person; "
              "distances between sets have none, as all people would be on both sides. Each person is in two such pairs, "
-             "which the interval takes for independent: it may be up to 1.4 times too narrow. More floors: the methods mean and "
-             "copy.",
+             "which the interval takes for independent: it may be up to 1.4 times too narrow. More floors: mean and copy.",
              "driven by frames: the method is shown the very frame that it has to draw, as X2Face is in the paper: it can "
              "look up what methods driven by landmarks have to infer.",
              "paper columns: the paper's own numbers on VoxCeleb1 (VC1, its row Ours) and VoxCeleb2 (VC2, its rows Ours-FF and "
