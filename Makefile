@@ -12,10 +12,10 @@ unexport PYTHONDONTWRITEBYTECODE
 export UV_FIND_LINKS ?= $(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null || echo $(PIP_FIND_LINKS))
 
 # Stages that do not need each other run side by side, one thread each: on two cores that does half as much again as one stage
-# after the other with two threads. A GPU takes one at a time. What fails here, the plain `dvc repro` runs again and reports.
+# after the other with two threads. A GPU takes one at a time. DVC gets short ones by threes, as it takes seconds to start. What
+# fails here, the plain `dvc repro` runs again and reports.
 JOBS ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo 1 || nproc)
-changed = $(BIN)/dvc status --json | $(BIN)/python -c "import json, sys; print(*(s for s in json.load(sys.stdin) if s.startswith('$(1)@')))"
-side_by_side = -@$(call changed,$(1)) | xargs -r -P $(JOBS) -n 1 $(BIN)/dvc repro --single-item
+side_by_side = -@$(BIN)/dvc stage list --name-only | grep '^$(1)@' | xargs -r -P $(JOBS) -n $(2) $(BIN)/dvc repro --single-item
 
 .PHONY: help repro together tables test check bench weights clean
 help:  ## this list
@@ -29,9 +29,9 @@ repro: $(VENV)/ready  ## the whole pipeline; DATA=ci: on that data set; FOLDER=p
 
 together:
 	@$(BIN)/dvc stage list --name-only | grep '^split@' | xargs $(BIN)/dvc repro
-	$(call side_by_side,train)
-	$(call side_by_side,adapt)
-	$(call side_by_side,score)
+	$(call side_by_side,train,1)
+	$(call side_by_side,adapt,3)
+	$(call side_by_side,score,3)
 
 tables: $(VENV)/ready  ## tables and claims anew from the stored per-frame results, offline
 	OMP_NUM_THREADS=1 $(BIN)/python -m stages.tables

@@ -50,7 +50,8 @@ def test_a_missing_folder_and_videos_already_there_are_refused(checkout, tmp_pat
 
 @pytest.mark.parametrize(("old", "new", "sentence"), [
     ("datasets: [sample]", "datasets: [smaple]", r"data: no entry 'smaple'; did you mean 'sample'\?"),
-    ("methods: [mean, copy,", "methods: [mean, cpoy,", r"methods: no entry 'cpoy'; did you mean 'copy'\?"),
+    ("methods: [mean, copy, x2face, pix2pixhd, ff, ft]", "methods: [mean, cpoy]",
+     r"methods: no entry 'cpoy'; did you mean 'copy'\?"),
 ])
 def test_a_wrong_name_in_params_is_one_sentence(checkout, tmp_path, old, new, sentence):
     text = (tmp_path / "params.yaml").read_text()

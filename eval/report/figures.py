@@ -113,7 +113,7 @@ def _save(picture: Image, path: Path) -> None:
     info = PngInfo()
     info.add_text("synthetic", "true")
     info.add_text("Description", MARK)
-    picture.save(path, pnginfo=info, optimize=True)
+    picture.save(path, pnginfo=info)
 
 
 def curves(results: Results, dataset: str, out: Path) -> list[Figure]:
