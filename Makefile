@@ -15,7 +15,7 @@ export UV_FIND_LINKS ?= $(shell $(PYTHON) -m pip config get global.find-links 2>
 # after the other with two threads. A GPU takes one at a time. DVC gets short ones by threes, as it takes seconds to start. What
 # fails here, the plain `dvc repro` runs again and reports.
 JOBS ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo 1 || nproc)
-side_by_side = -@$(BIN)/dvc stage list --name-only | grep '^$(1)@' | xargs -r -P $(JOBS) -n $(2) $(BIN)/dvc repro --single-item
+side_by_side = -@$(BIN)/dvc stage list --name-only | grep -E '^($(1))@' | xargs -r -P $(JOBS) -n $(2) $(BIN)/dvc repro --single-item
 
 .PHONY: help repro together tables test check bench weights clean
 help:  ## this list
@@ -31,7 +31,7 @@ together:
 	@$(BIN)/dvc stage list --name-only | grep '^split@' | xargs $(BIN)/dvc repro
 	$(call side_by_side,train,1)
 	$(call side_by_side,adapt,3)
-	$(call side_by_side,score,3)
+	$(call side_by_side,floors|score,3)
 
 tables: $(VENV)/ready  ## tables and claims anew from the stored per-frame results, offline
 	OMP_NUM_THREADS=1 $(BIN)/python -m stages.tables
