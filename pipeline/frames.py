@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline import ledger, video
+from pipeline.clips import Shelves
 from pipeline.config import Refused, Strict
 from pipeline.ledger import Unusable
 from pipeline.shelf import Record
@@ -21,7 +22,7 @@ INDEX = {"clip": "str", "person": "str", "video": "str", "frame": "int64", "seco
 LEDGER = {"id": "str", "status": "str", "reason": "str", "frames": "int64"}
 CLIPS = 1000  # a shard, at most
 
-Item = tuple[str, str, str]  # person, video, path below the folder of the videos
+Item = tuple[str, str, str]  # person, video, path as in the ledger of the videos
 Detect = Callable[[np.ndarray], list[np.ndarray]]  # images uint8 (N, H, W, 3) -> N arrays (k, 5): x0, y0, x1, y1, probability
 
 
@@ -98,7 +99,7 @@ def choose(found: Sequence[tuple[np.ndarray, bool]], shape: tuple[int, int], sca
     """One fixed square for the clip: centre = median face centre (moved by `shift`), side = median face width / face_width.
 
     `found`: a picture's main face (4,) and whether it has a rival; `shape`: (H, W); `scale`: image pixels a video pixel.
-    Unusable: no-face, two-faces, too-small, face-leaves.
+    Unusable: no-face, multi-face, too-small, face-leaves.
     """
     faces = np.array([face for face, _ in found], np.float64).reshape(-1, 4)
     rivals = np.array([rival for _, rival in found], bool)
@@ -106,7 +107,7 @@ def choose(found: Sequence[tuple[np.ndarray, bool]], shape: tuple[int, int], sca
     if not seen.any():
         raise Unusable("no-face", f"no face in any of {_count(len(faces), 'picture')}")
     if rivals.sum() > config.second_share * seen.sum():
-        raise Unusable("two-faces", f"a second face in {rivals.sum()} of {seen.sum()} pictures with a face; cut the video "
+        raise Unusable("multi-face", f"a second face in {rivals.sum()} of {seen.sum()} pictures with a face; cut the video "
                                     "so that it shows one person")
     width = float(np.median((faces[:, 2] - faces[:, 0])[seen & ~rivals]))
     if width / scale < config.min_face:
@@ -143,10 +144,11 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def pack(item: Item, root: Path, config: Config, detect: Detect) -> Record:
+def pack(item: Item, clips: Shelves, config: Config, detect: Detect) -> Record:
     """One clip as a record: kept pictures as PNG, or a status with a sentence."""
     try:
-        clip = read(root / item[2], config, detect)
+        with clips.open(item[2]) as path:
+            clip = read(path, config, detect)
     except Unusable as problem:
         return {"status": np.array(problem.status), "reason": np.array(str(problem))}
     pictures = [np.frombuffer(video.to_png(crop), np.uint8) for crop in clip.crops]
