@@ -147,22 +147,21 @@ def _answered(code: int, headers: Any, name: str, host: str) -> Trouble:
 
 
 def _save(answer: Any, name: str, part: Path, start: int, host: str) -> Trouble | None:
-    """Writes what comes behind the `start` bytes that are here, or in their place if the server sends all of it again."""
+    """Appends what comes to the `start` bytes that are here; if the server sends all of it again, these are passed over."""
     if "text/html" in answer.headers.get("Content-Type", ""):
         raise Unusable("network", f"{host} sends a web page instead of {name}: the key is wrong or has run out, or the "
                                   "address is wrong")
     given = answer.headers.get("Content-Range", "")
     if answer.status == 206 and not given.startswith(f"bytes {start}-"):
-        part.unlink(missing_ok=True)
         return Trouble("network", f"{host} sends another piece of {name} than was asked for")
     due = answer.headers.get("Content-Length")
     if due is not None and shutil.disk_usage(part.parent).free < int(due) + SPARE:
         raise Refused(f"{part.parent}: {int(due) / 2**30:.1f} GiB of {name} are still to come, "
                       f"{shutil.disk_usage(part.parent).free / 2**30:.1f} GiB are free; make room and run again")
-    got = 0
-    with part.open("ab" if answer.status == 206 else "wb") as file:
+    got, known = 0, 0 if answer.status == 206 else start
+    with part.open("ab") as file:
         while block := answer.read1(CHUNK):
-            file.write(block)
+            file.write(block[max(known - got, 0):])
             got += len(block)
             if shutil.disk_usage(part.parent).free < SPARE:  # a body without a length may never end
                 raise Refused(f"{part.parent}: the disk is nearly full at {part.stat().st_size} bytes of {name}; make room and "

@@ -61,7 +61,7 @@ def summary(table: pd.DataFrame) -> dict[str, int]:
 
 
 def digest(table: pd.DataFrame) -> str:
-    """sha256 of every id with its status, in the order of the ids: tables of results with the same one rest on the same list."""
+    """sha256 of every id with its status, in the order of the ids: results with the same one rest on the same list."""
     lines = sorted(f"{name}\t{status}\n" for name, status in zip(table["id"], table["status"]))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 

@@ -58,7 +58,7 @@ def files(config: Config) -> dict[str, dict[str, str]]:
 
 
 def fetch(config: Config, item: str, folder: Path) -> list[dict[str, Any]]:
-    """Sees to it that one file is in `origin` with its md5: no row, or one with what is wrong; the next run asks for it again."""
+    """Sees to it that one file is in `origin` with its md5: no row, or one that says what is wrong."""
     origin = Path(config.origin)
     md5 = next(listed[item] for listed in files(config).values() if item in listed)
     try:
