@@ -11,6 +11,7 @@ import http.client
 import os
 import shutil
 import ssl
+import sys
 import time
 import urllib.error
 import urllib.parse
@@ -158,11 +159,14 @@ def _save(answer: Any, name: str, part: Path, start: int, host: str) -> Trouble 
     if due is not None and shutil.disk_usage(part.parent).free < int(due) + SPARE:
         raise Refused(f"{part.parent}: {int(due) / 2**30:.1f} GiB of {name} are still to come, "
                       f"{shutil.disk_usage(part.parent).free / 2**30:.1f} GiB are free; make room and run again")
-    got, known = 0, 0 if answer.status == 206 else start
+    got, known, shown = 0, 0 if answer.status == 206 else start, time.monotonic()
     with part.open("ab") as file:
         while block := answer.read1(CHUNK):
             file.write(block[max(known - got, 0):])
             got += len(block)
+            if time.monotonic() - shown >= 30:
+                shown = time.monotonic()
+                print(f"{name}: {part.stat().st_size / 2**30:.2f} GiB are here", file=sys.stderr, flush=True)
             if shutil.disk_usage(part.parent).free < SPARE:  # a body without a length may never end
                 raise Refused(f"{part.parent}: the disk is nearly full at {part.stat().st_size} bytes of {name}; make room and "
                               "run again")

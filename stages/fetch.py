@@ -74,7 +74,8 @@ def make(args: argparse.Namespace) -> None:
     settings = config.parse(module.Config, data.fetch | brought, f"data.{args.dataset}.fetch")
     with run.stage("fetch", out=args.out, inputs={}, config=[source, data.fetch]) as job:
         items = [(item,) for item in module.items(settings)]
-        records = shelf.each(partial(fetch, source, settings, job.work / "videos"), items, job.work / "done", data.workers,
+        workers = getattr(settings, "connections", data.workers)  # a server is not asked by as many as a machine has cores
+        records = shelf.each(partial(fetch, source, settings, job.work / "videos"), items, job.work / "done", workers,
                              f"fetch {args.dataset}")
         rows = (row for record in records for row in json.loads(str(record["rows"])))
         if hasattr(module, "contents"):  # whole archives: one row for each of their members

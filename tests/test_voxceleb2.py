@@ -7,6 +7,8 @@ import stat
 import struct
 import subprocess
 import sys
+import threading
+import time
 import zipfile
 from functools import partial
 from io import BytesIO
@@ -52,7 +54,7 @@ def lay(origin: Path, files: dict[str, bytes]) -> Path:
 
 
 def config(origin: Path, **changes: object) -> Config:
-    return Config(origin=str(origin), archives=BOTH, bytes=10**6, patience=PATIENCE).model_copy(update=changes)
+    return Config(origin=str(origin), archives=BOTH, bytes=10**6, connections=1, patience=PATIENCE).model_copy(update=changes)
 
 
 def rows(settings: Config, folder: Path) -> pd.DataFrame:
@@ -60,13 +62,20 @@ def rows(settings: Config, folder: Path) -> pd.DataFrame:
     return pd.DataFrame(list(voxceleb2.contents(settings, problems))).set_index("id")
 
 
-def stage(name: str, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+def command(name: str, folder: Path) -> list[str]:
     """The command of dvc.yaml for this stage, its paths below `folder`."""
     line = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"][name]["cmd"].replace("${item.dataset}", "tiny")
     here = re.compile(r"(data|videos)/")
     words = [str(folder / word) if here.match(word) else word for word in line.split("python ")[1].split()]
-    return subprocess.run([sys.executable, *words, "--params", str(folder / "params.yaml")], cwd=ROOT, capture_output=True,
-                          text=True, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **more})
+    return [sys.executable, *words, "--params", str(folder / "params.yaml")]
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **more}
+
+
+def stage(name: str, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(name, folder), cwd=ROOT, capture_output=True, text=True, env=environment(**more))
 
 
 def params(folder: Path, **frames: object) -> None:
@@ -234,6 +243,31 @@ def test_from_a_moody_server_to_the_ledger_byte_for_byte_and_the_key_is_nowhere(
     texts = [first.stdout, first.stderr, done.stdout, done.stderr, *map(str, places)]
     assert all(KEY not in text for text in texts)
     assert all(KEY.encode() not in path.read_bytes() for path in places if path.stat().st_size < 2**24)
+
+
+def test_a_download_killed_on_the_way_goes_on_from_its_last_byte(made, tmp_path: Path) -> None:
+    origin = tmp_path / "videos/tiny"
+    origin.mkdir(parents=True)
+    (origin / "files.md5").write_text(archives.listed(made))
+    params(tmp_path)
+    waiting = threading.Event()
+    with archives.publisher(made, KEY) as server:
+        server.moods = {archives.TEST: ["stall"]}
+        server.watch = lambda: waiting.set() if server.asked[-1][0] == archives.TEST else None
+        secrets = {voxceleb2.ADDRESS: server.address, voxceleb2.KEY: KEY}
+        child = subprocess.Popen(command("fetch", tmp_path), cwd=ROOT, env=environment(**secrets), stderr=subprocess.DEVNULL)
+        assert waiting.wait(60)
+        part = origin / f"{archives.TEST}.part"
+        while not part.exists() or part.stat().st_size < len(made[archives.TEST]) // 2:
+            assert child.poll() is None
+            time.sleep(.01)
+        child.kill()
+        child.wait()
+        server.asked.clear()
+        done = stage("fetch", tmp_path, **secrets)
+        assert done.returncode == 0, done.stderr
+        assert (archives.TEST, f"bytes={len(made[archives.TEST]) // 2}-") in [entry[:2] for entry in server.asked]
+    assert {name: (origin / name).read_bytes() for name in made} == made
 
 
 def test_the_decoder_does_not_see_the_environment_of_its_caller(monkeypatch) -> None:

@@ -32,6 +32,7 @@ class Config(settings.Strict):
     origin: str  # folder of the archives, given on the command line; may hold a takedown.txt
     archives: list[str]  # of the list; without vox2_mp4.zip nobody is left to train on
     bytes: int  # larger clips are not used
+    connections: int  # files fetched or verified at a time
     patience: download.Patience
 
 
