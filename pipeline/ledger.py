@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,18 @@ import pandas as pd
 
 STATUSES = {
     "ok": "used",
+    "gone": "removed where it was, or never there",
+    "private": "its owner does not show it",
+    "age": "shown to signed-in adults only",
+    "geo": "not shown in this country",
+    "members": "shown to paying members only",
+    "throttled": "the server asked for fewer requests",
+    "bot-check": "the server wanted proof of a person",
+    "network": "the server could not be reached, broke off or refused",
+    "no-format": "not offered in a form that can be read",
     "no-stream": "no video stream in the file",
     "no-face": "no face found",
-    "two-faces": "a second face of comparable size",
+    "multi-face": "a second face of comparable size",
     "face-leaves": "the face is out of the crop in too many frames",
     "too-short": "too few frames",
     "too-small": "the face has too few pixels",
@@ -22,8 +32,8 @@ STATUSES = {
     "too-large": "more pixels, frames or bytes than allowed",
     "takedown": "on the take-down list",
     "bad-name": "its place or name gives no usable id",
-    "gone": "could not be fetched",
 }
+AGAIN = frozenset({"throttled", "bot-check", "network"})  # asked for again by the next run; every other status is final
 
 
 class Unusable(Exception):
@@ -48,6 +58,21 @@ def summary(table: pd.DataFrame) -> dict[str, int]:
     """How many rows each status has, for manifests and logs."""
     counts = table["status"].value_counts()
     return {status: int(counts[status]) for status in STATUSES if status in counts}
+
+
+def digest(table: pd.DataFrame) -> str:
+    """sha256 of every id with its status, in the order of the ids: results with the same one rest on the same list."""
+    lines = sorted(f"{name}\t{status}\n" for name, status in zip(table["id"], table["status"]))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def counts(table: pd.DataFrame) -> str:
+    """A table of how many rows each status has, and the hash of the list, for people."""
+    rows = [(str(count), status, STATUSES[status]) for status, count in summary(table).items()]
+    wide = max((len(count) for count, _, _ in rows), default=1)
+    lines = [f"{count:>{wide}}  {status:12} {meaning}" for count, status, meaning in rows]
+    used = int((table["status"] == "ok").sum())
+    return "\n".join([*lines, f"{used} of {len(table)} ok; list sha256 {digest(table)}"])
 
 
 def report(table: pd.DataFrame, shown: int = 20) -> None:

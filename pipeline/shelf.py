@@ -18,11 +18,17 @@ Record = dict[str, np.ndarray]  # what one item gives; no objects, so that it is
 
 
 def each(function: Callable[[Item], Record], items: Sequence[Item], folder: Path, workers: int, what: str) -> Iterator[Record]:
-    """Yields function(item) in the order of `items`; what `folder` (a job's work) has already is not made again."""
+    """Yields function(item) in the order of `items`; what `folder` (a job's work) has already is not made again.
+
+    A record with an entry `again` is not kept: the next run asks for its item anew.
+    """
     paths = engine.map(partial(_keep, function, folder), items, workers)
     for path in run.progress(paths, len(items), what):
-        with np.load(path, allow_pickle=False) as record:
-            yield dict(record)
+        with np.load(path, allow_pickle=False) as file:
+            record = dict(file)
+        if "again" in record:
+            path.unlink()
+        yield record
 
 
 def _keep(function: Callable[[Item], Record], folder: Path, item: Item) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,18 +32,22 @@ class Split:
     excluded: pd.DataFrame  # video, reason
 
 
-def make(index: pd.DataFrame, found: np.ndarray, config: Config, seed: int, listed: Collection[str] = ()) -> Split:
-    """Splits the clips of `index` (columns clip, person, sorted) by people; `found` (n,) bool: the row has landmarks.
+def make(index: pd.DataFrame, found: np.ndarray, config: Config, seed: int, listed: Collection[str] = (),
+         reserved: Collection[str] | None = None) -> Split:
+    """Splits the videos of `index` (columns clip, person, sorted) by people; `found` (n,) bool: the row has landmarks.
 
-    `listed`: ids on the take-down list, used for nothing.
+    Clips PERSON/VIDEO/UTTERANCE are one video PERSON/VIDEO together. `listed`: ids on the take-down list, used for nothing.
+    `reserved`: the people of the data set's own test part, if it has one: only they are tested, and none of them trains.
 
     Every choice hangs on (seed, id) alone, so that another person in the data moves nobody else. Refused: too few people for
     the test, or nobody left for training.
     """
-    clips = _clips(index, found)
-    down = np.array([takedown.covers(listed, *name.split("/", 1)) for name in clips["video"]], bool)
+    down = _listed(index, listed)
+    found = found & ~down
+    videos = _videos(index, found, down)
+    own = np.ones(len(videos), bool) if reserved is None else videos["person"].isin(list(reserved)).to_numpy()
     need = config.sources + config.holdout
-    fit = clips[~down & (clips["good"] >= need)]
+    fit = videos[own & (videos["good"] >= need)]
     people = sorted(fit["person"].unique(), key=lambda person: _rank(seed, "person", person))
     if len(people) < config.test_people:
         raise Refused(f"split.test_people: {config.test_people} people are to be tested but {len(people)} have a video with "
@@ -51,29 +55,47 @@ def make(index: pd.DataFrame, found: np.ndarray, config: Config, seed: int, list
                       "raise frames.per_clip, or lower test_people, sources or holdout")
     tested = set(people[:config.test_people])
     test = [_subject(fit[fit["person"] == person], found, config, seed) for person in sorted(tested)]
-    good = ~down & ~clips["person"].isin(tested) & (clips["good"] >= config.least)
-    train = clips.loc[good, ["video", "person", "start", "stop"]].reset_index(drop=True)
+    trains = ~videos["person"].isin(tested).to_numpy() & (~own if reserved is not None else True)
+    good = ~videos["down"] & trains & (videos["good"] >= config.least)
+    train = videos.loc[good, ["video", "person", "start", "stop"]].reset_index(drop=True)
     if train.empty:
-        raise Refused(f"split: no video is left for training: {len(clips)} videos, {len(tested)} people tested, "
+        raise Refused(f"split: no video is left for training: {len(videos)} videos, {len(tested)} people tested, "
                       f"{config.least} usable pictures a video needed; lower split.test_people or split.least, or add videos")
     chosen = {subject["video"] for subject in test}
-    left = clips.assign(down=down)[~good & ~clips["video"].isin(chosen)]
-    reasons = ["on the take-down list" if row["down"] else
-               f"{row['person']} is a test person, tested on another video" if row["person"] in tested else
-               f"{row['good']} of {row['stop'] - row['start']} pictures have landmarks, {config.least} needed"
-               for row in left.to_dict("records")]
+    left = videos.assign(trains=trains)[~good & ~videos["video"].isin(chosen)]
+    reasons = [_why(row, tested, config) for row in left.to_dict("records")]
     excluded = pd.DataFrame({"video": left["video"].tolist(), "reason": reasons}, dtype="str")
     return Split(train, test, excluded)
 
 
-def _clips(index: pd.DataFrame, found: np.ndarray) -> pd.DataFrame:
-    """One row a clip: video, person, start, stop (row range of the index), good (rows with landmarks)."""
-    names = index["clip"].to_numpy(object)
+def _why(row: Mapping[Hashable, Any], tested: Collection[str], config: Config) -> str:
+    """Why a video neither trains nor is tested."""
+    if row["down"]:
+        return "on the take-down list"
+    if row["person"] in tested:
+        return f"{row['person']} is a test person, tested on another video"
+    if not row["trains"]:
+        return f"{row['person']} belongs to the data set's test part and was not drawn for the test"
+    return f"{row['good']} of {row['stop'] - row['start']} pictures have landmarks, {config.least} needed"
+
+
+def _listed(index: pd.DataFrame, listed: Collection[str]) -> np.ndarray:
+    """(n,) bool: the row's clip is on the take-down list."""
+    down = {clip: takedown.covers(listed, *clip.split("/", 1)) for clip in index["clip"].unique()}
+    return index["clip"].map(down).to_numpy(bool)
+
+
+def _videos(index: pd.DataFrame, found: np.ndarray, down: np.ndarray) -> pd.DataFrame:
+    """One row a video: video, person, start, stop (row range of the index), good (rows with landmarks), down (all its rows)."""
+    whole = {clip: "/".join(clip.split("/")[:2]) for clip in index["clip"].unique()}
+    names = index["clip"].map(whole).to_numpy(object)
     start = np.flatnonzero(np.r_[True, names[1:] != names[:-1]]) if len(names) else np.array([], np.int64)
     stop = np.r_[start[1:], len(names)] if len(names) else start
-    good = [int(found[a:b].sum()) for a, b in zip(start, stop)]
-    return pd.DataFrame({"video": names[start], "person": index["person"].to_numpy(object)[start], "start": start, "stop": stop,
-                         "good": good}).astype({"video": "str", "person": "str", "start": "int64", "stop": "int64"})
+    people = index["person"].to_numpy(object)[start]
+    table = pd.DataFrame({"video": names[start], "person": people, "start": start, "stop": stop,
+                          "good": [int(found[a:b].sum()) for a, b in zip(start, stop)],
+                          "down": [bool(down[a:b].all()) for a, b in zip(start, stop)]})
+    return table.astype({"video": "str", "person": "str", "start": "int64", "stop": "int64", "good": "int64", "down": "bool"})
 
 
 def _subject(clips: pd.DataFrame, found: np.ndarray, config: Config, seed: int) -> dict[str, Any]:

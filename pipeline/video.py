@@ -23,6 +23,7 @@ from pipeline.ledger import Unusable
 # Containers that hold pictures themselves. Playlists and scripts (hls, dash, concat, imf, …) name other files and are not read.
 FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,nut,ivf,yuv4mpegpipe,h264,hevc,"
            "m4v,mjpeg,dv,rm,wtv,gif,av1,obu,dirac,vc1,swf,3dostr,bink,smk,nsv,gxf,dhav,h263,h261,cavsvideo")
+SEEN = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "LANG")
 _SHOWN = re.compile(r"pts_time:(\S+) .* s:(\d+)x(\d+) ")
 
 
@@ -140,11 +141,15 @@ def _ffmpeg() -> str:
 
 
 def _limited(command: list[str], limits: Limits) -> subprocess.CompletedProcess[bytes]:
-    """Runs a command under `limits`, in a session of its own (Ctrl-C is the parent's to handle). Unusable: timeout."""
+    """Runs a command under `limits`, in a session of its own (Ctrl-C is the parent's to handle). Unusable: timeout.
+
+    Of the environment it sees only what finding programs takes: keys and passwords are none of a decoder's business.
+    """
     bounds = [str(limits.seconds), str(limits.memory * 2**20), str(os.getpid())]
     try:
         done = subprocess.run([sys.executable, "-I", "-S", str(limited.__file__), *bounds, *command], stdin=subprocess.DEVNULL,
-                              capture_output=True, timeout=4 * limits.seconds, start_new_session=True, check=False)
+                              capture_output=True, timeout=4 * limits.seconds, start_new_session=True, check=False,
+                              env={name: os.environ[name] for name in SEEN if name in os.environ})
     except subprocess.TimeoutExpired:
         raise Unusable("timeout", f"reading it took more than {4 * limits.seconds} s by the clock") from None
     if done.returncode in (-24, -9):  # SIGXCPU, or SIGKILL at the hard limit

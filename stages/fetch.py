@@ -1,4 +1,4 @@
-"""source -> videos: verified files of one data set, and a ledger of every id."""
+"""source -> videos: verified files of one data set, and a ledger of every id. `--summary` prints how the ledgers stand."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from pipeline import config, ledger, run, shelf, sources
 
@@ -22,7 +23,8 @@ LEDGER = dict.fromkeys(["id", "person", "video", "path", "status", "reason"], "s
 def fetch(source: str, settings: Any, folder: Path, item: tuple[Any]) -> shelf.Record:
     """One item of the source, its files below `folder`, as a record of its ledger rows."""
     rows = importlib.import_module(f"pipeline.sources.{source}").fetch(settings, item[0], folder)
-    return {"rows": np.array(json.dumps(rows))}
+    later = {"again": np.array(True)} if any(row["status"] in ledger.AGAIN for row in rows) else {}
+    return {"rows": np.array(json.dumps(rows))} | later
 
 
 def link(folder: Path, out: Path) -> None:
@@ -37,14 +39,33 @@ def link(folder: Path, out: Path) -> None:
                 shutil.copyfile(path, target)
 
 
+def summary(out: Path | None) -> None:
+    """Prints the counts by status of the ledger in `out`, or of each data set's. Refused: there is none."""
+    paths = [out / "ledger.parquet"] if out else sorted(Path("data").glob("*/videos/ledger.parquet"))
+    if not paths or not paths[0].is_file():
+        raise config.Refused(f"{paths[0] if paths else 'data/*/videos'}: there is no ledger.parquet; run `dvc repro` first")
+    for path in paths:
+        print(f"{path}\n{ledger.counts(pd.read_parquet(path))}")
+
+
 def main() -> None:
     """Makes the videos folder of one data set."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--summary", action="store_true", help="only print the ledgers' counts by status, and their hashes")
+    parser.add_argument("--dataset")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--origin", type=Path, required=True, help="what the user brings; only some sources look there")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--origin", type=Path, help="what the user brings; only some sources look there")
+    parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    if args.summary:
+        return summary(args.out)
+    if not (args.dataset and args.origin and args.out):
+        parser.error("--dataset, --origin and --out are required")
+    return make(args)
+
+
+def make(args: argparse.Namespace) -> None:
+    """Fetches, writes the ledger, publishes."""
     data = config.pick(config.load(args.params).data, args.dataset, "data")
     known = {module.name: module.name for module in pkgutil.iter_modules(sources.__path__)}
     source = config.pick(known, data.source, f"data.{args.dataset}.source")
@@ -53,14 +74,18 @@ def main() -> None:
     settings = config.parse(module.Config, data.fetch | brought, f"data.{args.dataset}.fetch")
     with run.stage("fetch", out=args.out, inputs={}, config=[source, data.fetch]) as job:
         items = [(item,) for item in module.items(settings)]
-        records = shelf.each(partial(fetch, source, settings, job.work / "videos"), items, job.work / "done", data.workers,
+        workers = getattr(settings, "connections", data.workers)  # a server is not asked by as many as a machine has cores
+        records = shelf.each(partial(fetch, source, settings, job.work / "videos"), items, job.work / "done", workers,
                              f"fetch {args.dataset}")
-        rows = [row for record in records for row in json.loads(str(record["rows"]))]
+        rows = (row for record in records for row in json.loads(str(record["rows"])))
+        if hasattr(module, "contents"):  # whole archives: one row for each of their members
+            rows = module.contents(settings, list(rows))
         table = ledger.write(job.out / "ledger.parquet", rows, LEDGER)
         ledger.report(table)
         link(job.work / "videos", job.out)
         facts = {"made_from": module.facts()} if hasattr(module, "facts") else {}
-        job.publish("videos", {"status": ledger.summary(table)} | facts)
+        facts |= module.manifest(settings, table) if hasattr(module, "manifest") else {}
+        job.publish("videos", {"status": ledger.summary(table), "list": ledger.digest(table)} | facts)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline import config, frames, ledger, run, shelf
+from pipeline import clips, config, frames, ledger, run, shelf
 
 
 @cache
@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--videos", type=Path, required=True)
+    parser.add_argument("--origin", type=Path, required=True, help="where archives lie whose clips are read from them")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     data = config.pick(config.load(args.params).data, args.dataset, "data")
@@ -44,12 +45,16 @@ def main() -> None:
         table = pd.read_parquet(args.videos / "ledger.parquet")
         usable = table[table["status"] == "ok"].sort_values(["person", "video"])
         items = list(usable[["person", "video", "path"]].itertuples(index=False, name=None))
-        pack = partial(frames.pack, root=args.videos, config=settings, detect=detect)
+        videos = job.inputs["videos"]
+        shelves = clips.shelves(args.videos, args.origin, videos.get("archives", {}))
+        pack = partial(frames.pack, clips=shelves, config=settings, detect=detect)
         records = shelf.each(pack, items, job.work, data.workers, f"frames {args.dataset}")
         made = frames.publish(job.out, items, records, settings)
         ledger.report(made)
-        job.publish("frames", {"size": settings.size, "face_width": settings.face_width, "status": ledger.summary(made),
-                               "detector": backbones.hashes("mtcnn_pnet", "mtcnn_rnet", "mtcnn_onet")})
+        tested = {"test_people": videos["test_people"]} if "test_people" in videos else {}
+        facts = {"size": settings.size, "face_width": settings.face_width, "status": ledger.summary(made)}
+        job.publish("frames", tested | facts | {
+            "detector": backbones.hashes("mtcnn_pnet", "mtcnn_rnet", "mtcnn_onet")})
 
 
 if __name__ == "__main__":

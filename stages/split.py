@@ -28,7 +28,8 @@ def main() -> None:
     with run.stage("split", out=args.out, inputs=inputs, config=[data.split, params.seed, sorted(listed)]) as job:
         index = pd.read_parquet(args.frames / "index.parquet")
         points = np.concatenate([np.load(path) for path in sorted(args.landmarks.glob("*.npy"))])
-        made = split.make(index, ~np.isnan(points).any((1, 2)), settings, params.seed, listed)
+        made = split.make(index, ~np.isnan(points).any((1, 2)), settings, params.seed, listed,
+                          job.inputs["frames"].get("test_people"))
         made.train.to_parquet(job.out / "train.parquet", index=False)
         made.excluded.to_parquet(job.out / "excluded.parquet", index=False)
         store.write_json(job.out / "test.json", made.test)

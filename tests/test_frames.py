@@ -15,6 +15,7 @@ import pytest
 from made_clips import CONFIG, detect
 
 from pipeline import frames, shelf, video
+from pipeline.clips import Shelves
 from pipeline.config import Refused
 from pipeline.ledger import STATUSES
 from pipeline.store import ShardReader
@@ -50,7 +51,7 @@ def made(root: Path) -> list[frames.Item]:
 
 def run(root: Path, out: Path, items: list[frames.Item], workers: int) -> pd.DataFrame:
     out.mkdir()
-    pack = partial(frames.pack, root=root, config=CONFIG, detect=detect)
+    pack = partial(frames.pack, clips=Shelves(root), config=CONFIG, detect=detect)
     records = shelf.each(pack, items, out.with_suffix(".work"), workers, "test")
     return frames.publish(out, items, records, CONFIG).set_index("id")
 
@@ -66,7 +67,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[fra
 @pytest.mark.parametrize("name, status, words", [
     ("good", "ok", ""),
     ("empty_room", "no-face", "no face in any of 8 pictures"),
-    ("two", "two-faces", "a second face in 8 of 8"),
+    ("two", "multi-face", "a second face in 8 of 8"),
     ("leaves", "face-leaves", "in 2 of 8 pictures, 4 needed"),
     ("wanders", "ok", "6 of 8 pictures kept"),
     ("far", "too-small", "13 pixels wide, 20 needed"),
@@ -125,12 +126,13 @@ import sys
 from functools import partial
 from pathlib import Path
 import made_clips
-from pipeline import frames, run, shelf
+from pipeline import clips, frames, run, shelf
 run.ROOT = Path({str(tmp_path)!r})
 items = {items!r}
 with run.stage("frames", out=Path({str(tmp_path / 'out')!r}), inputs={{}}, config="c") as job:
     print(sum(1 for _ in job.work.rglob("*.npz")), flush=True)
-    pack = partial(frames.pack, root=Path({str(root)!r}), config=made_clips.CONFIG, detect=made_clips.detect_slowly)
+    shelves = clips.Shelves(Path({str(root)!r}))
+    pack = partial(frames.pack, clips=shelves, config=made_clips.CONFIG, detect=made_clips.detect_slowly)
     frames.publish(job.out, items, shelf.each(pack, items, job.work, 1, "test"), made_clips.CONFIG)
     job.publish("frames", {{}})
 """

@@ -105,3 +105,35 @@ def test_who_is_listed_is_neither_tested_nor_trained_on() -> None:
     assert not any(video.startswith("p1/") or video == "p2/v0" for video in used)
     listed = made.excluded[made.excluded["reason"] == "on the take-down list"]["video"]
     assert sorted(listed) == ["p1/v0", "p1/v1", "p1/v2", "p2/v0"]
+
+
+def test_only_people_of_the_data_sets_own_test_part_are_tested_and_none_of_them_trains() -> None:
+    table = index()
+    made = split.make(table, everywhere(table), CONFIG, 0, reserved=["p1", "p3", "p4"])
+    tested = {subject["person"] for subject in made.test}
+    assert len(tested) == 2 and tested < {"p1", "p3", "p4"}
+    assert set(made.train["person"]) == {"p0", "p2", "p5"}
+    assert made.excluded["reason"].str.contains("belongs to the data set's test part").sum() == 3
+
+
+def test_a_data_set_whose_test_part_is_too_small_is_refused() -> None:
+    table = index()
+    with pytest.raises(Refused, match="2 people are to be tested but 1 have"):
+        split.make(table, everywhere(table), CONFIG, 0, reserved=["p1"])
+
+
+def test_the_utterances_of_a_video_are_one_video() -> None:
+    table = index()
+    parts = table.assign(clip=table["clip"] + "/" + (table["frame"] // 5).astype(str))
+    whole, made = (split.make(rows, everywhere(rows), CONFIG, 0) for rows in (table, parts))
+    assert made.train.equals(whole.train) and made.test == whole.test and made.excluded.equals(whole.excluded)
+
+
+@pytest.mark.parametrize("listed, count", [("p0/v1/0", 5), ("p0/v1", 0), ("p0", 0)])
+def test_a_listed_utterance_costs_its_frames_and_a_listed_video_all_of_them(listed: str, count: int) -> None:
+    table = index()
+    table["clip"] += "/" + (table["frame"] // 5).astype(str)
+    config = CONFIG.model_copy(update={"test_people": 0})
+    made = split.make(table, everywhere(table), config, 0, [listed])
+    assert ("p0/v1" in set(made.train["video"])) == (count > 0)
+    assert made.excluded["reason"].eq("on the take-down list").sum() == {"p0/v1/0": 0, "p0/v1": 1, "p0": 3}[listed]

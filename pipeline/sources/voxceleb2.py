@@ -1,0 +1,124 @@
+"""Source `voxceleb2`: the official archives of cropped videos, nine parts and the test zip, read as they are.
+
+An item is a file of the publishers: fetched unless it lies in `origin` already, and verified. Nothing is unpacked: the ledger
+has a row for each utterance with its place in the archive, found in the table of contents once every file is there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline import archive, download, takedown
+from pipeline import config as settings
+from pipeline.ledger import Unusable
+
+ADDRESS, KEY = "TALKING_HEADS_VOXCELEB_URL", "TALKING_HEADS_VOXCELEB_KEY"  # names in the environment, the only place for both
+LIST = Path(__file__).with_suffix(".md5")
+OWN_LIST = "files.md5"  # in `origin`: a copy of the archives in other pieces
+TEST = "vox2_test_mp4.zip"  # its people are the data set's own test people
+MEMBER = re.compile(r"(?:(?:dev|test)/)?mp4/(id[0-9]{5})/([A-Za-z0-9_-]{11})/([0-9]{5})\.mp4")  # person, YouTube id, utterance
+_LINE = re.compile(r"(\w[\w.-]*\.zip) (\w[\w.-]*) ([0-9a-f]{32})")
+
+
+class Config(settings.Strict):
+    """data.<dataset>.fetch of params.yaml for `source: voxceleb2`."""
+
+    origin: str  # folder of the archives, given on the command line; may hold a takedown.txt
+    archives: list[str]  # of the list; without vox2_mp4.zip nobody is left to train on
+    bytes: int  # larger clips are not used
+    connections: int  # files fetched or verified at a time
+    patience: download.Patience
+
+
+def items(config: Config) -> list[str]:
+    """Names of the files that make up the archives. Refused: an archive is not in the list, or the list cannot be read."""
+    listed = files(config)
+    for name in config.archives:
+        settings.pick(listed, name, "fetch.archives")
+    return [file for name in config.archives for file in listed[name]]
+
+
+def files(config: Config) -> dict[str, dict[str, str]]:
+    """Archive -> file -> md5, in order. Refused: a line that is not `ARCHIVE FILE MD5`."""
+    own = Path(config.origin) / OWN_LIST
+    path = own if own.is_file() else LIST
+    listed: dict[str, dict[str, str]] = {}
+    for line in path.read_text().splitlines():
+        if entry := line.split("#")[0].strip():
+            found = _LINE.fullmatch(entry)
+            if not found:
+                raise settings.Refused(f"{path}: found {entry[:100]!r}; a line is ARCHIVE.zip FILE MD5")
+            listed.setdefault(found[1], {})[found[2]] = found[3]
+    return listed
+
+
+def fetch(config: Config, item: str, folder: Path) -> list[dict[str, Any]]:
+    """Sees to it that one file is in `origin` with its md5: no row, or one that says what is wrong."""
+    origin = Path(config.origin)
+    md5 = next(listed[item] for listed in files(config).values() if item in listed)
+    try:
+        if not (origin / item).exists():
+            origin.mkdir(parents=True, exist_ok=True)
+            download.fetch(_server(item, origin), item, md5, origin, config.patience)
+        elif (found := download.hash_of(origin / item)) != md5:
+            raise Unusable("network", f"{origin / item} has md5 {found} where {md5} is due; remove it, and it is fetched again")
+    except Unusable as problem:
+        return [_row(item, status=problem.status, reason=str(problem))]
+    return []
+
+
+def _server(item: str, origin: Path) -> download.Server:
+    address = os.environ.get(ADDRESS, "")
+    if not address:
+        raise Unusable("network", f"{origin / item} is not there; put it there, or set {ADDRESS} and {KEY} (docs/voxceleb.md)")
+    return download.Server(address, os.environ.get(KEY, ""))
+
+
+def contents(config: Config, problems: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """One row of the ledger for each member of the archives. Refused: a file is not there (`problems`), or the zip is none."""
+    if missing := list(problems):
+        reasons = "; ".join(row["reason"] for row in missing[:3])
+        raise settings.Refused(f"{len(missing)} of {len(items(config))} files of VoxCeleb2 are not here: {reasons}. "
+                               "What came is kept; run again to go on")
+    listed = takedown.read(Path(config.origin) / takedown.NAME)
+    seen: set[str] = set()
+    for name in config.archives:
+        for member in archive.members([Path(config.origin) / file for file in files(config)[name]]):
+            try:
+                yield _clip(config, name, member, listed, seen)
+            except Unusable as problem:
+                shown = member.name.encode("unicode_escape").decode()[:200]
+                yield _row(f"{name}/{shown}@{member.info.header_offset}", status=problem.status, reason=str(problem))
+
+
+def _clip(config: Config, name: str, member: archive.Member, listed: frozenset[str], seen: set[str]) -> dict[str, Any]:
+    """The row of a good member. Unusable: its name, or what the table of contents says of it."""
+    found = MEMBER.fullmatch(member.name)
+    if not found:
+        raise Unusable("bad-name", "its name is not mp4/PERSON/VIDEO/UTTERANCE.mp4")
+    person, video = found[1], f"{found[2]}/{found[3]}"
+    if takedown.covers(listed, person, video):
+        return _row(f"{person}/{video}", person, video, status="takedown", reason="on the take-down list")
+    where = archive.place(member, config.bytes)
+    if f"{person}/{video}" in seen:
+        raise Unusable("bad-name", "a member before it has the same name")
+    seen.add(f"{person}/{video}")
+    return _row(f"{person}/{video}", person, video, f"{name}#{where}")
+
+
+def _row(name: str, person: str = "", video: str = "", path: str = "", status: str = "ok", reason: str = "") -> dict[str, Any]:
+    return {"id": name, "person": person, "video": video, "path": path, "status": status, "reason": reason}
+
+
+def manifest(config: Config, table: pd.DataFrame) -> dict[str, Any]:
+    """What later stages need to know: the archives' files with their bytes, and the people of the test archive."""
+    listed = files(config)
+    sizes = {name: {file: (Path(config.origin) / file).stat().st_size for file in listed[name]} for name in config.archives}
+    tested = table.loc[table["path"].str.startswith(f"{TEST}#"), "person"]
+    return {"archives": sizes, "test_people": sorted(tested.unique())}
