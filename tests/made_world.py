@@ -83,9 +83,10 @@ def bench(root, monkeypatch, people=3):
     params |= {"methods": ["copy", "mean"], "cross": {"drivers": 1, "frames": 3},
                "learn": {"sample": {"copy": {"size": 16}, "mean": {"size": SIZE}}}}
     (root / "params.yaml").write_text(json.dumps(params))
+    counts = {"videos": 1, "people": 1, "test_people": people, "excluded": 0}
     for part in ("frames", "landmarks", "split"):
         (root / "data" / "sample" / part).mkdir(parents=True)
-        store.write_manifest(root / "data" / "sample" / part, part, {})
+        store.write_manifest(root / "data" / "sample" / part, part, counts if part == "split" else {})
 
 
 def call(root, stage, monkeypatch, *words):

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from eval import calibration
+from eval.report import page
 from eval.report import tables as printed
 from eval.report.driven import calibration_notes
 from eval.report.results import Results
@@ -146,3 +147,16 @@ def test_auc_of_known_sets():
 def test_the_stage_takes_the_largest_size_of_the_methods_named():
     params = use.config.load(floors.Path("params.yaml"))
     assert floors.pixels(params, "sample", "params.yaml") == 64 and floors.pixels(params, "ci", "params.yaml") == 32
+
+
+def test_the_page_has_the_calibration_with_network_and_aligning_detector_by_name_and_hash(root, monkeypatch):
+    made_world.floors_of(root, monkeypatch)
+    made_world.scored(root, monkeypatch, "copy", lambda own, driver: made_world.truth(own))
+    (root / "report").mkdir()
+    page.write(root / "report", results(root), [printed.quality(results(root))], [])
+    text = " ".join((root / "report" / "index.html").read_text(encoding="utf-8").split())
+    said = text[text.index("calibrated on real frames of sample"):]
+    for due in ("the same person 1.00 [1.00, 1.00], another person 0.167", "AUC 1.00: so often is one of 9 pairs",
+                "has no landmarks: 0.", "Network (net.dat <code>cdcdcdcdcdcd</code>), landmarks and alignment by dlib68 "
+                "(dlib68.dat <code>abababababab</code>)"):
+        assert due in said, due
