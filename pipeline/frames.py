@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +21,7 @@ from pipeline.store import ShardWriter
 INDEX = {"clip": "str", "person": "str", "video": "str", "frame": "int64", "seconds": "float64", "shard": "int64",
          "offset": "int64", "length": "int64", "crc": "int64", **dict.fromkeys(["x0", "y0", "x1", "y1"], "float64"),
          **dict.fromkeys(["face_x0", "face_y0", "face_x1", "face_y1"], "float64")}  # the face's box in the stored frame
+COLUMNS = {"int64": "q", "float64": "d"}  # kept as numbers while it grows: millions of rows of objects would not fit
 LEDGER = {"id": "str", "status": "str", "reason": "str", "frames": "int64"}
 CLIPS = 1000  # a shard, at most
 
@@ -160,24 +163,25 @@ def pack(item: Item, clips: Shelves, config: Config, detect: Detect) -> Record:
 def publish(out: Path, items: Sequence[Item], records: Iterable[Record], config: Config) -> pd.DataFrame:
     """Shards, index.parquet and ledger.parquet of items sorted by (person, video); the ledger. Refused: no usable clip."""
     writer = ShardWriter(out, max_items=CLIPS * config.per_clip)
-    index: list[dict[str, object]] = []
+    index: dict[str, Any] = {name: array(COLUMNS[kind]) if kind in COLUMNS else [] for name, kind in INDEX.items()}
     rows: list[dict[str, object]] = []
     for (person, name, _), record in zip(items, records):
+        clip = f"{person}/{name}"
         lengths = record.get("lengths", np.zeros(0, np.int64))
-        rows.append({"id": f"{person}/{name}", "status": str(record["status"]), "reason": str(record["reason"]),
+        rows.append({"id": clip, "status": str(record["status"]), "reason": str(record["reason"]),
                      "frames": len(lengths)})
         ends = np.cumsum(lengths)
         for k, (start, end) in enumerate(zip(ends - lengths, ends)):
             number = int(record["numbers"][k])
-            place = writer.add(f"{person}/{name}/{number:06d}.png", record["data"][start:end].tobytes())
-            index.append({"clip": f"{person}/{name}", "person": person, "video": name, "frame": number,
-                          "seconds": float(record["seconds"][k]), **place,
-                          **dict(zip(["x0", "y0", "x1", "y1"], record["box"])),
-                          **dict(zip(["face_x0", "face_y0", "face_x1", "face_y1"], record["faces"][k]))})
+            place = writer.add(f"{clip}/{number:06d}.png", record["data"][start:end].tobytes())
+            row = (clip, person, name, number, record["seconds"][k], *place.values(), *record["box"], *record["faces"][k])
+            for column, value in zip(index.values(), row):
+                column.append(value)
     writer.close()
     table = ledger.write(out / "ledger.parquet", rows, LEDGER)
-    if not index:
+    if not index["clip"]:
         first = f"; the first: {rows[0]['id']}: {rows[0]['reason']}" if rows else ""
         raise Refused(f"none of {_count(len(rows), 'video')} is usable ({ledger.summary(table)}){first}")
-    pd.DataFrame(index, columns=list(INDEX)).astype(INDEX).to_parquet(out / "index.parquet", index=False)
+    columns = {name: np.asarray(column) if INDEX[name] in COLUMNS else column for name, column in index.items()}
+    pd.DataFrame(columns).astype(INDEX).to_parquet(out / "index.parquet", index=False)
     return table
