@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+import re
 import shutil
 import ssl
 import sys
@@ -52,8 +53,7 @@ class Server:
         """What is asked for one file. Refused: no address, not https, or a key that has no place."""
         quoted = {"file": urllib.parse.quote(name, ""), "key": urllib.parse.quote(self.key, "")}
         pattern = self.address if "{file}" in self.address else self.address.rstrip("/") + "/{file}"
-        parts = urllib.parse.urlsplit(pattern)
-        if not parts.hostname or not _allowed(pattern):
+        if not re.fullmatch(r"[!-~]+", pattern) or not _allowed(pattern):
             raise Refused("the server's address is not an https:// address; set it as docs/voxceleb.md says")
         request = urllib.request.Request(pattern.replace("{file}", quoted["file"]).replace("{key}", quoted["key"]))
         if self.key and "{key}" not in pattern:
@@ -180,17 +180,20 @@ def _size(path: Path) -> int:
 
 
 def _allowed(address: str) -> bool:
-    parts = urllib.parse.urlsplit(address)
-    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
+    """Whether this is https to some host, or http to this machine."""
+    try:
+        parts = urllib.parse.urlsplit(address)
+    except ValueError:
+        return False
+    return bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK))
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows to https only. The password is in an unredirected header, so it stays with the first server."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        host = urllib.parse.urlsplit(newurl).hostname
         if not _allowed(newurl) or (req.type == "https" and not newurl.startswith("https:")):
-            raise Unusable("network", f"{req.host} redirects to {host} without https, which is not followed")
+            raise Unusable("network", f"{req.host} redirects to where there is no https, which is not followed")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 

@@ -72,7 +72,7 @@ def test_a_whole_part_file_is_only_verified(server, tmp_path: Path) -> None:
     (["500"] * 3, "network", "answers 500", 3),
     (["429"] * 3, "throttled", "answers 429", 3),
     (["flip"] * 2, "network", "came twice with another md5", 2),
-    (["to http://example.invalid/secret"], "network", "redirects to example.invalid without https", 1),
+    (["to http://example.invalid/secret"], "network", "redirects to where there is no https", 1),
 ])
 def test_lasting_trouble_is_one_sentence(server, tmp_path: Path, moods, status: str, words: str, requests: int) -> None:
     server.moods[NAME] = list(moods)
@@ -102,6 +102,9 @@ def test_nobody_at_the_address_is_a_sentence(tmp_path: Path) -> None:
     ("ftp://example.org/", "a:b", "not an https:// address"),
     ("file:///etc/", "a:b", "not an https:// address"),
     ("example.org", "a:b", "not an https:// address"),
+    ("https://[example.org/planted", "a:b", "not an https:// address"),
+    ("https://exämple.org/planted", "a:b", "not an https:// address"),
+    ("https://example.org/a planted\n", "a:b", "not an https:// address"),
     ("https://example.org/vox", "planted", "no place for it"),
 ])
 def test_an_address_that_would_show_the_key_or_has_no_place_for_it_is_refused(address: str, key: str, words: str) -> None:

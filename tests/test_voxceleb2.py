@@ -138,7 +138,7 @@ def test_the_take_down_list_of_the_folder_is_honoured(made, tmp_path: Path) -> N
 
 
 def test_the_published_list_has_ten_files_and_the_parts_in_order() -> None:
-    names = voxceleb2.items(config(Path("no-such-folder")))
+    names = [item.split()[0] for item in voxceleb2.items(config(Path("no-such-folder")))]
     assert names == [*archives.PARTS, archives.TEST]
 
 

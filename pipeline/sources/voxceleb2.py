@@ -37,11 +37,14 @@ class Config(settings.Strict):
 
 
 def items(config: Config) -> list[str]:
-    """Names of the files that make up the archives. Refused: an archive is not in the list, or the list cannot be read."""
+    """`FILE MD5` of what makes up the archives: with another md5 it is another item, and verified anew.
+
+    Refused: an archive is not in the list, or the list cannot be read.
+    """
     listed = files(config)
     for name in config.archives:
         settings.pick(listed, name, "fetch.archives")
-    return [file for name in config.archives for file in listed[name]]
+    return [f"{file} {md5}" for name in config.archives for file, md5 in listed[name].items()]
 
 
 def files(config: Config) -> dict[str, dict[str, str]]:
@@ -60,23 +63,22 @@ def files(config: Config) -> dict[str, dict[str, str]]:
 
 def fetch(config: Config, item: str, folder: Path) -> list[dict[str, Any]]:
     """Sees to it that one file is in `origin` with its md5: no row, or one that says what is wrong."""
-    origin = Path(config.origin)
-    md5 = next(listed[item] for listed in files(config).values() if item in listed)
+    origin, (name, md5) = Path(config.origin), item.split()
     try:
-        if not (origin / item).exists():
+        if not (origin / name).exists():
             origin.mkdir(parents=True, exist_ok=True)
-            download.fetch(_server(item, origin), item, md5, origin, config.patience)
-        elif (found := download.hash_of(origin / item)) != md5:
-            raise Unusable("network", f"{origin / item} has md5 {found} where {md5} is due; remove it, and it is fetched again")
+            download.fetch(_server(name, origin), name, md5, origin, config.patience)
+        elif (found := download.hash_of(origin / name)) != md5:
+            raise Unusable("network", f"{origin / name} has md5 {found} where {md5} is due; remove it, and it is fetched again")
     except Unusable as problem:
-        return [_row(item, status=problem.status, reason=str(problem))]
+        return [_row(name, status=problem.status, reason=str(problem))]
     return []
 
 
-def _server(item: str, origin: Path) -> download.Server:
+def _server(name: str, origin: Path) -> download.Server:
     address = os.environ.get(ADDRESS, "")
     if not address:
-        raise Unusable("network", f"{origin / item} is not there; put it there, or set {ADDRESS} and {KEY} (docs/voxceleb.md)")
+        raise Unusable("network", f"{origin / name} is not there; put it there, or set {ADDRESS} and {KEY} (docs/voxceleb.md)")
     return download.Server(address, os.environ.get(KEY, ""))
 
 
