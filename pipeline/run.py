@@ -80,11 +80,17 @@ def stage(name: str, *, out: Path, inputs: Mapping[str, Path], config: object) -
 
 def _key(name: str, out: str, config: object, manifests: Mapping[str, Any]) -> str:
     """Resume state is used only by the same stage, configuration, inputs and code."""
-    digest = hashlib.sha256(json.dumps([name, out, config, manifests], sort_keys=True, default=str).encode())
+    given = json.dumps([name, out, config, manifests, code()], sort_keys=True, default=str)
+    return hashlib.sha256(given.encode()).hexdigest()[:16]
+
+
+def code() -> str:
+    """sha256 over every source file of the project: two results with the same one were computed by the same code."""
+    digest = hashlib.sha256()
     for package in ("pipeline", "model", "eval", "stages"):
         for path in sorted((ROOT / package).rglob("*.py")):
             digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()
 
 
 def die_with_parent(parent: int) -> None:

@@ -69,6 +69,7 @@ def main() -> None:
         pack(files, job.out)
         job.publish("images", {"dataset": given.dataset, "method": given.method, "label": method.label, "shots": given.shots,
                                "driven_by": method.driven_by, "trained_on": job.inputs["model"].get("trained_on", ""),
+                               "model": store.sha256(given.model / "manifest.json"),
                                "size": faces.size, "people": len(people), "seed": params.seed, "cross": params.cross})
 
 

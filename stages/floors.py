@@ -32,7 +32,7 @@ def main() -> None:
         with run.stage("floors", out=given.out / which / "metrics", inputs=paths, config=settings) as job:
             cell = protocol.Cell(images=floors.Floor(which, size), **paths)
             facts = {"dataset": given.dataset, "method": label, "floor": which, "shots": None, "label": label, "driven_by": "",
-                     "trained_on": "", "size": size}
+                     "trained_on": "", "model": "", "size": size}
             score.measure(job, score.Bench(cell, chosen, drivers, given.cache, params.seed), facts, label)
 
 

@@ -34,7 +34,8 @@ def main() -> None:
         bench = Bench(protocol.Cell(**paths), chosen, drivers, given.cache, params.seed)
         facts = {"dataset": given.dataset, "method": given.method, "shots": given.shots,
                  "label": images.get("label", given.method), "driven_by": images.get("driven_by", "landmarks"),
-                 "trained_on": images.get("trained_on", ""), "size": protocol.Generated(given.images).size()}
+                 "trained_on": images.get("trained_on", ""), "model": images.get("model", ""),
+                 "size": protocol.Generated(given.images).size()}
         measure(job, bench, facts, f"score {given.method} T={given.shots}")
 
 
@@ -69,7 +70,7 @@ def save(job: run.Job, bench: Bench, scored: list[protocol.Scored], driven: list
     """The outputs of the stage."""
     frames, chosen = stored.gather(scored), bench.config
     stored.write(job.out, frames)
-    body = {**facts, "seed": bench.seed, "people": len(frames.lengths()), "frames": len(frames.row),
+    body = {**facts, "seed": bench.seed, "code": run.code(), "people": len(frames.lengths()), "frames": len(frames.row),
             "metrics": scored[0].facts, "not_measured": scored[0].missing, "level": chosen.level,
             "order": [name for name in chosen.metrics if name in frames.columns or name in frames.features],
             "resamples": {"means": chosen.resamples, "sets": chosen.set_resamples},

@@ -87,8 +87,8 @@ def python(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def test_the_tables_of_the_report_are_derived_again_from_the_stored_results_byte_for_byte(made, tmp_path):
     paths = [word for name in ("data", "models", "results") for word in (f"--{name}", str(made / name))]
     done = python(made, "stages.tables", *paths, "--out", str(tmp_path), "--params", str(made / "params.yaml"))
-    assert done.returncode == 0 and done.stdout.endswith(f"4 cells, 14 table files changed in {tmp_path}\n"), done.stderr
-    assert len(list(tmp_path.iterdir())) == 14
+    assert done.returncode == 0 and done.stdout.endswith(f"4 cells, 16 table files changed in {tmp_path}\n"), done.stderr
+    assert len(list(tmp_path.iterdir())) == 16
     assert all(path.read_bytes() == (made / "report" / path.name).read_bytes() for path in tmp_path.iterdir())
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from eval.report import book, figures, page, tables
+from eval.report import book, figures, page, provenance, tables
 from eval.report.results import Config, Results
 from pipeline import store
 from pipeline.config import Refused
@@ -338,3 +338,13 @@ def test_showing_prints_both_tables_of_a_whole_report(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "## Table 1" in out and "## Table 2" in out and "| 1 | 2 | 3 |" in out
     assert json.loads((tmp_path / "manifest.json").read_text())["kind"] == "report"
+
+
+def test_each_scored_cell_leads_to_its_per_frame_file_its_model_and_its_code(tmp_path):
+    folder = tmp_path / "r" / "sample" / "ft" / "8" / "metrics"
+    facts = {"label": "Ours-FT", "seed": 3, "model": "ab" * 32, "code": "cd" * 32}
+    write(folder, "score", facts, [("metrics.json", {}), ("per_frame.parquet", {"stands": "in"})])
+    results = Results(tmp_path / "d", tmp_path / "m", tmp_path / "r", ["sample"], ["ff", "ft"], [1, 8])
+    sha = store.sha256(folder / "per_frame.parquet")[:12]
+    assert provenance.table(results).rows == [
+        ["sample", "Ours-FT", "8", "sample/ft/8/metrics/per_frame.parquet", sha, "3", "ab" * 6, "cd" * 6]]

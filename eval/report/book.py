@@ -7,7 +7,7 @@ from pathlib import Path
 
 from eval import claims, propositions, ranking
 from eval.compare import Compared
-from eval.report import claimed, differences, driven, tables
+from eval.report import claimed, differences, driven, provenance, tables
 from eval.report.results import Results
 from eval.report.tables import Table
 
@@ -26,7 +26,7 @@ def tables_of(results: Results, cache: Path | None) -> dict[str, Table]:
     return {"table1": quality, "table1b": tables.further(results), "table2": tables.seconds(results),
             "table3": differences.table(results, compared),
             "table4": driven.table(results), "claims": claimed.table(results, judged),
-            "ranking": claimed.ranking(results, stable)}
+            "ranking": claimed.ranking(results, stable), "provenance": provenance.table(results)}
 
 
 def write(out: Path, made: Mapping[str, Table]) -> list[str]:
