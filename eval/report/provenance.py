@@ -23,8 +23,8 @@ def table(results: Results) -> Table:
             made.record.append(dict(zip(("dataset", "method", "shots", "file", "sha256", "seed", "model", "code"),
                                         (dataset, method, t, *row))))
     made.notes = ["files lie below results/; model: sha256 of the manifest of the trained weights; code: of every source file "
-                  "of the project when the cell was scored. The manifest beside each file has the networks behind every metric by "
-                  "name and hash, and the hashes of the images, frames, landmarks and split that were scored; "
+                  "of the project when the cell was scored. The manifest beside each file has the networks behind every metric "
+                  "by name and hash, and the hashes of the images, frames, landmarks and split that were scored; "
                   "`python -m stages.verify` recomputes them."]
     return made
 
