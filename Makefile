@@ -15,7 +15,7 @@ export UV_FIND_LINKS ?= $(shell $(PYTHON) -m pip config get global.find-links 2>
 # after the other with two threads. A GPU takes one at a time. DVC gets short ones by threes, as it takes seconds to start. What
 # fails here, the plain `dvc repro` runs again and reports.
 JOBS ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo 1 || nproc)
-side_by_side = -@$(BIN)/dvc stage list --name-only | grep -E '^($(1))@' | xargs -r -P $(JOBS) -n $(2) $(BIN)/dvc repro --single-item
+side_by_side = -@$(BIN)/dvc stage list --name-only | grep -E '^($(1))@' | xargs -r -P $(JOBS) -n $(2) $(BIN)/dvc --wait-for-lock repro --single-item
 
 .PHONY: help repro together tables test check bench weights clean
 help:  ## this list
