@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
 
-from eval.cache import key
+from eval.cache import Cache, key
 from eval.metric import OfSets, PerFrame
 
 SIDE = 224  # px: what EfficientNet-Lite0 was trained at
@@ -130,15 +130,16 @@ class Described(PerFrame):
 
     def _describe(self, images: np.ndarray, points: np.ndarray) -> np.ndarray:
         """(n, 3, H, W), (n, 68, 2) -> (n, d)."""
-        recipe = f"{self.networks[0]} {sorted(self.backbones.items())} {self.cut}"
-        pixels = eight_bit(images)
-        keys = [key(recipe, x, p.astype(np.float32)) for x, p in zip(pixels, points)]
+        net, recipe = self.networks[0], f"{self.networks[0]} {sorted(self.backbones.items())} {self.cut}"
+        return _each_face(self.cache, net, recipe, images, points, self.width, lambda x, p: _descriptor(net)(x, p))
 
-        def compute(missing: list[int]) -> Iterator[np.ndarray]:
-            for j in missing:
-                yield _descriptor(self.networks[0])(pixels[j], points[j])
 
-        return self.cache.vectors(self.networks[0], keys, self.width, compute)
+def _each_face(cache: Cache, kind: str, recipe: str, images: np.ndarray, points: np.ndarray, width: int,
+               see: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+    """see(8-bit frame (H, W, 3), its points (68, 2)) -> (width,), of each frame that `cache` does not have: (n, width)."""
+    pixels = eight_bit(images)
+    keys = [key(recipe, x, p.astype(np.float32)) for x, p in zip(pixels, points)]
+    return cache.vectors(kind, keys, width, lambda missing: (see(pixels[j], points[j]) for j in missing))
 
 
 @lru_cache
@@ -176,15 +177,13 @@ class Redetected(PerFrame):
     def found(self, fake: np.ndarray, points: np.ndarray) -> np.ndarray:
         """fake (n, 3, H, W), points (n, 68, 2) of the real frames -> (n, 68, 2) float64, NaN where no face is seen."""
         recipe = f"{self.landmarks} {sorted(self.backbones.items())} {self.BOX}"
-        pixels = eight_bit(fake)
-        keys = [key(recipe, x, p.astype(np.float32)) for x, p in zip(pixels, points)]
 
-        def compute(missing: list[int]) -> Iterator[np.ndarray]:
-            for j in missing:
-                at = _landmarker(self.landmarks or "").predict(pixels[j], box(points[j]))
-                yield np.full(136, np.nan) if at is None else at.ravel()
+        def see(x: np.ndarray, p: np.ndarray) -> np.ndarray:
+            at = _landmarker(self.landmarks or "").predict(x, box(p))
+            return np.full(136, np.nan) if at is None else at.ravel()
 
-        return self.cache.vectors(f"{self.landmarks}_points", keys, 136, compute).reshape(-1, 68, 2).astype(np.float64)
+        found = _each_face(self.cache, f"{self.landmarks}_points", recipe, fake, points, 136, see)
+        return found.reshape(-1, 68, 2).astype(np.float64)
 
 
 def box(points: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from pipeline import config, run, store
 
 
 def main() -> None:
-    """Writes table1, 1b, 2, 3, 4, claims and ranking as .md and .csv, figures/*.png, index.html and the manifest."""
+    """Writes table1, 1b, 2, 3, 4, claims, ranking, provenance (.md, .csv), figures/*.png, index.html and the manifest."""
     arguments = argparse.ArgumentParser(description=__doc__)
     for name in ("data", "models", "results"):
         arguments.add_argument(f"--{name}", type=Path, default=Path(name))

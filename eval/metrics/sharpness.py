@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from eval.metric import PerFrame
-
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+from eval.metrics.ssim import LUMA
 
 
 class Sharpness(PerFrame):
