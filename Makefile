@@ -12,12 +12,15 @@ unexport PYTHONDONTWRITEBYTECODE
 export UV_FIND_LINKS ?= $(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null || echo $(PIP_FIND_LINKS))
 
 # Stages that do not need each other run side by side, one thread each: on two cores that does half as much again as one stage
-# after the other with two threads. A GPU takes one at a time. DVC gets short ones by threes, as it takes seconds to start. What
-# fails here, the plain `dvc repro` runs again and reports.
+# after the other with two threads. A GPU takes one at a time. The last of the list go first: methods that learn for long stand
+# there, and the short ones fill what is left. DVC gets short ones by threes, as it takes seconds to start. What fails here, the
+# plain `dvc repro` runs again and reports.
 JOBS ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo 1 || nproc)
-side_by_side = -@$(BIN)/dvc stage list --name-only | grep -E '^($(1))@' | xargs -r -P $(JOBS) -n $(2) $(BIN)/dvc --wait-for-lock repro --single-item
+STAGES := work/stages
+side_by_side = -@grep -E '^($(1))@' $(STAGES) | sed -n '1!G;h;$$p' | xargs -r -P $(JOBS) -n $(2) $(BIN)/dvc --wait-for-lock repro --single-item
 
 .PHONY: help repro together tables test check bench weights clean
+.DELETE_ON_ERROR:
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -28,23 +31,24 @@ repro: $(VENV)/ready  ## the whole pipeline; DATA=ci: on that data set; FOLDER=p
 	@$(BIN)/python -m stages.report --show
 
 together:
-	@$(BIN)/dvc stage list --name-only | grep '^split@' | xargs $(BIN)/dvc repro
-	$(call side_by_side,train,1)
+	@mkdir -p work && $(BIN)/dvc stage list --name-only > $(STAGES)
+	@grep '^split@' $(STAGES) | xargs $(BIN)/dvc repro
+	$(call side_by_side,train|floors,1)
 	$(call side_by_side,adapt,3)
-	$(call side_by_side,floors|score,3)
+	$(call side_by_side,score,3)
 
 tables: $(VENV)/ready  ## tables and claims anew from the stored per-frame results, offline
 	OMP_NUM_THREADS=1 $(BIN)/python -m stages.tables
 
-test: $(VENV)/ready  ## the tests
+test: $(VENV)/tests  ## the tests
 	$(BIN)/python -m pytest
 
-check: $(VENV)/ready  ## ruff, mypy and the house rules
+check: $(VENV)/tests  ## ruff, mypy and the house rules
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_house.py
 
-bench: $(VENV)/ready  ## the benchmarks
+bench: $(VENV)/tests  ## the benchmarks
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-enable
 
 weights: $(VENV)/ready  ## fetch the networks of the paper's metrics and losses into weights/ (optional)
@@ -55,12 +59,16 @@ clean:  ## remove everything that was made here: outputs, DVC's cache, the envir
 	git clean -qfdX results
 
 # pip is the contract; uv, when it installs, does the same five times faster. facenet-pytorch and anny go in without their pins.
+install = @if $(BIN)/python -m pip install -q -c constraints.txt uv && \
+    $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt $(1); then :; else \
+    echo "uv could not install; pip does it (slower)"; $(BIN)/python -m pip install -q -c constraints.txt $(2); fi
+
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	@if $(BIN)/python -m pip install -q -c constraints.txt uv && \
-	    $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -r pyproject.toml --extra dev && \
-	    $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt --no-deps facenet-pytorch anny; then :; else \
-	    echo "uv could not install; pip does it (slower)"; \
-	    $(BIN)/python -m pip install -q -c constraints.txt ".[dev]" && \
-	    $(BIN)/python -m pip install -q -c constraints.txt --no-deps facenet-pytorch anny; fi
+	$(call install,-r pyproject.toml,.)
+	$(call install,--no-deps facenet-pytorch anny,--no-deps facenet-pytorch anny)
+	@touch $@
+
+$(VENV)/tests: $(VENV)/ready
+	$(call install,-r pyproject.toml --extra dev,".[dev]")
 	@touch $@

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+
+from pipeline import takedown
 
 STATUSES = {
     "ok": "used",
@@ -64,6 +67,13 @@ def digest(table: pd.DataFrame) -> str:
     """sha256 of every id with its status, in the order of the ids: results with the same one rest on the same list."""
     lines = sorted(f"{name}\t{status}\n" for name, status in zip(table["id"], table["status"]))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def used(table: pd.DataFrame, listed: Collection[str] = ()) -> dict[str, Any]:
+    """What a results table says of its data: utterances used, of how many, and the digest. Those `listed` were taken down."""
+    down = np.array([takedown.covers(listed, *name.partition("/")[::2]) for name in table["id"]], bool)
+    judged = table.assign(status=np.where(down, "takedown", table["status"]))
+    return {"used": int((judged["status"] == "ok").sum()), "of": len(judged), "sha256": digest(judged)}
 
 
 def counts(table: pd.DataFrame) -> str:

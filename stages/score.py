@@ -74,6 +74,7 @@ def save(job: run.Job, bench: Bench, scored: list[protocol.Scored], driven: list
             "metrics": scored[0].facts, "not_measured": scored[0].missing, "level": chosen.level,
             "order": [name for name in chosen.metrics if name in frames.columns or name in frames.features],
             "resamples": {"means": chosen.resamples, "sets": chosen.set_resamples},
+            "utterances": job.inputs["split"].get("utterances"),
             "inputs": {name: store.sha256(getattr(bench.cell, name) / "manifest.json") for name in job.inputs}}
     summary = protocol.summary(frames, stored.Recipe.of(body), bench.cache)
     store.write_json(job.out / "metrics.json", summary)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline import config, run, split, store, takedown
+from pipeline import config, ledger, run, split, store, takedown
 
 
 def main() -> None:
@@ -36,7 +36,8 @@ def main() -> None:
         print(f"split: {len(made.train)} training videos of {made.train['person'].nunique()} people, "
               f"{len(made.test)} test people, {len(made.excluded)} videos excluded")
         job.publish("split", {"videos": len(made.train), "people": int(made.train["person"].nunique()),
-                              "test_people": len(made.test), "excluded": len(made.excluded)})
+                              "test_people": len(made.test), "excluded": len(made.excluded),
+                              "utterances": ledger.used(pd.read_parquet(args.frames / "ledger.parquet"), listed)})
 
 
 if __name__ == "__main__":

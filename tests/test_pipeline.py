@@ -1,16 +1,20 @@
 """The stages themselves, as DVC calls them, on a data set of seconds: from a seed to both tables, and through `kill -9`."""
 
+import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from ruamel.yaml import YAML
+from safetensors import safe_open
 
 from pipeline import store
 
@@ -31,8 +35,8 @@ def command(stage: str, folder: Path, **cell: object) -> list[str]:
     return [sys.executable, *words, "--params", str(folder / "params.yaml")]
 
 
-def run(stage: str, folder: Path, **cell: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(stage, folder, **cell), cwd=ROOT, env=ENV, capture_output=True, text=True)
+def run(stage: str, folder: Path, here: Path = ROOT, **cell: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(stage, folder, **cell), cwd=here, env=ENV, capture_output=True, text=True)
 
 
 def settings() -> dict:
@@ -90,6 +94,46 @@ def test_the_tables_of_the_report_are_derived_again_from_the_stored_results_byte
     assert done.returncode == 0 and done.stdout.endswith(f"4 cells, 16 table files changed in {tmp_path}\n"), done.stderr
     assert len(list(tmp_path.iterdir())) == 16
     assert all(path.read_bytes() == (made / "report" / path.name).read_bytes() for path in tmp_path.iterdir())
+
+
+def test_every_table_says_of_how_many_utterances_and_of_which_list(made):
+    table = pd.read_parquet(made / "data" / "tiny" / "frames" / "ledger.parquet")
+    used, videos = (table["status"] == "ok").sum(), pd.read_parquet(made / "data" / "tiny" / "videos" / "ledger.parquet")
+    assert set(table["id"]) == set(videos["id"]) and used == len(table) == 8
+    lines = "".join(sorted(f"{name}\tok\n" for name in table["id"]))
+    sha = hashlib.sha256(lines.encode()).hexdigest()[:12]
+    said = f"tiny: 8 of 8 utterances used; list of every id and its status: sha256 {sha}."
+    written = sorted((made / "report").glob("*.md"))
+    assert len(written) == 8 and all(said in path.read_text() for path in written)
+    assert said in (made / "report" / "index.html").read_text()
+
+
+def test_who_is_taken_down_vanishes_from_splits_W_and_tables(made, tmp_path):
+    shutil.copytree(made / "data" / "tiny", tmp_path / "data" / "tiny")
+    shutil.copy(made / "params.yaml", tmp_path)
+    shutil.rmtree(tmp_path / "data" / "tiny" / "split")
+    before = pd.read_parquet(made / "data" / "tiny" / "split" / "train.parquet")
+    tested = [subject["person"] for subject in json.loads((made / "data" / "tiny" / "split" / "test.json").read_text())]
+    down = [before["video"][0], tested[0]]
+    (tmp_path / "takedown.txt").write_text(f"{down[0]}  # one video\n{down[1]}  # a person\n")
+    params = YAML(typ="safe").load((tmp_path / "params.yaml").read_text())
+    params["data"]["tiny"]["split"]["test_people"] = 1
+    with (tmp_path / "params.yaml").open("w") as file:
+        YAML().dump(params, file)
+    for stage in ("split", "train", "adapt", "score", "report"):
+        done = run(stage, tmp_path, here=tmp_path)
+        assert done.returncode == 0, done.stderr
+    after = pd.read_parquet(tmp_path / "data" / "tiny" / "split" / "train.parquet")
+    assert after["video"].tolist() == [video for video in before["video"] if video != down[0]]
+    with safe_open(tmp_path / "models" / "tiny" / "ft" / "weights.safetensors", "pt") as weights:
+        assert not any("W.weight" in name for name in weights.keys())  # noqa: SIM118
+    facts = json.loads((tmp_path / "models" / "tiny" / "ft" / "manifest.json").read_text())
+    assert facts["facts"]["num_videos"] == 2 * (len(before) - 1)  # mirrored ones have columns too
+    scored = pd.read_parquet(tmp_path / "results" / "tiny" / "ft" / "8" / "metrics" / "per_frame.parquet")
+    assert set(scored["person"]) == {tested[1]}
+    for path in [*(tmp_path / "results").rglob("*"), *(tmp_path / "report").rglob("*"), *(tmp_path / "models").rglob("*")]:
+        assert not path.is_file() or down[1].encode() not in path.read_bytes(), path
+    assert "tiny: 5 of 8 utterances used;" in (tmp_path / "report" / "table1.md").read_text()
 
 
 def test_what_the_pipeline_left_is_verified_from_its_images(made):

@@ -23,10 +23,19 @@ def tables_of(results: Results, cache: Path | None) -> dict[str, Table]:
     stable = {dataset: ranking.stability(found) for dataset, found in compared.items()}
     quality = tables.quality(results)
     quality.notes += driven.calibration_notes(results)
-    return {"table1": quality, "table1b": tables.further(results), "table2": tables.seconds(results),
+    made = {"table1": quality, "table1b": tables.further(results), "table2": tables.seconds(results),
             "table3": differences.table(results, compared),
             "table4": driven.table(results), "claims": claimed.table(results, judged),
             "ranking": claimed.ranking(results, stable), "provenance": provenance.table(results)}
+    for table in made.values():
+        table.notes += lists(results)
+    return made
+
+
+def lists(results: Results) -> list[str]:
+    """What every table says of the data it rests on."""
+    return [f"{dataset}: {body['used']:,} of {body['of']:,} utterances used; list of every id and its status: sha256 "
+            f"{body['sha256'][:provenance.DIGITS]}." for dataset, body in results.utterances().items()]
 
 
 def write(out: Path, made: Mapping[str, Table]) -> list[str]:

@@ -105,6 +105,15 @@ class Results:
         measured = self.metrics()
         return {name: why for cell in cells for name, why in cell.manifest["not_measured"].items() if name not in measured}
 
+    def utterances(self) -> dict[str, dict[str, Any]]:
+        """Data set -> used, of, sha256 (pipeline.ledger.used), as the scores say it; scores of an older version do not."""
+        found: dict[str, dict[str, Any]] = {}
+        for dataset in self.datasets:
+            for cell in [cell for _, cell in self.floors(dataset)] + [cell for *_, cell in self.cells(dataset)]:
+                if body := cell.manifest.get("utterances"):
+                    found.setdefault(dataset, body)
+        return found
+
     def label(self, method: str) -> str:
         """The method's name as the table prints it."""
         found = (self.manifest("models", d, method).get("label") for d in self.datasets)
