@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ STATUSES = {
     "takedown": "on the take-down list",
     "bad-name": "its place or name gives no usable id",
 }
+CHUNK = 50_000  # rows
 AGAIN = frozenset({"throttled", "bot-check", "network"})  # asked for again by the next run; every other status is final
 
 
@@ -45,9 +47,16 @@ class Unusable(Exception):
 
 
 def write(path: Path, rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> pd.DataFrame:
-    """Rows as parquet with exactly these columns (name -> dtype), sorted by the first; the same rows give the same bytes."""
-    table = pd.DataFrame(list(rows), columns=list(columns)).astype(dict(columns))
-    for status in set(table["status"]) - set(STATUSES) if "status" in columns else ():
+    """Rows as parquet with exactly these columns (name -> dtype; "" where a row lacks one), sorted by the first.
+
+    The same rows give the same bytes. A million rows are never there as objects.
+    """
+    rows, parts = iter(rows), list[pd.DataFrame]()
+    while len(part := list(islice(rows, CHUNK))) or not parts:
+        given = [[row.get(name, "") for name in columns] for row in part]
+        parts.append(pd.DataFrame(given, columns=list(columns)).astype(dict(columns)))
+    table = pd.concat(parts, ignore_index=True)
+    for status in set(table["status"].unique()) - set(STATUSES) if "status" in columns else ():
         raise ValueError(f"{path}: status {status!r} is not in pipeline/ledger.py")
     table = table.sort_values(next(iter(columns)), kind="stable", ignore_index=True)
     table.to_parquet(path, index=False)
