@@ -31,7 +31,7 @@ class Data(Strict):
     frames: dict[str, Any]
     landmarks: dict[str, Any]
     split: dict[str, Any]
-    workers: int  # processes of the data stages
+    engine: dict[str, Any]  # where the data stages' work is done
 
 
 class Params(Strict):

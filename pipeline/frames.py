@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,22 +9,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
-from pipeline import ledger, video
+from pipeline import ledger, store, video
 from pipeline.clips import Shelves
 from pipeline.config import Refused, Strict
 from pipeline.ledger import Unusable
-from pipeline.shelf import Record
-from pipeline.store import ShardWriter
+from pipeline.shelf import Record, Shard
+from pipeline.store import Tar
 
 INDEX = {"clip": "str", "person": "str", "video": "str", "frame": "int64", "seconds": "float64", "shard": "int64",
          "offset": "int64", "length": "int64", "crc": "int64", **dict.fromkeys(["x0", "y0", "x1", "y1"], "float64"),
          **dict.fromkeys(["face_x0", "face_y0", "face_x1", "face_y1"], "float64")}  # the face's box in the stored frame
-COLUMNS = {"int64": "q", "float64": "d"}  # kept as numbers while it grows: millions of rows of objects would not fit
 LEDGER = {"id": "str", "status": "str", "reason": "str", "frames": "int64"}
-CLIPS = 1000  # a shard, at most
 
-Item = tuple[str, str, str]  # person, video, path as in the ledger of the videos
+Item = tuple[str, str, str, str]  # person, video, path, boxes as in the ledger of the videos
 Detect = Callable[[np.ndarray], list[np.ndarray]]  # images uint8 (N, H, W, 3) -> N arrays (k, 5): x0, y0, x1, y1, probability
 
 
@@ -33,6 +31,7 @@ class Config(Strict):
     """data.<dataset>.frames of params.yaml."""
 
     size: int  # side of the stored crop, pixels
+    per_shard: int = Field(ge=1)  # clips a task and a tar file
     per_clip: int  # pictures a clip, evenly spread over it
     least: int  # a clip with fewer good ones is not used
     face_width: float  # width of the face as a share of the crop's; VoxCeleb's crops have about 0.42-0.58
@@ -160,28 +159,42 @@ def pack(item: Item, clips: Shelves, config: Config, detect: Detect) -> Record:
             "data": np.concatenate(pictures)}
 
 
-def publish(out: Path, items: Sequence[Item], records: Iterable[Record], config: Config) -> pd.DataFrame:
-    """Shards, index.parquet and ledger.parquet of items sorted by (person, video); the ledger. Refused: no usable clip."""
-    writer = ShardWriter(out, max_items=CLIPS * config.per_clip)
-    index: dict[str, Any] = {name: array(COLUMNS[kind]) if kind in COLUMNS else [] for name, kind in INDEX.items()}
-    rows: list[dict[str, object]] = []
-    for (person, name, _), record in zip(items, records):
-        clip = f"{person}/{name}"
-        lengths = record.get("lengths", np.zeros(0, np.int64))
-        rows.append({"id": clip, "status": str(record["status"]), "reason": str(record["reason"]),
-                     "frames": len(lengths)})
+def lost(item: Item, reason: str) -> Record:
+    """The record of a clip that cost its workers their lives."""
+    return {"status": np.array("corrupt"), "reason": np.array(reason)}
+
+
+def finish(shard: Shard[Item], records: Iterable[Record], folder: Path) -> None:
+    """NUMBER.tar, index.parquet and ledger.parquet of one shard."""
+    tar = Tar(folder / f"{shard.number:05d}.tar")
+    index: list[tuple[Any, ...]] = []
+    rows: list[tuple[str, str, str, int]] = []
+    for (person, name, *_), record in zip(shard.items, records):
+        clip, lengths = f"{person}/{name}", record.get("lengths", np.zeros(0, np.int64))
+        rows.append((clip, str(record["status"]), str(record["reason"]), len(lengths)))
         ends = np.cumsum(lengths)
         for k, (start, end) in enumerate(zip(ends - lengths, ends)):
             number = int(record["numbers"][k])
-            place = writer.add(f"{clip}/{number:06d}.png", record["data"][start:end].tobytes())
-            row = (clip, person, name, number, record["seconds"][k], *place.values(), *record["box"], *record["faces"][k])
-            for column, value in zip(index.values(), row):
-                column.append(value)
-    writer.close()
-    table = ledger.write(out / "ledger.parquet", rows, LEDGER)
-    if not index["clip"]:
-        first = f"; the first: {rows[0]['id']}: {rows[0]['reason']}" if rows else ""
-        raise Refused(f"none of {_count(len(rows), 'video')} is usable ({ledger.summary(table)}){first}")
-    columns = {name: np.asarray(column) if INDEX[name] in COLUMNS else column for name, column in index.items()}
-    pd.DataFrame(columns).astype(INDEX).to_parquet(out / "index.parquet", index=False)
+            place = tar.add(f"{clip}/{number:06d}.png", record["data"][start:end].tobytes())
+            index.append((clip, person, name, number, record["seconds"][k], shard.number, *place, *record["box"],
+                          *record["faces"][k]))
+    tar.close()
+    pd.DataFrame(index, columns=list(INDEX)).astype(INDEX).to_parquet(folder / "index.parquet", index=False)
+    pd.DataFrame(rows, columns=list(LEDGER)).astype(LEDGER).to_parquet(folder / "ledger.parquet", index=False)
+
+
+def publish(out: Path, folders: Sequence[Path]) -> pd.DataFrame:
+    """The shards' tars, index.parquet and ledger.parquet, one shard at a time; the ledger. Refused: no usable clip.
+
+    Rows are in the order of the items: sorted by (person, video).
+    """
+    if not folders:
+        raise Refused("no video is usable; `python -m stages.fetch --summary` says why")
+    for number, folder in enumerate(folders):
+        store.link(folder / f"{number:05d}.tar", out / f"{number:05d}.tar")
+    store.join((folder / "ledger.parquet" for folder in folders), out / "ledger.parquet")
+    table = pd.read_parquet(out / "ledger.parquet")
+    if not store.join((folder / "index.parquet" for folder in folders), out / "index.parquet"):
+        raise Refused(f"none of {_count(len(table), 'video')} is usable ({ledger.summary(table)}); the first: "
+                      f"{table['id'][0]}: {table['reason'][0]}")
     return table

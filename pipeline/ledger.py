@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ STATUSES = {
     "takedown": "on the take-down list",
     "bad-name": "its place or name gives no usable id",
 }
+CHUNK = 50_000  # rows
 AGAIN = frozenset({"throttled", "bot-check", "network"})  # asked for again by the next run; every other status is final
 
 
@@ -48,9 +50,16 @@ class Unusable(Exception):
 
 
 def write(path: Path, rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> pd.DataFrame:
-    """Rows as parquet with exactly these columns (name -> dtype), sorted by the first; the same rows give the same bytes."""
-    table = pd.DataFrame(list(rows), columns=list(columns)).astype(dict(columns))
-    for status in set(table["status"]) - set(STATUSES) if "status" in columns else ():
+    """Rows as parquet with exactly these columns (name -> dtype; "" where a row lacks one), sorted by the first.
+
+    The same rows give the same bytes. A million rows are never there as objects.
+    """
+    rows, parts = iter(rows), list[pd.DataFrame]()
+    while len(part := list(islice(rows, CHUNK))) or not parts:
+        given = [[row.get(name, "") for name in columns] for row in part]
+        parts.append(pd.DataFrame(given, columns=list(columns)).astype(dict(columns)))
+    table = pd.concat(parts, ignore_index=True)
+    for status in set(table["status"].unique()) - set(STATUSES) if "status" in columns else ():
         raise ValueError(f"{path}: status {status!r} is not in pipeline/ledger.py")
     table = table.sort_values(next(iter(columns)), kind="stable", ignore_index=True)
     table.to_parquet(path, index=False)
@@ -67,6 +76,16 @@ def digest(table: pd.DataFrame) -> str:
     """sha256 of every id with its status, in the order of the ids: results with the same one rest on the same list."""
     lines = sorted(f"{name}\t{status}\n" for name, status in zip(table["id"], table["status"]))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def complete(path: Path, made: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
+    """The ledger of a stage with every id ever listed: those that the stage `before` gave up come in as they are."""
+    lost = before.loc[before["status"] != "ok", ["id", "status", "reason"]]
+    if len(lost):
+        rest = lost.reindex(columns=made.columns, fill_value=0).astype(made.dtypes)
+        made = pd.concat([made, rest]).sort_values("id", kind="stable", ignore_index=True)
+        made.to_parquet(path, index=False)
+    return made
 
 
 def used(table: pd.DataFrame, listed: Collection[str] = ()) -> dict[str, Any]:

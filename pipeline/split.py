@@ -12,6 +12,7 @@ import pandas as pd
 
 from pipeline import takedown
 from pipeline.config import Refused, Strict
+from pipeline.runs import runs
 
 
 class Config(Strict):
@@ -42,9 +43,7 @@ def make(index: pd.DataFrame, found: np.ndarray, config: Config, seed: int, list
     Every choice hangs on (seed, id) alone, so that another person in the data moves nobody else. Refused: too few people for
     the test, or nobody left for training.
     """
-    down = _listed(index, listed)
-    found = found & ~down
-    videos = _videos(index, found, down)
+    videos, found = _videos(index, found, listed)
     own = np.ones(len(videos), bool) if reserved is None else videos["person"].isin(list(reserved)).to_numpy()
     need = config.sources + config.holdout
     fit = videos[own & (videos["good"] >= need)]
@@ -79,23 +78,22 @@ def _why(row: Mapping[Hashable, Any], tested: Collection[str], config: Config) -
     return f"{row['good']} of {row['stop'] - row['start']} pictures have landmarks, {config.least} needed"
 
 
-def _listed(index: pd.DataFrame, listed: Collection[str]) -> np.ndarray:
-    """(n,) bool: the row's clip is on the take-down list."""
-    down = {clip: takedown.covers(listed, *clip.split("/", 1)) for clip in index["clip"].unique()}
-    return index["clip"].map(down).to_numpy(bool)
-
-
-def _videos(index: pd.DataFrame, found: np.ndarray, down: np.ndarray) -> pd.DataFrame:
-    """One row a video: video, person, start, stop (row range of the index), good (rows with landmarks), down (all its rows)."""
-    whole = {clip: "/".join(clip.split("/")[:2]) for clip in index["clip"].unique()}
-    names = index["clip"].map(whole).to_numpy(object)
-    start = np.flatnonzero(np.r_[True, names[1:] != names[:-1]]) if len(names) else np.array([], np.int64)
-    stop = np.r_[start[1:], len(names)] if len(names) else start
-    people = index["person"].to_numpy(object)[start]
-    table = pd.DataFrame({"video": names[start], "person": people, "start": start, "stop": stop,
-                          "good": [int(found[a:b].sum()) for a, b in zip(start, stop)],
-                          "down": [bool(down[a:b].all()) for a, b in zip(start, stop)]})
-    return table.astype({"video": "str", "person": "str", "start": "int64", "stop": "int64", "good": "int64", "down": "bool"})
+def _videos(index: pd.DataFrame, found: np.ndarray, listed: Collection[str]) -> tuple[pd.DataFrame, np.ndarray]:
+    """One row a video: video, person, start, stop (row range of the index), good (rows with landmarks), down (all its clips are
+    listed). And `found` without the rows of listed clips."""
+    start = runs(index["clip"])
+    clips, people = index["clip"].iloc[start], index["person"].iloc[start]
+    down = np.array([takedown.covers(listed, *clip.split("/", 1)) for clip in clips] if listed else np.zeros(len(clips)), bool)
+    found = found & ~np.repeat(down, np.diff(np.r_[start, len(index)]))
+    videos = clips.str.replace(r"^([^/]*/[^/]*)/.*$", r"\1", regex=True)
+    first = runs(videos)
+    begin = start[first]
+    table = pd.DataFrame({"video": videos.iloc[first].array, "person": people.iloc[first].array,
+                          "start": begin, "stop": np.r_[begin[1:], len(index)][:len(begin)],
+                          "good": np.add.reduceat(found, begin, dtype=np.int64) if len(begin) else begin,
+                          "down": np.logical_and.reduceat(down, first) if len(begin) else begin})
+    kinds = {"video": "str", "person": "str", "start": "int64", "stop": "int64", "good": "int64", "down": "bool"}
+    return table.astype(kinds), found
 
 
 def _subject(clips: pd.DataFrame, found: np.ndarray, config: Config, seed: int) -> dict[str, Any]:

@@ -6,9 +6,10 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import tarfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -39,6 +40,40 @@ def write_json(path: Path, body: object) -> None:
     os.replace(temporary, path)
 
 
+def link(path: Path, target: Path) -> None:
+    """`target` with the bytes of the file `path`, without a second copy where both lie on one disk."""
+    try:
+        os.link(path, target)
+    except OSError:
+        shutil.copyfile(path, target)
+
+
+def join(paths: Iterable[Path], out: Path) -> int:
+    """Parquet files of one schema (at least one) as one, a row group each, none for an empty one; how many rows there are."""
+    import pyarrow.parquet as parquet
+
+    rows, writer = 0, None
+    try:
+        for path in paths:
+            table = parquet.read_table(path, partitioning=None)
+            writer = writer or parquet.ParquetWriter(out, table.schema)
+            if len(table):
+                writer.write_table(table)
+            rows += len(table)
+    finally:
+        if writer:
+            writer.close()
+    return rows
+
+
+def settle(folder: Path) -> None:
+    """Has a folder's files and their names on the disk before anything that is done next."""
+    for path in [*folder.iterdir(), folder]:
+        file = os.open(path, os.O_RDONLY)
+        os.fsync(file)
+        os.close(file)
+
+
 def write_manifest(folder: Path, kind: str, body: Mapping[str, Any]) -> None:
     """Writes folder/manifest.json, last: its presence means that the folder is whole."""
     files = {str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256(path)}
@@ -67,30 +102,50 @@ def read_manifest(folder: Path, kind: str | None = None) -> dict[str, Any]:
     return manifest
 
 
+class Tar:
+    """Appends members to one tar file; the same members give the same bytes."""
+
+    def __init__(self, path: Path) -> None:
+        self._tar = tarfile.open(path, "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
+
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        return int(self._tar.offset)
+
+    def add(self, name: str, data: bytes) -> tuple[int, int, int]:
+        """Appends one member: offset of its data in the file, length, crc32."""
+        header = tarfile.TarInfo(name)
+        header.size = len(data)
+        offset = self.size + len(header.tobuf(self._tar.format or tarfile.PAX_FORMAT, "utf-8", "surrogateescape"))
+        self._tar.addfile(header, io.BytesIO(data))
+        return offset, len(data), zlib.crc32(data)
+
+    def close(self) -> None:
+        """Ends the file."""
+        self._tar.close()
+
+
 class ShardWriter:
     """Appends members to 00000.tar, 00001.tar, … in `folder`; the same members give the same bytes."""
 
     def __init__(self, folder: Path, max_items: int = 64_000, max_bytes: int = 512 * 2**20) -> None:
         self.folder, self.max_items, self.max_bytes = folder, max_items, max_bytes
         self._shard, self._items = -1, 0
-        self._tar: tarfile.TarFile | None = None
+        self._tar: Tar | None = None
 
     def add(self, name: str, data: bytes) -> Place:
         """Appends one member and returns its place."""
-        tar = self._room(len(data))
-        header = tarfile.TarInfo(name)
-        header.size = len(data)
-        offset = tar.offset + len(header.tobuf(tar.format or tarfile.PAX_FORMAT, "utf-8", "surrogateescape"))
-        tar.addfile(header, io.BytesIO(data))
+        offset, length, crc = self._room(len(data)).add(name, data)
         self._items += 1
-        return Place(shard=self._shard, offset=offset, length=len(data), crc=zlib.crc32(data))
+        return Place(shard=self._shard, offset=offset, length=length, crc=crc)
 
-    def _room(self, length: int) -> tarfile.TarFile:
-        full = self._items >= self.max_items or (self._tar is not None and self._tar.offset + length > self.max_bytes)
+    def _room(self, length: int) -> Tar:
+        full = self._items >= self.max_items or (self._tar is not None and self._tar.size + length > self.max_bytes)
         if self._tar is None or full:
             self.close()
             self._shard, self._items = self._shard + 1, 0
-            self._tar = tarfile.open(self.folder / f"{self._shard:05d}.tar", "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
+            self._tar = Tar(self.folder / f"{self._shard:05d}.tar")
         return self._tar
 
     def close(self) -> None:

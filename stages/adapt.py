@@ -64,7 +64,7 @@ def main() -> None:
             raise config.Refused(f"shots: {given.shots} are asked for, {short[0]} has fewer source frames; lower `shots`, or "
                                  "raise the frames a video in data.<dataset>.frames")
         people = list(range(len(faces.subjects)))
-        drawn = engine.map(partial(person, cell=cell), people, chosen.workers if method.fine_tunes else 1)
+        drawn = engine.map(partial(person, cell=cell), people, engine.local(chosen.workers if method.fine_tunes else 1))
         files = list(run.progress(drawn, len(people), f"adapt {given.method} T={given.shots}"))
         pack(files, job.out)
         job.publish("images", {"dataset": given.dataset, "method": given.method, "label": method.label, "shots": given.shots,

@@ -5,26 +5,64 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import os
 import pkgutil
-import shutil
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
-from pipeline import config, ledger, run, shelf, sources
+from pipeline import config, engine, ledger, run, shelf, sources, store
 
-LEDGER = dict.fromkeys(["id", "person", "video", "path", "status", "reason"], "str")
+# path: a file below the videos folder, or ARCHIVE#place. boxes: "" or, in the same two forms, float32 (n, 4) of a .npy: the
+# given box x0, y0, x1, y1 of the face in every picture of the clip, pixels; NaN rows where none is given.
+LEDGER = dict.fromkeys(["id", "person", "video", "path", "boxes", "status", "reason"], "str")
+ROWS = "rows.jsonl"  # in a shard's folder
+
+
+class Shards(config.Strict):
+    """The part of data.<dataset>.fetch that is the same for all sources."""
+
+    per_shard: int = Field(ge=1)  # items of the source a task
 
 
 def fetch(source: str, settings: Any, folder: Path, item: tuple[Any]) -> shelf.Record:
-    """One item of the source, its files below `folder`, as a record of its ledger rows."""
-    rows = importlib.import_module(f"pipeline.sources.{source}").fetch(settings, item[0], folder)
+    """One item of the source, its files below `folder`, as a record of its ledger rows.
+
+    A source may return a pair: the rows, and arrays for its own `finish(config, shard, records, folder)`, which then makes the
+    files of a shard and returns its rows. They lie in its `shelf(config)`, where it has one: what that holds outlives the work
+    folder.
+    """
+    found = importlib.import_module(f"pipeline.sources.{source}").fetch(settings, item[0], folder)
+    rows, arrays = found if isinstance(found, tuple) else (found, {})
     later = {"again": np.array(True)} if any(row["status"] in ledger.AGAIN for row in rows) else {}
-    return {"rows": np.array(json.dumps(rows))} | later
+    odd = next((row["status"] for row in rows if row["status"] != "ok"), "ok")
+    return {"rows": np.array(json.dumps(rows)), "status": np.array(odd)} | arrays | later
+
+
+def lost(item: tuple[Any], reason: str) -> shelf.Record:
+    """The record of an item that cost its workers their lives."""
+    row = {"id": str(item[0]), "status": "corrupt", "reason": reason}
+    return {"rows": np.array(json.dumps([row])), "status": np.array("corrupt")}
+
+
+def finish(source: str, settings: Any, shard: shelf.Shard[Any], records: Iterable[shelf.Record], folder: Path) -> None:
+    """The ledger rows of one shard, one a line; and the source's own files."""
+    module = importlib.import_module(f"pipeline.sources.{source}")
+    made = module.finish(settings, shard, records, folder) if hasattr(module, "finish") else (
+        row for record in records for row in json.loads(str(record["rows"])))
+    with (folder / ROWS).open("w") as file:
+        file.writelines(json.dumps(row) + "\n" for row in made)
+
+
+def rows(folders: Iterable[Path]) -> Iterator[dict[str, Any]]:
+    """The ledger rows of all shards, one at a time."""
+    for folder in folders:
+        with (folder / ROWS).open() as file:
+            yield from map(json.loads, file)
 
 
 def link(folder: Path, out: Path) -> None:
@@ -33,10 +71,7 @@ def link(folder: Path, out: Path) -> None:
         if not path.name.startswith(".") and path.suffix != ".part":
             target = out / path.relative_to(folder)
             target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(path, target)
-            except OSError:  # data/ lies on another disk
-                shutil.copyfile(path, target)
+            store.link(path, target)
 
 
 def summary(out: Path | None) -> None:
@@ -71,16 +106,22 @@ def make(args: argparse.Namespace) -> None:
     source = config.pick(known, data.source, f"data.{args.dataset}.source")
     module = importlib.import_module(f"pipeline.sources.{source}")
     brought = {"origin": str(args.origin)} if "origin" in module.Config.model_fields else {}
-    settings = config.parse(module.Config, data.fetch | brought, f"data.{args.dataset}.fetch")
+    where = f"data.{args.dataset}.fetch"
+    shared = {name: value for name, value in data.fetch.items() if name in Shards.model_fields}
+    own = {name: value for name, value in data.fetch.items() if name not in shared}
+    per_shard = config.parse(Shards, shared, where).per_shard
+    settings = config.parse(module.Config, own | brought, where)
+    chosen = config.parse(engine.Config, data.engine, f"data.{args.dataset}.engine")
+    if hasattr(settings, "connections"):  # a server is not asked by as many as there are cores
+        chosen = chosen.model_copy(update={"workers": settings.connections})
     with run.stage("fetch", out=args.out, inputs={}, config=[source, data.fetch]) as job:
-        items = [(item,) for item in module.items(settings)]
-        workers = getattr(settings, "connections", data.workers)  # a server is not asked by as many as a machine has cores
-        records = shelf.each(partial(fetch, source, settings, job.work / "videos"), items, job.work / "done", workers,
-                             f"fetch {args.dataset}")
-        rows = (row for record in records for row in json.loads(str(record["rows"])))
+        work = shelf.Work(partial(fetch, source, settings, job.work / "videos"), lost, partial(finish, source, settings))
+        plan = shelf.cut([(item,) for item in module.items(settings)], per_shard)
+        place = module.shelf(settings) if hasattr(module, "shelf") else job.work / "done"
+        made = rows(shelf.make(work, plan, place, chosen, f"fetch {args.dataset}"))
         if hasattr(module, "contents"):  # whole archives: one row for each of their members
-            rows = module.contents(settings, list(rows))
-        table = ledger.write(job.out / "ledger.parquet", rows, LEDGER)
+            made = module.contents(settings, made)
+        table = ledger.write(job.out / "ledger.parquet", made, LEDGER)
         ledger.report(table)
         link(job.work / "videos", job.out)
         facts = {"made_from": module.facts()} if hasattr(module, "facts") else {}

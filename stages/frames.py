@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline import clips, config, frames, ledger, run, shelf
+from pipeline import clips, config, engine, frames, ledger, run, shelf
 
 
 @cache
@@ -39,17 +39,18 @@ def main() -> None:
     args = parser.parse_args()
     data = config.pick(config.load(args.params).data, args.dataset, "data")
     settings = config.parse(frames.Config, data.frames, f"data.{args.dataset}.frames")
+    where = config.parse(engine.Config, data.engine, f"data.{args.dataset}.engine")
     from model import backbones
 
     with run.stage("frames", out=args.out, inputs={"videos": args.videos}, config=data.frames) as job:
         table = pd.read_parquet(args.videos / "ledger.parquet")
         usable = table[table["status"] == "ok"].sort_values(["person", "video"])
-        items = list(usable[["person", "video", "path"]].itertuples(index=False, name=None))
         videos = job.inputs["videos"]
         shelves = clips.shelves(args.videos, args.origin, videos.get("archives", {}))
-        pack = partial(frames.pack, clips=shelves, config=settings, detect=detect)
-        records = shelf.each(pack, items, job.work, data.workers, f"frames {args.dataset}")
-        made = frames.publish(job.out, items, records, settings)
+        work = shelf.Work(partial(frames.pack, clips=shelves, config=settings, detect=detect), frames.lost, frames.finish)
+        plan = shelf.cut(usable[["person", "video", "path", "boxes"]], settings.per_shard)
+        made = frames.publish(job.out, list(shelf.make(work, plan, job.work, where, f"frames {args.dataset}")))
+        made = ledger.complete(job.out / "ledger.parquet", made, table)
         ledger.report(made)
         tested = {"test_people": videos["test_people"]} if "test_people" in videos else {}
         facts = {"size": settings.size, "face_width": settings.face_width, "status": ledger.summary(made)}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline import config, landmarks, points, run, shelf
+from pipeline import config, engine, landmarks, points, run, shelf
 
 
 @cache
@@ -37,7 +37,8 @@ def find(item: points.Item, frames: Path, name: str) -> shelf.Record:
     """One clip's points, and the hashes of the files they were found with."""
     landmarker = _landmarker(name)
     found = points.find(item, frames, landmarker.predict)
-    return found | {"sha256": np.array(json.dumps(landmarker.sha256, sort_keys=True))}
+    status = "no-face" if np.isnan(found["points"]).any((1, 2)).all() else "ok"
+    return found | {"status": np.array(status), "sha256": np.array(json.dumps(landmarker.sha256, sort_keys=True))}
 
 
 def main() -> None:
@@ -51,19 +52,19 @@ def main() -> None:
     args = parser.parse_args()
     data = config.pick(config.load(args.params).data, args.dataset, "data")
     name = choose(config.parse(landmarks.Config, data.landmarks, f"data.{args.dataset}.landmarks").detector)
+    where = config.parse(engine.Config, data.engine, f"data.{args.dataset}.engine")
     inputs = {"videos": args.videos, "frames": args.frames}
     with run.stage("landmarks", out=args.out, inputs=inputs, config=name) as job:
-        index = pd.read_parquet(args.frames / "index.parquet")
         task = partial(find, frames=args.frames, name=name)
-        records = list(shelf.each(task, points.clips(index), job.work, data.workers, f"landmarks {args.dataset}"))
-        hashes = {str(record["sha256"]) for record in records}
+        files = partial(points.finish, frames=args.frames, videos=args.videos, size=job.inputs["frames"]["size"])
+        plan = points.plan(pd.read_parquet(args.frames / "index.parquet", columns=["clip", "shard"]))
+        folders = list(shelf.make(shelf.Work(task, points.lost, files), plan, job.work, where, f"landmarks {args.dataset}"))
+        body = points.publish(job.out, folders)
+        hashes = body.pop("sha256")
         if len(hashes) != 1:
             raise config.Refused(f"the weights of {name} changed between two runs; remove {job.work} and run again")
-        made = points.publish(job.out, index, records)
-        error = points.error(made, points.oracle(index, args.videos, job.inputs["frames"]["size"]))
-        body = points.found(made) | {"oracle_nme": error}
         print(f"landmarks: {body}")
-        job.publish("landmarks", body | {"detector": {"name": name, "sha256": json.loads(hashes.pop())}})
+        job.publish("landmarks", body | {"detector": {"name": name, "sha256": json.loads(hashes[0])}})
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def measure(job: run.Job, bench: Bench, facts: dict[str, Any], what: str) -> Non
     people = protocol.people(bench.cell)
     if bench.drivers:
         cross.people(bench.cell, bench.drivers)
-    done = engine.map(partial(person, bench=bench), people, bench.config.workers)
+    done = engine.map(partial(person, bench=bench), people, engine.local(bench.config.workers))
     both = list(run.progress(done, len(people), what))
     save(job, bench, [scored for scored, _ in both], [driven for _, driven in both if driven], facts)
 

@@ -6,18 +6,21 @@ import os
 import time
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
+import pandas as pd
 
+from pipeline import clips, engine, frames, shelf
 from pipeline.frames import Config
 from pipeline.video import Limits
 
 LIMITS = Limits(seconds=20, memory=2048, pixels=2_000_000, frames=2000)
-CONFIG = Config(size=64, per_clip=8, least=4, face_width=.5, confidence=.9, min_face=20, second_face=.5, second_share=.2,
-                shift=.1, inside=.85, longest=1280, limits=LIMITS)
+CONFIG = Config(size=64, per_shard=4, per_clip=8, least=4, face_width=.5, confidence=.9, min_face=20, second_face=.5,
+                second_share=.2, shift=.1, inside=.85, longest=1280, limits=LIMITS)
 
 
 def picture(discs: Sequence[tuple[float, float, float]] = ((80, 60, 20),), width: int = 160, height: int = 120,
@@ -84,3 +87,12 @@ def detect_slowly(images: np.ndarray) -> list[np.ndarray]:
     """As `detect`; SLOW seconds a clip, to be killed meanwhile."""
     time.sleep(float(os.environ.get("SLOW", "0")))
     return detect(images)
+
+
+def publish(out: Path, work: Path, items: Sequence[frames.Item], shelves: clips.Shelves, workers: int = 1,
+            find: frames.Detect = detect) -> pd.DataFrame:
+    """The frames stage's work on these clips, as the stage does it; the ledger."""
+    out.mkdir(exist_ok=True)
+    job = shelf.Work(partial(frames.pack, clips=shelves, config=CONFIG, detect=find), frames.lost, frames.finish)
+    folders = shelf.make(job, shelf.cut(items, CONFIG.per_shard), work, engine.local(workers), "test")
+    return frames.publish(out, list(folders))

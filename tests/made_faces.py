@@ -50,7 +50,11 @@ def write(root: Path, people: int = 3, videos: int = 2, count: int = 8, size: in
     table = pd.DataFrame(index).astype(frames.INDEX)
     table.to_parquet(root / "frames/index.parquet", index=False)
     store.write_manifest(root / "frames", "frames", {"size": size})
-    found = points.publish(root / "landmarks", table, [{"points": np.array(marks, np.float32)}])
+    found, parts = np.array(marks, np.float32), [root / f"landmarks-{shard:05d}" for shard in table["shard"].unique()]
+    for shard, part in enumerate(parts):
+        part.mkdir()
+        points.write(part, shard, table[table["shard"] == shard], found[table["shard"] == shard], {})
+    points.publish(root / "landmarks", parts)
     store.write_manifest(root / "landmarks", "landmarks", {})
     made = split.make(table, ~np.isnan(found).any((1, 2)), SPLIT.model_copy(update={"test_people": tested}), 0)
     made.train.to_parquet(root / "split/train.parquet", index=False)

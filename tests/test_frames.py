@@ -5,16 +5,15 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import made_clips as clips
 import numpy as np
 import pandas as pd
 import pytest
-from made_clips import CONFIG, detect
+from made_clips import CONFIG
 
-from pipeline import frames, shelf, video
+from pipeline import frames, video
 from pipeline.clips import Shelves
 from pipeline.config import Refused
 from pipeline.ledger import STATUSES
@@ -46,14 +45,11 @@ def made(root: Path) -> list[frames.Item]:
     clips.write(root / "a/phone.mp4", side, rotation=-90)
     ticks = [*range(0, 400, 20), *range(400, 4000, 300)]
     clips.write(root / "a/vfr.mkv", talking(len(ticks)), ticks=ticks)
-    return sorted(("a", path.stem, f"a/{path.name}") for path in (root / "a").iterdir())
+    return sorted(("a", path.stem, f"a/{path.name}", "") for path in (root / "a").iterdir())
 
 
 def run(root: Path, out: Path, items: list[frames.Item], workers: int) -> pd.DataFrame:
-    out.mkdir()
-    pack = partial(frames.pack, clips=Shelves(root), config=CONFIG, detect=detect)
-    records = shelf.each(pack, items, out.with_suffix(".work"), workers, "test")
-    return frames.publish(out, items, records, CONFIG).set_index("id")
+    return clips.publish(out, out.with_suffix(".work"), items, Shelves(root), workers).set_index("id")
 
 
 @pytest.fixture(scope="module")
@@ -123,23 +119,20 @@ def test_a_stage_killed_on_the_way_ends_with_the_same_bytes(done, tmp_path: Path
     root, out, items, _ = done
     code = f"""
 import sys
-from functools import partial
 from pathlib import Path
 import made_clips
-from pipeline import clips, frames, run, shelf
+from pipeline import clips, run
 run.ROOT = Path({str(tmp_path)!r})
 items = {items!r}
 with run.stage("frames", out=Path({str(tmp_path / 'out')!r}), inputs={{}}, config="c") as job:
-    print(sum(1 for _ in job.work.rglob("*.npz")), flush=True)
-    shelves = clips.Shelves(Path({str(root)!r}))
-    pack = partial(frames.pack, clips=shelves, config=made_clips.CONFIG, detect=made_clips.detect_slowly)
-    frames.publish(job.out, items, shelf.each(pack, items, job.work, 1, "test"), made_clips.CONFIG)
+    print(sum(path.stat().st_size > 200 for path in job.work.glob("*.journal")), flush=True)
+    made_clips.publish(job.out, job.work, items, clips.Shelves(Path({str(root)!r})), find=made_clips.detect_slowly)
     job.publish("frames", {{}})
 """
     env = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "SLOW": "30"}
     slow = subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE)
     deadline = time.monotonic() + 60  # the first clip with pictures (cut_late) waits in the detector; one before it is done
-    while not list((tmp_path / "work").rglob("*.npz")) and time.monotonic() < deadline:
+    while not any(path.stat().st_size > 200 for path in (tmp_path / "work").rglob("*.journal")) and time.monotonic() < deadline:
         time.sleep(.05)
     slow.send_signal(signal.SIGKILL)
     slow.wait()
@@ -154,7 +147,7 @@ def test_a_data_set_without_a_usable_video_is_refused_with_the_first_reason(tmp_
     (tmp_path / "a").mkdir()
     (tmp_path / "a/zero.mp4").touch()
     with pytest.raises(Refused, match=r"none of 1 video is usable.*a/zero: the file has no bytes"):
-        run(tmp_path, tmp_path / "out", [("a", "zero", "a/zero.mp4")], 1)
+        run(tmp_path, tmp_path / "out", [("a", "zero", "a/zero.mp4", "")], 1)
 
 
 def test_a_passing_second_face_costs_its_pictures_only() -> None:

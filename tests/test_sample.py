@@ -77,7 +77,7 @@ def test_the_nearer_of_two_triangles_wins_and_the_back_of_one_is_not_drawn():
 @needs_mesh
 def test_the_same_seed_gives_the_same_bytes_for_any_number_of_workers(tmp_path):
     for name, workers in (("one", 1), ("two", 2)):
-        rows = list(engine.map(partial(fetched, tmp_path / name), ["p000", "p001"], workers))
+        rows = list(engine.map(partial(fetched, tmp_path / name), ["p000", "p001"], engine.local(workers)))
         assert [row["id"] for person in rows for row in person] == ["p000/v0", "p000/v1", "p001/v0", "p001/v1"]
     one, two = ({p.relative_to(d): p.read_bytes() for p in d.rglob("*.*")} for d in (tmp_path / "one", tmp_path / "two"))
     assert one == two and len(one) == 8

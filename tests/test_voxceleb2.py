@@ -10,18 +10,18 @@ import sys
 import threading
 import time
 import zipfile
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 
 import made_archives as archives
+import made_clips as clips
 import numpy as np
 import pandas as pd
 import pytest
 from made_clips import CONFIG, LIMITS, detect
 from ruamel.yaml import YAML
 
-from pipeline import frames, ledger, shelf, video
+from pipeline import engine, frames, ledger, shelf, video
 from pipeline.clips import shelves
 from pipeline.config import Refused
 from pipeline.download import Patience
@@ -82,7 +82,8 @@ def params(folder: Path, **frames: object) -> None:
     """params.yaml with the published section for VoxCeleb2, made small."""
     whole = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
     tiny = whole["data"]["voxceleb2"]
-    tiny |= {"workers": 2, "split": {"test_people": 2, "sources": 4, "holdout": 4, "least": 4}}
+    tiny |= {"engine": {"kind": "local", "workers": 2, "slurm": {}},
+             "split": {"test_people": 2, "sources": 4, "holdout": 4, "least": 4}}
     tiny["fetch"] |= {"patience": {"tries": 4, "pause": .001, "longest": .01, "stall": 1.}}
     tiny["frames"] |= {"size": 128, "per_clip": 8, **frames}
     whole |= {"datasets": ["tiny"], "data": {"tiny": tiny}}
@@ -113,8 +114,8 @@ def test_clips_read_from_the_parts_give_the_frames_of_the_clips_themselves(made,
     shelf_of = shelves(tmp_path, tmp_path / "vox", facts["archives"])
     for k, name in enumerate(DEV):
         archives.made(tmp_path, k)
-        packed = frames.pack(("p", "v", table.loc[name, "path"]), shelf_of, CONFIG, detect)
-        plain = frames.pack(("p", "v", f"{k}.mp4"), shelf_of, CONFIG, detect)
+        packed = frames.pack(("p", "v", table.loc[name, "path"], ""), shelf_of, CONFIG, detect)
+        plain = frames.pack(("p", "v", f"{k}.mp4", ""), shelf_of, CONFIG, detect)
         assert str(packed["status"]) == "ok" and (packed["data"] == plain["data"]).all()
 
 
@@ -202,10 +203,8 @@ def test_a_hostile_archive_loses_its_bad_members_only_each_with_a_reason(tmp_pat
     assert (bad["reason"] != "").all() and (bad["path"] == "").all() and not bad.index.str.contains("\n").any()
     assert bad["status"].value_counts().to_dict() == {"bad-name": 13, "too-large": 1, "empty": 1, "corrupt": 2}
     facts = voxceleb2.manifest(settings, table.reset_index())
-    items = list(good[["person", "video", "path"]].itertuples(index=False, name=None))
-    pack = partial(frames.pack, clips=shelves(tmp_path, origin, facts["archives"]), config=CONFIG, detect=detect)
-    (tmp_path / "out").mkdir()
-    made = frames.publish(tmp_path / "out", items, shelf.each(pack, items, tmp_path / "work", 1, "test"), CONFIG)
+    items = list(good.assign(boxes="")[["person", "video", "path", "boxes"]].itertuples(index=False, name=None))
+    made = clips.publish(tmp_path / "out", tmp_path / "work", items, shelves(tmp_path, origin, facts["archives"]))
     status = made.set_index("id")["status"].to_dict()
     assert status == {DEV[0]: "ok", DEV[1]: "ok", TESTED[0]: "ok", "id00012/21Uxsk56VDQ/00008": "corrupt",
                       "id00012/21Uxsk56VDQ/00010": "corrupt"}
@@ -298,14 +297,20 @@ def test_a_status_outside_the_closed_list_is_a_defect(tmp_path: Path) -> None:
 
 
 def test_an_item_to_be_asked_for_again_is_not_remembered(tmp_path: Path) -> None:
-    kept = list(shelf.each(_once, [("a",), ("b",)], tmp_path, 1, "test"))
-    assert [bool(record["bad"]) for record in kept] == [True, False]
-    assert len(list(tmp_path.rglob("*.npz"))) == 1
+    asked: list[str] = []
 
+    def once(item: tuple[str]) -> shelf.Record:
+        asked.append(item[0])
+        return {"name": np.array(item[0])} | ({"again": np.array(True)} if item[0] == "a" and len(asked) < 4 else {})
 
-def _once(item: tuple[str]) -> shelf.Record:
-    bad = {"bad": np.array(item[0] == "a")}
-    return bad | ({"again": np.array(True)} if item[0] == "a" else {})
+    def finish(shard: shelf.Shard, records, folder: Path) -> None:
+        (folder / "names").write_text("".join(str(record["name"]) for record in records))
+
+    for _ in range(4):
+        work = shelf.Work(once, lambda item, reason: {}, finish)
+        made = list(shelf.make(work, shelf.cut([("a",), ("b",), ("c",)], 2), tmp_path, engine.local(1), "test"))
+        assert [(folder / "names").read_text() for folder in made] == ["ab", "c"]
+    assert asked == ["a", "b", "c", "a"] and sorted(path.name for path in tmp_path.iterdir()) == ["00000", "00001"]
 
 
 def test_real_clips_go_from_nine_parts_to_the_split_through_the_stages(shared_data: Path, tmp_path: Path) -> None:
