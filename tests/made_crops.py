@@ -81,6 +81,7 @@ def strip() -> np.ndarray:
     cells = [("picture, box", video.crop(image, (0, -40, 320, 280), SHOWN))]
     cells += [(name, crop(name, SHOWN)) for name in crops.load()]
     columns = [labelled(name, cell) for name, cell in cells]
+    columns += [np.full_like(columns[0], 255)] * (-len(columns) % 2)
     half = len(columns) // 2
     return np.concatenate([np.concatenate(columns[:half], 1), np.concatenate(columns[half:], 1)])
 

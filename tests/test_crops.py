@@ -51,7 +51,7 @@ def test_a_circle_stays_a_circle(name: str) -> None:
 
 
 @pytest.mark.parametrize("name, share", [("fsth", .5), ("fomm", 80 / 120), ("vgg224", 256 / 224 / 1.3), ("x2face", 80 / 140),
-                                         ("aspect", 80 / 120), ("padded", .5 * 224 / 256)])
+                                         ("vox1", 1 / 1.6), ("aspect", 80 / 120), ("padded", .5 * 224 / 256)])
 def test_the_face_takes_the_share_of_the_width_that_the_preset_says(name: str, share: float) -> None:
     box = where(name).box
     assert 80 / (box[2] - box[0]) == pytest.approx(share, rel=2e-3)  # boxes are rounded to a tenth of a pixel
