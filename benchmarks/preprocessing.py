@@ -26,6 +26,7 @@ import pandas as pd
 
 from pipeline import crops, frames, landmarks, points, video
 from pipeline.clips import Shelves
+from pipeline.shelf import Shard
 from pipeline.sources import sample
 
 OUT = Path(__file__).with_name("results") / "preprocessing.json"
@@ -33,8 +34,8 @@ REAL = Path(__file__).resolve().parents[2] / "shared/data/clips/voxceleb2_style"
 PICTURES, RATE = 125, 25  # of a made clip, and a second; VoxCeleb2's utterances have 205 in the mean
 DRAWN = 25  # of them are drawn and shown forwards and backwards: drawing is slow
 MADE, CROPS, TURNS = 2, 2, 2  # made clips, real ones, how often each way runs
-CONFIG = {"size": 256, "per_clip": 8, "least": 4, "crop": "fsth", "confidence": .9, "min_face": 20., "second_face": .5,
-          "second_share": .2, "inside": .7, "longest": 720,
+CONFIG = {"size": 256, "per_shard": 100, "per_clip": 8, "least": 4, "crop": "fsth", "confidence": .9, "min_face": 20.,
+          "second_face": .5, "second_share": .2, "inside": .7, "longest": 720,
           "limits": video.Limits(seconds=60, memory=4096, pixels=2**22, frames=100_000)}
 Predict = Callable[[np.ndarray, np.ndarray], np.ndarray | None]
 Found = dict[tuple[str, int], np.ndarray]  # clip and number of the picture -> its landmarks (68, 2) in pixels of the clip
@@ -99,14 +100,18 @@ def write(path: Path, pictures: np.ndarray) -> None:
 
 def ours(items: Sequence[frames.Item], folder: Path, out: Path, config: frames.Config, detect: frames.Detect,
          predict: Predict) -> Found:
-    """The stages frames and landmarks, without their shells."""
-    (out / "frames").mkdir(parents=True)
-    (out / "landmarks").mkdir()
+    """One shard of the stages frames and landmarks, without their shells."""
+    made, work = (out / "frames", out / "landmarks"), (out.parent / "frames", out.parent / "landmarks")
+    for path in (*made, *work):
+        path.mkdir(parents=True)
     shelves = Shelves(folder)
-    frames.publish(out / "frames", items, (frames.pack(item, shelves, config, detect) for item in items), config)
-    index = pd.read_parquet(out / "frames/index.parquet")
-    records = [points.find(clip, out / "frames", predict) for clip in points.clips(index)]
-    found = points.publish(out / "landmarks", index, records)
+    frames.finish(Shard(0, items), (frames.pack(item, shelves, config, detect) for item in items), work[0])
+    frames.publish(made[0], [work[0]])
+    index = pd.read_parquet(made[0] / "index.parquet")
+    shard = points.plan(index[["clip", "shard"]]).shard(0)
+    points.finish(shard, [points.find(clip, made[0], predict) for clip in shard.items], work[1], made[0], folder, config.size)
+    points.publish(made[1], [work[1]])
+    found = np.load(made[1] / "00000.npy")
     return {(row["person"], row["frame"]): back(marks, row) for row, marks in zip(index.to_dict("records"), found)}
 
 

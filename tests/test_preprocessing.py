@@ -27,5 +27,6 @@ def test_both_ways_are_counted_and_their_landmarks_compared_on_the_same_pictures
     marks = body["landmarks"]
     assert marks["against the field's"]["chosen frames, given boxes"]["made"]["pictures"] == 8
     assert marks["against the field's"]["chosen frames, given boxes"]["real"] is None
-    assert marks["against the renderer's"]["chosen frames, given boxes"]["worst"] < .05  # half a pixel: a box is on the grid, points are not
+    worst = marks["against the renderer's"]["chosen frames, given boxes"]["worst"]
+    assert worst < .05  # half a pixel: boxes lie on the grid, points on the centres of its pixels
     assert marks["against the renderer's"]["field"]["mean"] < .2
