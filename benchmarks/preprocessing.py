@@ -31,7 +31,7 @@ from pipeline.sources import sample
 
 OUT = Path(__file__).with_name("results") / "preprocessing.json"
 REAL = Path(__file__).resolve().parents[2] / "shared/data/clips/voxceleb2_style"
-PICTURES, RATE = 125, 25  # of a made clip, and a second; VoxCeleb2's utterances have 205 in the mean
+PICTURES, RATE = 100, 25  # of a made clip, and a second; VoxCeleb2's utterances have 205 in the mean
 DRAWN = 25  # of them are drawn and shown forwards and backwards: drawing is slow
 MADE, CROPS, TURNS = 2, 2, 2  # made clips, real ones, how often each way runs
 CONFIG = {"size": 256, "per_shard": 100, "per_clip": 8, "least": 4, "crop": "fsth", "confidence": .9, "min_face": 20.,

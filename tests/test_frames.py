@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from made_clips import CONFIG
 
-from pipeline import crops, frames, video
+from pipeline import crops, frames, tracks, video
 from pipeline.clips import Shelves
 from pipeline.config import Refused
 from pipeline.ledger import STATUSES
@@ -295,3 +295,15 @@ def test_real_clips_give_faces_of_voxceleb_width(shared_data: Path, tmp_path: Pa
     clip = frames.read(shared_data / "clips/registry/single_face.mp4", config, faces.Detector().detect, None)
     width = (clip.faces[:, 2] - clip.faces[:, 0]) / 128
     assert len(clip.crops) == 8 and ((width > .42) & (width < .58)).all()
+
+
+def test_in_real_face_crops_the_face_is_about_where_it_is_assumed(shared_data: Path) -> None:
+    faces = pytest.importorskip("model.faces", reason="the face networks are not there")
+    detector = faces.Detector()
+    for path in sorted((shared_data / "clips/voxceleb2_style").glob("*.mp4")):
+        config = GIVEN.model_copy(update={"size": 224, "per_clip": 4})
+        clip = frames.read(path, config, Looks(), None)
+        assert clip.box == (0, 0, 224, 224) and len(clip.crops) == 4
+        for image, given in zip(clip.crops, clip.faces):
+            seen = detector.detect(image[None])[0][:1, :4].astype(float)
+            assert tracks._overlap(seen, given[None])[0] > .6
