@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from pipeline import ledger, store, video
+from pipeline import crops, ledger, store, tracks, video
 from pipeline.clips import Shelves
 from pipeline.config import Refused, Strict
 from pipeline.ledger import Unusable
@@ -34,22 +34,28 @@ class Config(Strict):
     per_shard: int = Field(ge=1)  # clips a task and a tar file
     per_clip: int  # pictures a clip, evenly spread over it
     least: int  # a clip with fewer good ones is not used
-    face_width: float  # width of the face as a share of the crop's; VoxCeleb's crops have about 0.42-0.58
+    crop: str  # of pipeline/crops.yaml
+    faces: Literal["detect", "given"]  # given: by the boxes that come with the clip; a clip without is a crop of a face itself
     confidence: float  # detections under this probability do not count
     min_face: float  # median face width in the video, pixels
     second_face: float  # a second face this wide, as a share of the first, is another person in the picture
     second_share: float  # a clip with one in more than this share of its pictures shows two people
-    shift: float  # the crop may move by this share of its side rather than leave the picture; what still does is padded
     inside: float  # share of the face's area that must lie in crop and picture
     longest: int  # pictures with a longer side are scaled down to it while they are decoded
     limits: video.Limits
+
+    @field_validator("crop")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        crops.stored(name)
+        return name
 
 
 @dataclass(frozen=True)
 class Choice:
     """Where to crop, and which pictures are good."""
 
-    box: tuple[float, float, float, float]  # square, in the pixels of the images; may leave the picture
+    frame: crops.Frame  # in the pixels of the images; may leave the picture
     keep: np.ndarray  # (N,) bool
     faces: np.ndarray  # (N, 4) float64, the main face's box; NaN where there is none
     reason: str  # "" when all are kept
@@ -67,23 +73,54 @@ class Clip:
     reason: str
 
 
-def read(path: Path, config: Config, detect: Detect) -> Clip:
-    """The good pictures of one video, cropped. Unusable with a status of the ledger and a sentence."""
+def read(path: Path, config: Config, detect: Detect, boxes: bytes | None) -> Clip:
+    """The good pictures of one video, cropped. Unusable with a status of the ledger and a sentence.
+
+    `boxes`: a .npy (pipeline/tracks.py) of given faces, looked at where config.faces is `given`.
+    """
     facts = video.probe(path, config.limits)
-    if len(facts.times) < config.least:
-        raise Unusable("too-short", f"{_count(len(facts.times), 'picture')}, {config.least} needed")
-    found = video.decode(path, video.spread(facts.times, config.per_clip), config.limits, config.longest)
+    track = _track(facts, config, boxes)
+    first, last = (track.start, track.stop) if track else (0, len(facts.times))
+    notes = [track.reason] if track and track.reason else []
+    if last - first < config.least:
+        why = "".join(f" ({note})" for note in notes)
+        raise Unusable("too-short", f"{_count(last - first, 'picture')}, {config.least} needed{why}")
+    chosen = first + video.spread(facts.times[first:last], config.per_clip)
+    found = video.decode(path, chosen, config.limits, config.longest)
     if len(found.numbers) < config.least:
         raise Unusable("corrupt", f"only {_count(len(found.numbers), 'picture')} can be decoded, {config.least} needed")
-    choice = choose([_main(boxes, config) for boxes in detect(found.images)], found.images.shape[1:3], found.scale, config)
+    preset = crops.stored(config.crop)
+    if track and boxes is None:  # a publishers' crop is all there is: moving is better than padding
+        preset = preset.model_copy(update={"shift": 1.0})
+    choice = choose(_faces(found, track, config, detect), found.images.shape[1:3], found.scale, config, preset)
     kept = np.flatnonzero(choice.keep)
-    corner, ratio = np.array(choice.box[:2] * 2), config.size / (choice.box[2] - choice.box[0])
-    notes = [choice.reason] if choice.reason else []
+    corner, ratio = np.array(choice.frame.box[:2] * 2), config.size / (choice.frame.box[2] - choice.frame.box[0])
+    notes += [choice.reason] if choice.reason else []
     if facts.cut:
         notes.insert(0, f"the file ends after {facts.times[-1]:.1f} of {facts.declared:.1f} s")
-    x0, y0, x1, y1 = (edge / found.scale for edge in choice.box)
+    x0, y0, x1, y1 = (edge / found.scale for edge in choice.frame.box)
     return Clip(found.numbers[kept], found.seconds[kept], (x0, y0, x1, y1), (choice.faces[kept] - corner) * ratio,
-                [video.crop(found.images[k], choice.box, config.size) for k in kept], "; ".join(notes))
+                [crops.cut(found.images[k], choice.frame, config.size) for k in kept], "; ".join(notes))
+
+
+def _track(facts: video.Probe, config: Config, boxes: bytes | None) -> tracks.Track | None:
+    """The given boxes of a clip, in its own pixels; None where the detector is to find all."""
+    if config.faces == "detect":
+        return None
+    size = facts.width, facts.height
+    return tracks.whole(len(facts.times), size) if boxes is None else tracks.track(tracks.parse(boxes), len(facts.times), size)
+
+
+def _faces(found: video.Decoded, track: tracks.Track | None, config: Config,
+           detect: Detect) -> list[tuple[np.ndarray, bool]]:
+    """The main face of each picture and whether it has a rival; the detector sees those without a given box only."""
+    given = np.full((len(found.numbers), 4), np.nan) if track is None else track.boxes[found.numbers] * found.scale
+    faces = [(box, False) for box in given]
+    unknown = np.flatnonzero(np.isnan(given[:, 0]))
+    if len(unknown):
+        for k, seen in zip(unknown, detect(found.images[unknown])):
+            faces[k] = _main(seen, config)
+    return faces
 
 
 def _main(boxes: np.ndarray, config: Config) -> tuple[np.ndarray, bool]:
@@ -97,8 +134,9 @@ def _main(boxes: np.ndarray, config: Config) -> tuple[np.ndarray, bool]:
     return sure[order[0], :4], len(order) > 1 and bool(width[order[1]] >= config.second_face * width[order[0]])
 
 
-def choose(found: Sequence[tuple[np.ndarray, bool]], shape: tuple[int, int], scale: float, config: Config) -> Choice:
-    """One fixed square for the clip: centre = median face centre (moved by `shift`), side = median face width / face_width.
+def choose(found: Sequence[tuple[np.ndarray, bool]], shape: tuple[int, int], scale: float, config: Config,
+           preset: crops.Boxed) -> Choice:
+    """One still crop for the clip, and the pictures whose face lies well inside it.
 
     `found`: a picture's main face (4,) and whether it has a rival; `shape`: (H, W); `scale`: image pixels a video pixel.
     Unusable: no-face, multi-face, too-small, face-leaves.
@@ -114,24 +152,14 @@ def choose(found: Sequence[tuple[np.ndarray, bool]], shape: tuple[int, int], sca
     width = float(np.median((faces[:, 2] - faces[:, 0])[seen & ~rivals]))
     if width / scale < config.min_face:
         raise Unusable("too-small", f"the face is {width / scale:.0f} pixels wide, {config.min_face:g} needed")
-    centre = np.median((faces[:, :2] + faces[:, 2:])[seen & ~rivals] / 2, axis=0)
-    half = round(width / config.face_width / 2, 1)  # rounded: a detector's last bits must not move the pixels
-    x, y = (round(float(value), 1) for value in centre)
-    x, y = (round(_shifted(value, half, length, config.shift), 1) for value, length in ((x, shape[1]), (y, shape[0])))
-    box = (x - half, y - half, x + half, y + half)
-    keep = seen & ~rivals & (_visible(faces, box, shape) >= config.inside)
+    frame = crops.boxed(preset, faces[seen & ~rivals], shape)
+    keep = seen & ~rivals & (_visible(faces, frame.shown, shape) >= config.inside)
     if keep.sum() < config.least:
         raise Unusable("face-leaves", f"the face is well inside the crop in {keep.sum()} of {len(keep)} pictures, "
                                       f"{config.least} needed")
     reason = "" if keep.all() else (f"{keep.sum()} of {len(keep)} pictures kept: no face in {(~seen).sum()}, a second face in "
                                     f"{rivals.sum()}, out of the crop in {(seen & ~rivals & ~keep).sum()}")
-    return Choice(box, keep, faces, reason)
-
-
-def _shifted(centre: float, half: float, length: int, share: float) -> float:
-    """The centre moved towards the picture [0, length), by at most `share` of the side, as far as the box sticks out."""
-    low, high = min(half, length / 2), max(length - half, length / 2)  # a box wider than the picture goes to its middle
-    return centre + float(np.clip(np.clip(centre, low, high) - centre, -2 * half * share, 2 * half * share))
+    return Choice(frame, keep, faces, reason)
 
 
 def _visible(faces: np.ndarray, box: Sequence[float], shape: tuple[int, int]) -> np.ndarray:
@@ -150,7 +178,7 @@ def pack(item: Item, clips: Shelves, config: Config, detect: Detect) -> Record:
     """One clip as a record: kept pictures as PNG, or a status with a sentence."""
     try:
         with clips.open(item[2]) as path:
-            clip = read(path, config, detect)
+            clip = read(path, config, detect, clips.read(item[3]) if item[3] and config.faces == "given" else None)
     except Unusable as problem:
         return {"status": np.array(problem.status), "reason": np.array(str(problem))}
     pictures = [np.frombuffer(video.to_png(crop), np.uint8) for crop in clip.crops]

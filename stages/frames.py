@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline import clips, config, engine, frames, ledger, run, shelf
+from pipeline import clips, config, crops, engine, frames, ledger, run, shelf
 
 
 @cache
@@ -53,7 +53,7 @@ def main() -> None:
         made = ledger.complete(job.out / "ledger.parquet", made, table)
         ledger.report(made)
         tested = {"test_people": videos["test_people"]} if "test_people" in videos else {}
-        facts = {"size": settings.size, "face_width": settings.face_width, "status": ledger.summary(made)}
+        facts = {"size": settings.size, "crop": crops.describe(crops.preset(settings.crop)), "status": ledger.summary(made)}
         job.publish("frames", tested | facts | {
             "detector": backbones.hashes("mtcnn_pnet", "mtcnn_rnet", "mtcnn_onet")})
 

@@ -19,8 +19,8 @@ from pipeline.frames import Config
 from pipeline.video import Limits
 
 LIMITS = Limits(seconds=20, memory=2048, pixels=2_000_000, frames=2000)
-CONFIG = Config(size=64, per_shard=4, per_clip=8, least=4, face_width=.5, confidence=.9, min_face=20, second_face=.5,
-                second_share=.2, shift=.1, inside=.85, longest=1280, limits=LIMITS)
+CONFIG = Config(size=64, per_shard=4, per_clip=8, least=4, crop="fsth", faces="detect", confidence=.9, min_face=20,
+                second_face=.5, second_share=.2, inside=.85, longest=1280, limits=LIMITS)
 
 
 def picture(discs: Sequence[tuple[float, float, float]] = ((80, 60, 20),), width: int = 160, height: int = 120,

@@ -1,0 +1,78 @@
+"""frames -> one picture to look at: stored frames, and other crops cut out of them, side by side. Changes nothing."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from pipeline import crops, points, run, store, takedown, video
+from pipeline.config import Refused
+
+SIDE = 128  # pixels of a cell
+
+
+def labelled(name: str, picture: np.ndarray) -> np.ndarray:
+    """A picture (SIDE, SIDE, 3) under its name, with a white border on the right: (SIDE + 18, SIDE + 4, 3)."""
+    label = np.full((18, picture.shape[1], 3), 255, np.uint8)
+    cv2.putText(label, name, (3, 13), cv2.FONT_HERSHEY_SIMPLEX, .4, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.pad(np.concatenate([label, picture]), ((0, 0), (0, 4), (0, 0)), constant_values=255)
+
+
+def chosen(frames: Path, count: int) -> list[tuple[int, int]]:
+    """The first frame of `count` clips spread over the index: its shard and its row there. Refused: all are taken down."""
+    index = pd.read_parquet(frames / "index.parquet", columns=["person", "video", "shard"])
+    index["row"] = index.groupby("shard").cumcount()
+    listed = takedown.read(Path(takedown.NAME), frames.parent / takedown.NAME)
+    first = index.drop_duplicates(["person", "video"])
+    first = first[[not takedown.covers(listed, p, v) for p, v in zip(first["person"], first["video"])]]
+    if first.empty:
+        raise Refused(f"{frames}: every clip is on the take-down list; there is nothing to show")
+    spread = np.unique(np.linspace(0, len(first) - 1, min(count, len(first))).round().astype(int))
+    return [(int(shard), int(row)) for shard, row in first.iloc[spread][["shard", "row"]].to_numpy()]
+
+
+def cells(image: np.ndarray, face: np.ndarray, found: np.ndarray | None, names: Sequence[str]) -> list[np.ndarray]:
+    """The stored picture and each preset of it; grey, and a line on the screen, where it cannot be cut."""
+    out = [labelled("stored", video.crop(image, (0, 0, len(image), len(image)), SIDE))]
+    for name in names:
+        try:
+            picture = crops.recrop(image, face, found, crops.preset(name), SIDE)
+        except Refused as problem:
+            print(f"{name}: {problem}")
+            picture = np.full((SIDE, SIDE, 3), 128, np.uint8)
+        out.append(labelled(name, picture))
+    return out
+
+
+def main() -> None:
+    """Writes OUT/crops.png."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--frames", type=Path, required=True)
+    parser.add_argument("--landmarks", type=Path, help="for presets that are turned with the eyes")
+    parser.add_argument("--preset", nargs="+", default=list(crops.load()), help="of crops.yaml; all if not given")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=8, help="clips to show")
+    args = parser.parse_args()
+    for name in args.preset:
+        crops.preset(name)
+    store.read_manifest(args.frames, "frames")
+    if args.landmarks:
+        store.read_manifest(args.landmarks, "landmarks")
+    reader, rows = store.ShardReader(args.frames), []
+    for shard, row in chosen(args.frames, args.count):
+        place = pd.read_parquet(args.frames / "index.parquet", filters=[("shard", "==", shard)]).iloc[row]
+        image = video.from_png(reader.read(shard, *(int(place[name]) for name in ("offset", "length", "crc"))))
+        found = np.load(args.landmarks / f"{shard:05d}.npy", mmap_mode="r")[row] if args.landmarks else None
+        rows.append(np.concatenate(cells(image, place[points.FACE].to_numpy(np.float64), found, args.preset), 1))
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "crops.png").write_bytes(video.to_png(np.concatenate(rows)))
+    print(f"{args.out / 'crops.png'}: {len(rows)} clips, {len(args.preset)} crops of each")
+
+
+if __name__ == "__main__":
+    run.main(main)
