@@ -37,7 +37,7 @@ def stored(folder: Path) -> tuple[protocol.Cell, dict[str, Any]]:
     """A cell on disk: one person's face, moved a little from frame to frame, and as a method might draw it."""
     face = cv2.resize(skimage.data.astronaut()[:256, 96:352], (SIZE, SIZE), interpolation=cv2.INTER_AREA)
     box = faces.detector("mtcnn").detect(face[None])[0][0, :4]
-    points = faces.landmarker("dlib68").predict(face, box)
+    points = faces.landmarker("dlib68").predict([face], box[None])[0]
     real = [np.roll(face, j % 7, axis=1) for j in range(PAIRS)]
     fake = np.stack([cv2.GaussianBlur(x, None, 1 + j / 20) for j, x in enumerate(real)])
     np.savez(folder / "p.npz", person="p", driver=["p"] * PAIRS, rows=np.arange(PAIRS), frames=fake)
@@ -67,7 +67,7 @@ def forwards(pairs: protocol.Pairs, names: list[str]) -> float:
     found = [metric.load(name) for name in names]
     nets = {net for one in found for net in one.networks}
     pixels = [np.ascontiguousarray(np.rint(x.transpose(1, 2, 0) * 255).astype(np.uint8)) for x in (*pairs.real, *pairs.fake)]
-    drawn = list(zip(pixels[len(pairs.fake):], map(features.box, pairs.points)))
+    drawn = [(pixels[len(pairs.fake):], np.stack([features.box(p) for p in pairs.points]))]
     work: list[tuple[Callable[..., Any], list[tuple[Any, ...]]]] = []
     work += [(faces.descriptor(net), list(zip(pixels, [*pairs.points] * 2))) for net in nets & set(features.DESCRIPTORS)]
     work += [(faces.landmarker(net).predict, drawn) for net in nets & set(features.DETECTORS)]

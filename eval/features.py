@@ -12,6 +12,7 @@ import numpy as np
 from eval.cache import Cache, key
 from eval.metric import OfSets, PerFrame
 
+KEPT = 32  # frames looked at before what was seen is kept
 SIDE = 224  # px: what EfficientNet-Lite0 was trained at
 
 
@@ -131,15 +132,25 @@ class Described(PerFrame):
     def _describe(self, images: np.ndarray, points: np.ndarray) -> np.ndarray:
         """(n, 3, H, W), (n, 68, 2) -> (n, d)."""
         net, recipe = self.networks[0], f"{self.networks[0]} {sorted(self.backbones.items())} {self.cut}"
-        return _each_face(self.cache, net, recipe, images, points, self.width, lambda x, p: _descriptor(net)(x, p))
+        return _each_face(self.cache, net, recipe, images, points, self.width,
+                          lambda pixels, points: np.stack([_descriptor(net)(x, p) for x, p in zip(pixels, points)]))
 
 
 def _each_face(cache: Cache, kind: str, recipe: str, images: np.ndarray, points: np.ndarray, width: int,
                see: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
-    """see(8-bit frame (H, W, 3), its points (68, 2)) -> (width,), of each frame that `cache` does not have: (n, width)."""
+    """see(8-bit frames (k, H, W, 3), their points (k, 68, 2)) -> (k, width), for those that `cache` does not have: (n, width).
+
+    No row of what is seen may hang on the other frames: which of them are missing is chance.
+    """
     pixels = eight_bit(images)
     keys = [key(recipe, x, p.astype(np.float32)) for x, p in zip(pixels, points)]
-    return cache.vectors(kind, keys, width, lambda missing: (see(pixels[j], points[j]) for j in missing))
+
+    def compute(missing: list[int]) -> Iterator[np.ndarray]:
+        for start in range(0, len(missing), KEPT):
+            some = missing[start:start + KEPT]
+            yield from see(pixels[some], points[some])
+
+    return cache.vectors(kind, keys, width, compute)
 
 
 @lru_cache
@@ -166,11 +177,6 @@ class Redetected(PerFrame):
         self.landmarks = self.columns[self.name]
         self.networks = DETECTORS[self.landmarks]
 
-    def missing(self) -> str | None:
-        if self.landmarks == "fan" and importlib.util.find_spec("face_alignment") is None:
-            return "the package face-alignment is not installed: pip install -c constraints.txt .[fan]"
-        return super().missing()
-
     def driven(self, own: np.ndarray, at: np.ndarray, driver: np.ndarray, fake: np.ndarray, points: np.ndarray) -> np.ndarray:
         return self.per_frame(driver, fake, points)
 
@@ -178,9 +184,9 @@ class Redetected(PerFrame):
         """fake (n, 3, H, W), points (n, 68, 2) of the real frames -> (n, 68, 2) float64, NaN where no face is seen."""
         recipe = f"{self.landmarks} {sorted(self.backbones.items())} {self.BOX}"
 
-        def see(x: np.ndarray, p: np.ndarray) -> np.ndarray:
-            at = _landmarker(self.landmarks or "").predict(x, box(p))
-            return np.full(136, np.nan) if at is None else at.ravel()
+        def see(pixels: np.ndarray, points: np.ndarray) -> np.ndarray:
+            at = _landmarker(self.landmarks or "").predict(pixels, np.stack([box(p) for p in points]))
+            return np.asarray(at.reshape(-1, 136))
 
         found = _each_face(self.cache, f"{self.landmarks}_points", recipe, fake, points, 136, see)
         return found.reshape(-1, 68, 2).astype(np.float64)

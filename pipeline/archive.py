@@ -7,6 +7,7 @@ import stat
 import struct
 import zipfile
 import zlib
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -54,9 +55,12 @@ def members(paths: Sequence[Path]) -> Iterator[Member]:
             raise Refused(f"{paths[0]}: with the {len(paths) - 1} files after it not a zip ({error}); fetch them "
                           "again") from None
     infos.sort(key=lambda info: info.header_offset)
-    for number, info in enumerate(infos):
-        end = infos[number + 1].header_offset if number + 1 < len(infos) else start
-        if not (info.is_dir() and info.file_size == 0):
+    starts, last = [*(info.header_offset for info in infos), start], None
+    for info in infos:
+        after = starts[bisect_right(starts, info.header_offset, hi=len(infos))]
+        end = after if info.header_offset != last else info.header_offset  # of lines with the same bytes the first has them
+        last = info.header_offset
+        if not (info.orig_filename.endswith("/") and info.file_size == 0):
             yield Member(info.orig_filename, info, end)
 
 

@@ -49,6 +49,12 @@ class Unusable(Exception):
         self.status, self.reason = status, reason
 
 
+def plain(text: str) -> str:
+    """A name as a line that any terminal or table can show: signs that cannot be printed as codes; if long, cut and hashed."""
+    shown = "".join(sign if sign.isprintable() and sign != "\\" else sign.encode("unicode_escape").decode() for sign in text)
+    return shown if len(shown) <= 200 else f"{shown[:180]}…{hashlib.sha256(shown.encode()).hexdigest()[:8]}"
+
+
 def write(path: Path, rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> pd.DataFrame:
     """Rows as parquet with exactly these columns (name -> dtype; "" where a row lacks one), sorted by the first.
 

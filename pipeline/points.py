@@ -16,7 +16,8 @@ from pipeline.runs import runs
 from pipeline.shelf import Plan, Record, Shard
 
 Item = tuple[str, int, int, int]  # clip, its shard of the frames, first of its rows among the shard's, last + 1
-Predict = Callable[[np.ndarray, np.ndarray], np.ndarray | None]  # image (H, W, 3) uint8, face box (4,) -> points (68, 2)
+# n images (H, W, 3) uint8, face boxes (n, 4) -> points (n, 68, 2), NaN where a box is no face; no picture's hang on another's
+Predict = Callable[[Sequence[np.ndarray], np.ndarray], np.ndarray]
 LEDGER = {"clip": "str", "frame": "int64", "status": "str"}
 FACE = ["face_x0", "face_y0", "face_x1", "face_y1"]
 FACTS = "facts.json"  # of one shard
@@ -51,12 +52,10 @@ def plan(index: pd.DataFrame) -> Plan[Item]:
 def find(item: Item, frames: Path, predict: Predict) -> Record:
     """The points of one clip's frames: (n, 68, 2) float32 in pixels of the stored frame, NaN where none are found."""
     _, shard, start, stop = item
-    points = []
-    for row in _rows(frames, shard).iloc[start:stop].to_dict("records"):
-        image = video.from_png(_reader(frames).read(row["shard"], row["offset"], row["length"], row["crc"]))
-        found = predict(image, np.array([row[name] for name in FACE]))
-        points.append(np.full((68, 2), np.nan) if found is None else found)
-    return {"points": np.array(points, np.float32)}
+    rows = _rows(frames, shard).iloc[start:stop]
+    places = rows[list(store.Place.__annotations__)].itertuples(index=False)
+    images = [video.from_png(_reader(frames).read(*place)) for place in places]
+    return {"points": np.asarray(predict(images, rows[FACE].to_numpy(np.float64)), np.float32)}
 
 
 def lost(item: Item, reason: str) -> Record:

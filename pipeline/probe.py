@@ -17,7 +17,8 @@ def look(path: str, max_pixels: int, max_frames: int, formats: str) -> dict[str,
     from av.error import FFmpegError
 
     try:
-        container = av.open("file:" + path, options={"protocol_whitelist": "file,pipe", "format_whitelist": formats})
+        container = av.open("file:" + path, options={"protocol_whitelist": "file,pipe", "format_whitelist": formats},
+                            metadata_errors="replace")  # a title in another alphabet is no reason
     except FFmpegError as error:
         return {"status": "corrupt", "reason": f"not a readable video ({error.strerror})"}
     with container:
@@ -25,6 +26,8 @@ def look(path: str, max_pixels: int, max_frames: int, formats: str) -> dict[str,
         if not streams:
             return {"status": "no-stream", "reason": "the file has no video stream"}
         stream = streams[0]
+        if stream.codec_context is None:
+            return {"status": "no-stream", "reason": "its video stream is coded in an unknown way"}
         width, height = stream.codec_context.width, stream.codec_context.height
         if width * height > max_pixels:
             return {"status": "too-large", "reason": f"{width}x{height} pixels, more than the {max_pixels} allowed"}

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import selectors
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline import limited
+from pipeline import foreign, limited
 from pipeline import probe as inside
 from pipeline.config import Strict
 from pipeline.ledger import Unusable
@@ -23,7 +26,10 @@ from pipeline.ledger import Unusable
 # Containers that hold pictures themselves. Playlists and scripts (hls, dash, concat, imf, …) name other files and are not read.
 FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,nut,ivf,yuv4mpegpipe,h264,hevc,"
            "m4v,mjpeg,dv,rm,wtv,gif,av1,obu,dirac,vc1,swf,3dostr,bink,smk,nsv,gxf,dhav,h263,h261,cavsvideo")
+# The ffmpeg of imageio-ffmpeg, linked statically, crashes where it loads the system's converters of alphabets (MPEG-TS).
+OWN = {"GCONV_PATH": "/nonexistent"}
 SEEN = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "LANG")
+PRINTED = 1 << 24  # bytes that are kept of what a process prints besides pictures
 _SHOWN = re.compile(r"pts_time:(\S+) .* s:(\d+)x(\d+) ")
 
 
@@ -57,9 +63,11 @@ def probe(path: Path, limits: Limits) -> Probe:
     """Reads the packets of the first video stream. Unusable: empty, corrupt, no-stream, too-large, timeout."""
     if not path.is_file() or path.stat().st_size == 0:
         raise Unusable("empty", "the file has no bytes")
+    with path.open("rb") as file:
+        refuse(file.read(foreign.HEAD))
     command = [sys.executable, "-I", "-B", str(inside.__file__), os.path.abspath(path), str(limits.pixels),
                str(limits.frames), FORMATS]
-    done = _limited(command, limits)
+    done = _limited(command, limits, 32 * limits.frames + PRINTED)
     try:
         facts = json.loads(done.stdout)
     except ValueError:
@@ -69,6 +77,12 @@ def probe(path: Path, limits: Limits) -> Probe:
     if not facts["times"]:
         raise Unusable("corrupt", "its video stream has no picture")
     return Probe(np.array(facts["times"]), facts["width"], facts["height"], facts["codec"], facts["declared"])
+
+
+def refuse(head: bytes) -> None:
+    """Unusable: corrupt, where a file that begins so is no video."""
+    if what := foreign.kind(head):
+        raise Unusable("corrupt", f"not a readable video ({what})")
 
 
 def spread(times: np.ndarray, count: int) -> np.ndarray:
@@ -99,7 +113,7 @@ def decode(path: Path, numbers: Sequence[int] | np.ndarray, limits: Limits, long
 
     Fewer come back where the file breaks off. Unusable: corrupt (none came back, or the picture size changes), timeout.
     """
-    done = _limited(_command(path, numbers, limits, longest), limits)
+    done = _limited(_command(path, numbers, limits, longest), limits, 3 * longest**2 * len(numbers))
     shown = _SHOWN.findall(done.stderr.decode(errors="replace"))
     sizes = {(int(width), int(height)) for _, width, height in shown}
     if len(sizes) > 1:
@@ -107,11 +121,16 @@ def decode(path: Path, numbers: Sequence[int] | np.ndarray, limits: Limits, long
     source = sizes.pop() if sizes else (1, 1)
     scale = min(1.0, longest / max(source))
     width, height = (int(side * scale + .5) for side in source)
+    if not width * height:
+        raise Unusable("too-small", f"a picture of {source[0]}x{source[1]} pixels is too narrow")
     n = min(len(shown), len(numbers), len(done.stdout) // (height * width * 3))
     if not n:
         raise Unusable("corrupt", f"no picture of it can be decoded (ffmpeg ended with code {done.returncode})")
     images = np.frombuffer(done.stdout, np.uint8, n * height * width * 3).reshape(n, height, width, 3)
-    seconds = np.array([float(time) for time, _, _ in shown[:n]])
+    try:
+        seconds = np.array([float(at) for at, _, _ in shown[:n]])
+    except ValueError:
+        raise Unusable("corrupt", "a picture of it has no time") from None
     return Decoded(np.asarray(numbers[:n], np.int64), seconds, images, scale)
 
 
@@ -140,21 +159,46 @@ def _ffmpeg() -> str:
     return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
-def _limited(command: list[str], limits: Limits) -> subprocess.CompletedProcess[bytes]:
+def _limited(command: list[str], limits: Limits, most: int = PRINTED) -> subprocess.CompletedProcess[bytes]:
     """Runs a command under `limits`, in a session of its own (Ctrl-C is the parent's to handle). Unusable: timeout.
 
-    Of the environment it sees only what finding programs takes: keys and passwords are none of a decoder's business.
+    Of the environment it sees only what finding programs takes: keys and passwords are none of a decoder's business. `most`:
+    bytes that are kept of what it writes to its output; what comes after is dropped, as of its log after PRINTED.
     """
     bounds = [str(limits.seconds), str(limits.memory * 2**20), str(os.getpid())]
-    try:
-        done = subprocess.run([sys.executable, "-I", "-S", str(limited.__file__), *bounds, *command], stdin=subprocess.DEVNULL,
-                              capture_output=True, timeout=4 * limits.seconds, start_new_session=True, check=False,
-                              env={name: os.environ[name] for name in SEEN if name in os.environ})
-    except subprocess.TimeoutExpired:
-        raise Unusable("timeout", f"reading it took more than {4 * limits.seconds} s by the clock") from None
-    if done.returncode in (-24, -9):  # SIGXCPU, or SIGKILL at the hard limit
+    with subprocess.Popen([sys.executable, "-I", "-S", str(limited.__file__), *bounds, *command], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+                          env=OWN | {name: os.environ[name] for name in SEEN if name in os.environ}) as process:
+        until = time.monotonic() + 4 * limits.seconds
+        try:
+            output, log = _heard(process, most, until)
+            code = process.wait(max(until - time.monotonic(), 0))
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)  # and whatever it may have started
+            if isinstance(error, TimeoutError | subprocess.TimeoutExpired):
+                raise Unusable("timeout", f"reading it took more than {4 * limits.seconds} s by the clock") from None
+            raise
+    if code in (-24, -9):  # SIGXCPU, or SIGKILL at the hard limit
         raise Unusable("timeout", f"reading it took more than {limits.seconds} s of processor time")
-    return done
+    return subprocess.CompletedProcess(command, code, output, log)
+
+
+def _heard(process: subprocess.Popen[bytes], most: int, until: float) -> tuple[bytes, bytes]:
+    """The first `most` bytes of its output and PRINTED of its log, once both have ended. TimeoutError: not by then."""
+    room = {process.stdout: most, process.stderr: PRINTED}
+    kept = {pipe: bytearray() for pipe in room}
+    with selectors.DefaultSelector() as open_ones:
+        for pipe in room:
+            open_ones.register(pipe, selectors.EVENT_READ)  # type: ignore[arg-type]
+        while open_ones.get_map():
+            if not (ready := open_ones.select(max(until - time.monotonic(), 0))):
+                raise TimeoutError
+            for key, _ in ready:
+                block = os.read(key.fd, 1 << 20)
+                kept[key.fileobj] += block[:room[key.fileobj] - len(kept[key.fileobj])]  # type: ignore[index]
+                if not block:
+                    open_ones.unregister(key.fileobj)
+    return bytes(kept[process.stdout]), bytes(kept[process.stderr])
 
 
 def crop(image: np.ndarray, box: Sequence[float] | np.ndarray, size: int) -> np.ndarray:

@@ -45,7 +45,7 @@ def fetch(source: str, settings: Any, folder: Path, item: tuple[Any]) -> shelf.R
 
 def lost(item: tuple[Any], reason: str) -> shelf.Record:
     """The record of an item that cost its workers their lives."""
-    row = {"id": str(item[0]), "status": "corrupt", "reason": reason}
+    row = {"id": ledger.plain(str(item[0])), "status": "corrupt", "reason": reason}
     return {"rows": np.array(json.dumps([row])), "status": np.array("corrupt")}
 
 

@@ -62,7 +62,8 @@ def main() -> None:
         body = points.publish(job.out, folders)
         hashes = body.pop("sha256")
         if len(hashes) != 1:
-            raise config.Refused(f"the weights of {name} changed between two runs; remove {job.work} and run again")
+            raise config.Refused(f"two detectors found points of one data set (did the weights of {name} change between two "
+                                 f"runs?); remove {job.work} and run again")
         print(f"landmarks: {body}")
         job.publish("landmarks", body | {"detector": {"name": name, "sha256": json.loads(hashes[0])}})
 

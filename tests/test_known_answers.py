@@ -152,7 +152,7 @@ def of_iderr(found, real, fake):
 
 
 def redetected(images):
-    return [Landmarker().predict(np.rint(x.transpose(1, 2, 0) * 255).astype(np.uint8), None) for x in images]
+    return [*Landmarker().predict(np.rint(images.transpose(0, 2, 3, 1) * 255).astype(np.uint8), None)]
 
 
 def of_nme(found, real, fake):

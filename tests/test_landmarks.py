@@ -1,6 +1,11 @@
 """Facts about drawing, mirroring and storing the 68 points."""
 
+import json
+import shutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import made_faces
@@ -8,10 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_faces import face
+from ruamel.yaml import YAML
 
-from pipeline import points, store, video
+from pipeline import points, run, store, video
 from pipeline.config import Refused
 from pipeline.landmarks import FLIP, draw, mirror
+from stages import landmarks as landmarks_stage
 
 
 @pytest.mark.parametrize("size", [64, 128, 256])
@@ -113,10 +120,10 @@ def test_finding_hands_each_frame_and_its_face_box_to_the_detector(tmp_path: Pat
     root = made_faces.write(tmp_path)
     index = pd.read_parquet(root / "frames/index.parquet")
 
-    def predict(image: np.ndarray, box: np.ndarray) -> np.ndarray | None:
-        assert box.tolist() == [0, 0, 0, 0]
-        row = int(image[0, 0, 0])
-        return None if row % 3 == 0 else np.full((68, 2), row)
+    def predict(images: Sequence[np.ndarray], boxes: np.ndarray) -> np.ndarray:
+        assert boxes.tolist() == [[0, 0, 0, 0]] * len(images)
+        rows = np.array([int(image[0, 0, 0]) for image in images])
+        return np.where(rows % 3 == 0, np.nan, rows)[:, None, None] * np.ones((68, 2), np.float32)
 
     plan = points.plan(index)
     items = [item for shard in range(len(plan.sizes)) for item in plan.items(shard)]
@@ -153,10 +160,48 @@ def test_real_points_land_on_the_face(shared_data: Path) -> None:
     limits = video.Limits(seconds=20, memory=2048, pixels=10**7, frames=1000)
     image = video.decode(path, [10], limits, 640).images[0]
     box = faces.Detector().detect(image[None])[0][0, :4]
-    marks = faces.landmarker("dlib68").predict(image, box)
+    marks = faces.landmarker("dlib68").predict([image], box[None])[0]
     assert marks.shape == (68, 2) and marks[36, 0] < marks[45, 0] and marks[27, 1] < marks[8, 1]
     inside = (marks[17:] > box[:2]).all(1) & (marks[17:] < box[2:]).all(1)
     assert inside.mean() > .9
+
+
+@pytest.fixture
+def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, list[str]]:
+    """A small data set, and the landmarks stage in this process: it finds what `turns` says, clip by clip."""
+    root = made_faces.write(tmp_path / "data/tiny")
+    shutil.rmtree(root / "landmarks")
+    (root / "videos").mkdir()
+    store.write_manifest(root / "videos", "videos", {})
+    turns: list[str] = []
+
+    def landmarker(name: str) -> SimpleNamespace:
+        files = turns.pop(0) if turns else name
+        return SimpleNamespace(sha256={files: "0" * 64}, predict=lambda images, boxes: np.stack([face(64)] * len(images)))
+
+    monkeypatch.setattr(landmarks_stage, "_landmarker", landmarker)
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    monkeypatch.setattr(run, "die_with_parent", lambda parent: None)
+    whole = YAML(typ="safe").load((Path(__file__).parents[1] / "params.yaml").read_text())
+    tiny = whole["data"]["ci"] | {"engine": {"kind": "local", "workers": 1, "slurm": {}}, "landmarks": {"detector": "dlib68"}}
+    (tmp_path / "params.yaml").write_text(json.dumps(whole | {"data": {"tiny": tiny}}))
+    words = ["--dataset", "tiny", "--params", str(tmp_path / "params.yaml"), "--videos", str(root / "videos"), "--frames",
+             str(root / "frames"), "--out", str(root / "landmarks")]
+    monkeypatch.setattr(sys, "argv", ["landmarks", *words])
+    return root / "landmarks", turns
+
+
+def test_the_manifest_names_the_one_detector_and_its_files(begun) -> None:
+    landmarks_stage.main()
+    assert store.read_manifest(begun[0])["detector"] == {"name": "dlib68", "sha256": {"dlib68": "0" * 64}}
+
+
+def test_points_of_two_detectors_are_never_in_one_data_set(begun) -> None:
+    out, turns = begun
+    turns += ["dlib68", "fan"]
+    with pytest.raises(Refused, match="two detectors found points of one data set"):
+        landmarks_stage.main()
+    assert not out.exists()
 
 
 def test_landmarks_of_another_stage_are_not_taken_for_ours(tmp_path: Path) -> None:

@@ -155,8 +155,9 @@ def test_a_frame_without_usable_landmarks_is_nan_and_not_dropped(name, monkeypat
 @pytest.mark.parametrize("name", ["nme_interocular_dlib68", "akd_dlib68"])
 def test_a_generated_frame_without_a_face_is_nan_and_not_dropped(name, monkeypatch):
     found, real = stand_in(name, monkeypatch), smooth(9, n=3)
-    seen = iter([face(1)[0], None, face(1)[0]])
-    monkeypatch.setattr(features, "_landmarker", lambda name: type("", (), {"predict": lambda self, image, box: next(seen)})())
+    seen = face(3)
+    seen[1] = np.nan
+    monkeypatch.setattr(features, "_landmarker", lambda name: type("", (), {"predict": lambda self, images, boxes: seen})())
     assert np.isnan(found.per_frame(real, real, face(3))).tolist() == [False, True, False]
 
 
@@ -169,7 +170,7 @@ def portrait():
 
     image = cv2.resize(skimage.data.astronaut()[:256, 96:352], (128, 128), interpolation=cv2.INTER_AREA)
     box = faces.detector("mtcnn").detect(image[None])[0][0, :4]
-    return image, box, faces.landmarker("dlib68").predict(image, box)
+    return image, box, faces.landmarker("dlib68").predict([image], box[None])[0]
 
 
 def test_landmarks_found_again_move_with_the_face_and_the_box_is_the_detectors(portrait):
@@ -191,6 +192,17 @@ def test_an_unknown_metric_is_refused_with_the_nearest_name(name, hint):
         metric.load(name)
 
 
+class Counted:
+    """A landmark detector that notes each picture it is shown."""
+
+    def __init__(self, net, made):
+        self.net, self.made = net, made
+
+    def predict(self, images, boxes):
+        self.made.extend(range(len(images)))
+        return self.net.predict(images, boxes)
+
+
 @pytest.mark.parametrize("pair, images, runs", [(("fd_efflite0", "kd_efflite0"), 12, 12),
                                                 (("csim_dlib128", "iderr_dlib128"), 12, 12),
                                                 (("nme_interocular_dlib68", "akd_dlib68"), 6, 6)])
@@ -200,9 +212,9 @@ def test_metrics_of_one_network_run_it_once_a_frame(pair, images, runs, monkeypa
     for name in pair:
         found = stand_in(name, monkeypatch)
         found.cache = shared
-        for place, what in ((features, "_descriptor"), (features, "_landmarker")):
-            net = getattr(place, what)
-            monkeypatch.setattr(place, what, lambda name, net=net: made.append(name) or net(name))
+        describe, landmarks = features._descriptor, features._landmarker
+        monkeypatch.setattr(features, "_descriptor", lambda name, net=describe: made.append(name) or net(name))
+        monkeypatch.setattr(features, "_landmarker", lambda name, net=landmarks: Counted(net(name), made))
         if not isinstance(found, PerFrame):
             forward = type(found).forward
             monkeypatch.setattr(type(found), "forward", lambda self, x, forward=forward: made.append(1) or forward(self, x))

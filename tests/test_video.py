@@ -79,6 +79,44 @@ def test_fewer_pictures_than_asked_for_means_all_of_them() -> None:
     assert video.spread(np.arange(5) / 25, 8).tolist() == [0, 1, 2, 3, 4]
 
 
+def test_a_transport_stream_with_a_named_service_is_read(tmp_path: Path) -> None:
+    path = clips.write(tmp_path / "a.ts", moving(12), codec="mpeg2video")  # as ffmpeg writes it; it crashed there
+    chosen = video.spread(video.probe(path, LIMITS).times, 4)
+    assert video.decode(path, chosen, LIMITS, 1280).numbers.tolist() == chosen.tolist()
+
+
+def test_a_title_in_no_known_alphabet_is_no_reason(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt, container.metadata["title"] = 160, 120, "yuv420p", "TTTT"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(clips.picture(), "rgb24")))
+        container.mux(stream.encode(None))
+    path.write_bytes(path.read_bytes().replace(b"TTTT", b"\xe9t\xe9\xff"))
+    assert len(video.probe(path, LIMITS).times) == 1
+
+
+def test_a_picture_too_narrow_to_be_scaled_down_is_a_reason(tmp_path: Path) -> None:
+    path = tmp_path / "strip.y4m"
+    path.write_bytes(b"YUV4MPEG2 W2 H8000 F25:1 Ip A1:1 C420jpeg\n" + (b"FRAME\n" + bytes(24000)) * 4)
+    with pytest.raises(Unusable, match="2x8000 pixels is too narrow"):
+        video.decode(path, [0, 1], LIMITS, 720)
+
+
+def test_what_a_process_prints_is_kept_up_to_a_bound_and_it_may_print_on() -> None:
+    code = "import sys; sys.stdout.write('o' * 3_000_000); sys.stderr.write('e' * 20_000_000)"
+    done = video._limited([sys.executable, "-c", code], LIMITS, 1_000_000)
+    assert (done.returncode, len(done.stdout), len(done.stderr)) == (0, 1_000_000, video.PRINTED)
+
+
+def test_a_process_that_stays_silent_is_ended_by_the_clock() -> None:
+    start = time.monotonic()
+    code = "import os, time; os.close(1); os.close(2); time.sleep(60)"
+    with pytest.raises(Unusable, match="by the clock"):
+        video._limited([sys.executable, "-c", code], LIMITS.model_copy(update={"seconds": 1}))
+    assert time.monotonic() - start < 20
+
+
 @pytest.mark.parametrize("n, count", [(9, 8), (100, 32), (17, 16), (1000, 1)])
 def test_spread_gives_different_ascending_numbers(n: int, count: int) -> None:
     rng = np.random.default_rng(n)

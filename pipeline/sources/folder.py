@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
-import shutil
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pipeline import config as settings
-from pipeline import takedown, video
-from pipeline.ledger import Unusable
+from pipeline import foreign, takedown, video
+from pipeline.ledger import Unusable, plain
 
 WAY_OUT = "move it to {origin}/PERSON/VIDEO.{ext}, one folder a person"
 
@@ -34,25 +36,36 @@ def items(config: Config) -> list[str]:
         re.compile(config.ids)
     except re.error as error:
         raise settings.Refused(f"fetch.ids: {config.ids!r} is not a regular expression ({error})") from None
-    found = [path.relative_to(root) for path in root.rglob("*") if path.is_file()]
-    return sorted(str(path) for path in found
-                  if str(path) != takedown.NAME and not any(part.startswith(".") for part in path.parts))
+    found = [os.path.relpath(path, root) for path in _files(root)]
+    return sorted(path for path in found
+                  if path != takedown.NAME and not any(part.startswith(".") for part in Path(path).parts))
+
+
+def _files(root: Path) -> Iterator[str]:
+    """Everything below a folder but folders: links to folders too, which are not followed. Refused: it cannot be read."""
+    def refuse(error: OSError) -> None:
+        raise settings.Refused(f"{error.filename}: {error.strerror}; see to it that the folder can be read")
+
+    for folder, inner, names in os.walk(root, onerror=refuse):
+        links = [name for name in inner if os.path.islink(os.path.join(folder, name))]
+        yield from (os.path.join(folder, name) for name in [*names, *links])
 
 
 def fetch(config: Config, item: str, folder: Path) -> list[dict[str, Any]]:
     """Copies one file to folder/person/video.ext and probes the copy: one row of the ledger."""
     parts = Path(item).parts
     person, name = (parts[0], Path(item).stem) if len(parts) == 2 else ("", Path(item).name)
-    row = {"id": f"{person}/{name}" if person else item, "person": person, "video": name, "path": "", "status": "ok",
-           "reason": ""}
+    row = {"id": plain(f"{person}/{name}" if person else item), "person": plain(person), "video": plain(name), "path": "",
+           "status": "ok", "reason": ""}
     target = folder / item
     try:
         _check(config, item, person, name)
-        _copy(Path(config.origin).expanduser() / item, target)
+        _copy(Path(config.origin).expanduser() / item, target, config.bytes)
         facts = video.probe(target, config.limits)
         return [row | {"path": item, "reason": "the file ends before its header says" if facts.cut else ""}]
     except Unusable as problem:
-        target.unlink(missing_ok=True)
+        if row["id"] == f"{person}/{name}":  # else the name may be one that no file can have
+            target.unlink(missing_ok=True)
         return [row | {"status": problem.status, "reason": str(problem)}]
 
 
@@ -61,16 +74,21 @@ def _check(config: Config, item: str, person: str, name: str) -> None:
     root = Path(config.origin).expanduser()
     source = root / item
     if not person:
-        raise Unusable("bad-name", f"{item} is not in a person's folder; "
+        raise Unusable("bad-name", f"{plain(item)} is not in a person's folder; "
                                    + WAY_OUT.format(origin=config.origin, ext=source.suffix.lstrip(".") or "mp4"))
     if takedown.covers(takedown.read(root / takedown.NAME), person, name):
         raise Unusable("takedown", "on the take-down list")
     for value in (person, name):
         if not re.fullmatch(config.ids, value):
             raise Unusable("bad-name", f"{value!r} does not match {config.ids}; rename it, or change fetch.ids")
+    if plain(item) != item:
+        raise Unusable("bad-name", f"{plain(item)} has signs in its name that cannot be shown, or too many; rename it")
+    if not stat.S_ISREG(mode := source.lstat().st_mode):
+        what = "a link; put the file itself there" if stat.S_ISLNK(mode) else "neither a file nor a folder; take it away"
+        raise Unusable("bad-name", f"{item} is {what}")
     twins = sorted(other.name for other in source.parent.glob(f"{_literal(name)}.*") if other.stem == name)
     if twins and twins[0] != source.name:
-        raise Unusable("bad-name", f"{item} has the same id as {person}/{twins[0]}; rename one of them")
+        raise Unusable("bad-name", f"{item} has the same id as {person}/{plain(twins[0])}; rename one of them")
     if (size := source.stat().st_size) > config.bytes:
         raise Unusable("too-large", f"{size} bytes, more than the {config.bytes} allowed; cut the video or raise fetch.bytes")
 
@@ -80,12 +98,36 @@ def _literal(name: str) -> str:
     return re.sub(r"([*?\[])", r"[\1]", name)
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copies; the target appears when it is whole. Unusable: cannot be read."""
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+def _copy(source: Path, target: Path, most: int) -> None:
+    """Copies at most so many bytes; the target appears when it is whole. Unusable: unreadable, or begins as no video does."""
+    part = target.with_name(f".{os.getpid()}.part")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, part)
-    except PermissionError as error:
+        file = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # it may have become a link or a pipe
+    except OSError as error:
         raise Unusable("corrupt", f"{error.strerror}: {source}") from None
-    os.replace(part, target)
+    try:
+        size = min(os.fstat(file).st_size, most)
+        if size:
+            video.refuse(os.pread(file, foreign.HEAD, 0))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as copy:
+            _pour(file, copy.fileno(), size)
+        os.replace(part, target)
+    finally:
+        os.close(file)
+
+
+def _pour(source: int, target: int, size: int) -> None:
+    """Copies `size` bytes; holes stay holes, or a small file could fill the disk."""
+    at = 0
+    while at < size:
+        try:
+            start = os.lseek(source, at, os.SEEK_DATA)
+            at = min(os.lseek(source, start, os.SEEK_HOLE), size)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole is left
+                break
+            start, at = at, size  # a file system that knows no holes
+        while start < at and (block := os.pread(source, min(at - start, 1 << 22), start)):
+            start += os.pwrite(target, block, start)
+    os.ftruncate(target, size)
