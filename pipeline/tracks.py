@@ -6,7 +6,7 @@ nothing; and the landmark networks were made for boxes that are off by a few pix
 
 from __future__ import annotations
 
-import io
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ GAP = 12  # pictures, half a second at 25 a second: a face moves little meanwhil
 JUMP = 0.25  # overlap (intersection over union) of a box with the next below which it is another shot; crop_vox.py's number
 LEAST, MOST = 8.0, 2.0  # pixels of a box's side; and its side in sides of the picture
 NEAR = 0.25  # share of a box that must lie in the picture
+_HEAD = re.compile(rb"\x93NUMPY\x01\x00..\{'descr': '<f4', 'fortran_order': False, 'shape': \((\d{1,9}), 4\), \} *\n", re.S)
 # The face in VoxCeleb2's own crops, x0, y0, x1, y1 as shares of their width and height. By MTCNN in 48 pictures of six such
 # clips it is 0.53 wide (0.50-0.55 by clip) and 0.73 high (0.70-0.75), its middle at 0.49 (0.45-0.52) and 0.34 (0.33-0.34):
 # foreheads are cut. The width is set to one half: then the crop `fsth` is the publishers' crop itself.
@@ -34,18 +35,14 @@ class Track:
 
 
 def parse(data: bytes) -> np.ndarray:
-    """A .npy of float32 (n, 4). Unusable: corrupt. Nothing is allocated that the bytes do not hold."""
-    file = io.BytesIO(data)
-    try:
-        version = np.lib.format.read_magic(file)
-        header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version](file)
-    except (ValueError, KeyError):
-        raise Unusable("corrupt", "its file of boxes is no array") from None
-    shape, fortran, kind = header
-    rest = data[file.tell():]
-    if kind != np.dtype("<f4") or fortran or len(shape) != 2 or shape[1] != 4 or len(rest) != 16 * shape[0]:
-        raise Unusable("corrupt", f"its boxes are {kind} {shape} in {len(rest)} bytes where float32 (n, 4) is due")
-    return np.frombuffer(rest, "<f4").reshape(shape).astype(np.float64)
+    """A .npy of float32 (n, 4) as `np.save` writes it: (n, 4) float64. Unusable: corrupt.
+
+    The header is matched, not evaluated as Python, which is how NumPy reads it and stumbles over damaged ones.
+    """
+    head = _HEAD.match(data)
+    if head is None or len(data) - head.end() != 16 * int(head[1]):
+        raise Unusable("corrupt", f"its boxes ({len(data)} bytes) are no .npy of float32 (n, 4)")
+    return np.frombuffer(data, "<f4", offset=head.end()).reshape(-1, 4).astype(np.float64)
 
 
 def track(given: np.ndarray, count: int, size: tuple[int, int]) -> Track:

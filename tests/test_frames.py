@@ -245,7 +245,7 @@ def test_a_jump_of_the_given_box_is_a_cut_and_only_one_shot_is_used(tmp_path: Pa
     ([clips.picture([])] * 20, np.full((20, 4), np.nan, np.float32), "no-face", "no face in any of 8"),
     (talking(20), np.tile(np.float32([70, 50, 84, 66]), (20, 1)), "too-small", "14 pixels wide, 20 needed"),
     ([clips.picture([(50, 60, 20), (120, 60, 15)])] * 20, np.full((20, 4), np.nan, np.float32), "multi-face", "in 8 of 8"),
-    (talking(20), np.zeros((20, 5), np.float32), "corrupt", "where float32 (n, 4) is due"),
+    (talking(20), np.zeros((20, 5), np.float32), "corrupt", "no .npy of float32 (n, 4)"),
     (talking(20), np.tile(np.float32([-28, 40, 12, 80]), (20, 1)), "face-leaves", "in 0 of 8 pictures, 4 needed"),
 ])
 def test_statuses_keep_their_meaning_where_they_can_be_known(tmp_path: Path, pictures, table, status: str, words: str) -> None:
