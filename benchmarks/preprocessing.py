@@ -37,7 +37,6 @@ MADE, CROPS, TURNS = 2, 2, 2  # made clips, real ones, how often each way runs
 CONFIG = {"size": 256, "per_shard": 100, "per_clip": 8, "least": 4, "crop": "fsth", "confidence": .9, "min_face": 20.,
           "second_face": .5, "second_share": .2, "inside": .7, "longest": 720,
           "limits": video.Limits(seconds=60, memory=4096, pixels=2**22, frames=100_000)}
-Predict = Callable[[np.ndarray, np.ndarray], np.ndarray | None]
 Found = dict[tuple[str, int], np.ndarray]  # clip and number of the picture -> its landmarks (68, 2) in pixels of the clip
 
 
@@ -99,7 +98,7 @@ def write(path: Path, pictures: np.ndarray) -> None:
 
 
 def ours(items: Sequence[frames.Item], folder: Path, out: Path, config: frames.Config, detect: frames.Detect,
-         predict: Predict) -> Found:
+         predict: points.Predict) -> Found:
     """One shard of the stages frames and landmarks, without their shells."""
     made, work = (out / "frames", out / "landmarks"), (out.parent / "frames", out.parent / "landmarks")
     for path in (*made, *work):
@@ -120,7 +119,7 @@ def back(marks: np.ndarray, row: dict[str, Any]) -> np.ndarray:
     return (marks + .5) * (row["x1"] - row["x0"]) / CONFIG["size"] + np.array([row["x0"], row["y0"]]) - .5
 
 
-def fields(items: Sequence[frames.Item], folder: Path, out: Path, detect: frames.Detect, predict: Predict) -> Found:
+def fields(items: Sequence[frames.Item], folder: Path, out: Path, detect: frames.Detect, predict: points.Predict) -> Found:
     """Every picture a file, the detector on every picture, a crop and an array for each."""
     import imageio_ffmpeg
 
@@ -133,8 +132,8 @@ def fields(items: Sequence[frames.Item], folder: Path, out: Path, detect: frames
         for file in sorted((out / person).glob("*.png")):
             image = np.ascontiguousarray(cv2.imread(str(file))[:, :, ::-1])
             faces = detect(image[None])[0]
-            marks = predict(image, faces[0][:4]) if len(faces) else None
-            if marks is not None:
+            marks = predict([image], faces[:1, :4])[0] if len(faces) else np.full((68, 2), np.nan)
+            if np.isfinite(marks).all():
                 frame = crops.boxed(crops.stored("fsth"), faces[:1, :4].astype(np.float64), image.shape)
                 file.with_suffix(".crop.png").write_bytes(video.to_png(crops.cut(image, frame, CONFIG["size"])))
                 np.save(file.with_suffix(".npy"), marks)
@@ -168,7 +167,8 @@ def error(a: Found, b: Found, names: Sequence[str]) -> dict[str, Any] | None:
             "pictures": len(both)}
 
 
-def compare(items: Sequence[frames.Item], folder: Path, detect: frames.Detect, predict: Predict, turns: int) -> dict[str, Any]:
+def compare(items: Sequence[frames.Item], folder: Path, detect: frames.Detect, predict: points.Predict,
+            turns: int) -> dict[str, Any]:
     """All ways in turns; costs of the cheapest turn of each, ratios, and how equal the landmarks are."""
     given, looked = (frames.Config(**CONFIG, faces=faces) for faces in ("given", "detect"))
     ways: dict[str, Callable[[Path], Found]] = {
