@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline import limited
+from pipeline import child
 from pipeline import probe as inside
 from pipeline.config import Strict
 from pipeline.ledger import Unusable
@@ -23,7 +23,6 @@ from pipeline.ledger import Unusable
 # Containers that hold pictures themselves. Playlists and scripts (hls, dash, concat, imf, …) name other files and are not read.
 FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,nut,ivf,yuv4mpegpipe,h264,hevc,"
            "m4v,mjpeg,dv,rm,wtv,gif,av1,obu,dirac,vc1,swf,3dostr,bink,smk,nsv,gxf,dhav,h263,h261,cavsvideo")
-SEEN = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "LANG")
 _SHOWN = re.compile(r"pts_time:(\S+) .* s:(\d+)x(\d+) ")
 
 
@@ -130,11 +129,12 @@ def _command(path: Path, numbers: Sequence[int] | np.ndarray, limits: Limits, lo
     output = video.output("pipe:", format="rawvideo", fps_mode="passthrough", **{"frames:v": len(numbers)})
     command = output.global_args("-nostdin", "-nostats", "-hide_banner", "-loglevel", "info", "-filter_threads", "1",
                                  "-filter_complex_threads", "1")
-    return list(command.compile(cmd=_ffmpeg()))
+    return list(command.compile(cmd=program()))
 
 
 @cache
-def _ffmpeg() -> str:
+def program() -> str:
+    """Where ffmpeg is."""
     import imageio_ffmpeg
 
     return str(imageio_ffmpeg.get_ffmpeg_exe())
@@ -145,16 +145,10 @@ def _limited(command: list[str], limits: Limits) -> subprocess.CompletedProcess[
 
     Of the environment it sees only what finding programs takes: keys and passwords are none of a decoder's business.
     """
-    bounds = [str(limits.seconds), str(limits.memory * 2**20), str(os.getpid())]
     try:
-        done = subprocess.run([sys.executable, "-I", "-S", str(limited.__file__), *bounds, *command], stdin=subprocess.DEVNULL,
-                              capture_output=True, timeout=4 * limits.seconds, start_new_session=True, check=False,
-                              env={name: os.environ[name] for name in SEEN if name in os.environ})
-    except subprocess.TimeoutExpired:
-        raise Unusable("timeout", f"reading it took more than {4 * limits.seconds} s by the clock") from None
-    if done.returncode in (-24, -9):  # SIGXCPU, or SIGKILL at the hard limit
-        raise Unusable("timeout", f"reading it took more than {limits.seconds} s of processor time")
-    return done
+        return child.run(command, seconds=limits.seconds, memory=limits.memory, clock=4 * limits.seconds)
+    except Unusable as problem:
+        raise Unusable(problem.status, f"reading {problem}") from None
 
 
 def crop(image: np.ndarray, box: Sequence[float] | np.ndarray, size: int) -> np.ndarray:

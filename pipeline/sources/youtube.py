@@ -1,0 +1,299 @@
+"""Source `youtube`: VoxCeleb1 and VoxCeleb2 by their metadata. An item is one YouTube video with all its utterances.
+
+A video is asked for once, cut into its utterances and deleted. Clips and boxes go for good into plain tars in `origin`/clips
+(pipeline/buckets.py); a status that is final is kept there too. A later run asks only for what is in neither.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from pipeline import (
+    archive,
+    buckets,
+    ledger,
+    listing,
+    sections,
+    site,
+    speakers,
+    takedown,
+    utterances,
+    video,
+)
+from pipeline import config as settings
+from pipeline.ledger import Unusable
+from pipeline.pace import Manners, Pace, Shut
+
+FORM = 1  # of the clips; a change of the code that gives other clips raises it
+
+
+class Config(settings.Strict):
+    """data.<dataset>.fetch of params.yaml for `source: youtube`."""
+
+    origin: str  # folder of the metadata, given on the command line; may hold a takedown.txt; gets the clips
+    metadata: list[str]  # in it: zips or folders of txt/PERSON/VIDEO/UTTERANCE.txt, or FOMM's vox-metadata.csv
+    people: list[str]  # in it: lists of speakers with a column Set
+    boxes: utterances.Kind  # of the txt files
+    height: int  # rows of the picture, at most
+    margin: float = Field(ge=0)  # kept around all boxes of an utterance, as a share of their sides
+    quality: int = Field(ge=0, le=51)  # of the stored H.264 (CRF); 12 is hard to tell from the source
+    audio: bool  # whether the sound is fetched and kept, too
+    buckets: int = Field(ge=1, le=1000)  # tars; another number stores everything anew
+    connections: int = Field(ge=1)  # videos at a time
+    asking: site.Asking
+    manners: Manners
+    limits: video.Limits  # of looking into a file, and of cutting one section
+
+
+class Wanted(NamedTuple):
+    """One utterance of an item. Its text is PERSON/UTTERANCE=SOURCE:PLACE."""
+
+    person: str
+    utterance: str
+    source: int  # number in Config.metadata
+    place: archive.Place
+
+    def __str__(self) -> str:
+        return f"{self.person}/{self.utterance}={self.source}:{self.place}"
+
+    @classmethod
+    def parse(cls, text: str) -> Wanted:
+        """The opposite of `str`."""
+        name, place = text.split("=")
+        source, where = place.split(":")
+        person, utterance = name.split("/")
+        return cls(person, utterance, int(source), archive.Place.parse(where))
+
+    def of(self, video: str) -> str:
+        """Its id in the ledger."""
+        return f"{self.person}/{video}/{self.utterance}"
+
+    @property
+    def key(self) -> str:
+        """Another text of the utterance gives another key, another place of the same text does not."""
+        return f"{self.place.crc:08x}{self.place.size:x}"
+
+
+Cut = tuple[buckets.Item, dict[str, bytes]]  # what becomes of an utterance
+
+
+def items(config: Config) -> list[str]:
+    """`VIDEO UTTERANCE UTTERANCE …` for each video that is not taken down, bucket by bucket.
+
+    Refused: metadata is missing, or the environment names a site or cookies that cannot be used.
+    """
+    site.address(config.asking, "")
+    site.cookies()
+    store, listed, found = _store(config), _taken_down(config), []
+    for name, entries in _videos(config):
+        wanted = [entry for entry in entries if not takedown.covers(listed, entry.person, f"{name}/{entry.utterance}")]
+        if wanted:
+            found.append((store.number(name), " ".join([name, *map(str, wanted)])))
+    if not found:
+        raise settings.Refused(f"{config.origin}: the metadata there lists no utterance to be fetched (docs/voxceleb.md)")
+    return [text for _, text in sorted(found)]
+
+
+def fetch(config: Config, item: str, folder: Path) -> list[dict[str, Any]]:
+    """One video into its bucket, unless it is there. Rows of the ledger only for what the next run is to ask for again."""
+    name, *texts = item.split(" ")
+    store, listed = _store(config), _taken_down(config)
+    wanted = [entry for entry in map(Wanted.parse, texts) if store.known(name).get(entry.of(name)) != entry.key
+              and not takedown.covers(listed, entry.person, f"{name}/{entry.utterance}")]
+    pace = Pace(folder / ".pace", config.manners)
+    try:
+        store.keep(name, cut(config, name, wanted, folder.with_name("asking") / f"v{name}", pace)) if wanted else None
+    except Unusable as problem:
+        return [_row(name, entry, problem.status, str(problem)) for entry in wanted]
+    return []
+
+
+def cut(config: Config, name: str, wanted: Iterable[Wanted], folder: Path, pace: Pace) -> list[Cut]:
+    """What becomes of utterances of one video, which is asked for once and lies in `folder` meanwhile.
+
+    Unusable: a status after which it is asked for again.
+    """
+    made, tracks = [], {}
+    for entry in wanted:
+        try:
+            tracks[entry] = listing.read(Path(config.origin) / config.metadata[entry.source],
+                                         listing.Found(entry.person, name, entry.utterance, entry.place), config.boxes)
+        except Unusable as problem:
+            made.append(_failed(name, entry, problem))
+    if not tracks:
+        return made
+    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
+    folder.mkdir(parents=True)
+    try:
+        made += _sections(config, name, tracks, folder, pace)
+        pace.heard("ok")
+    except Unusable as problem:
+        if not isinstance(problem, Shut):
+            pace.heard(problem.status)
+        if problem.status in ledger.AGAIN:
+            raise
+        made += [_failed(name, entry, problem) for entry in tracks]
+    finally:
+        shutil.rmtree(folder)
+    return made
+
+
+Tracks = dict[Wanted, tuple[utterances.Track, list[str]]]  # and sentences about lines of its text
+
+
+def _sections(config: Config, name: str, tracks: Tracks, folder: Path, pace: Pace) -> list[Cut]:
+    """All utterances of a video. One that came damaged is asked for once more: the same bytes again are how it is."""
+    before = ""
+    while True:
+        picture, sound = site.receive(config.asking, name, config.height, config.audio, folder, pace)
+        with picture.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            of = sections.source(picture, (sound or picture) if config.audio else None, config.limits)
+            made = [_utterance(config, name, entry, of, *tracks[entry], folder) for entry in tracks]
+            if digest == before or not any(damaged for _, damaged in made):
+                return [cut for cut, _ in made]
+        except Unusable as problem:
+            if digest == before or problem.status not in ("corrupt", "empty", "no-stream"):
+                raise
+        if before:
+            raise Unusable("network", "it came twice, damaged in two different ways")
+        before = digest
+        for path in filter(None, (picture, sound)):
+            path.unlink()
+
+
+def _utterance(config: Config, name: str, entry: Wanted, of: sections.Source, track: utterances.Track, wrong: list[str],
+               folder: Path) -> tuple[Cut, bool]:
+    """One utterance, and whether its bytes look damaged."""
+    try:
+        clip = sections.cut(of, track, config.margin, config.quality, config.limits, folder)
+    except Unusable as problem:
+        return _failed(name, entry, problem), problem.status == "corrupt"
+    boxes = io.BytesIO()
+    np.save(boxes, clip.boxes)
+    missing = len(track.boxes) - len(clip.boxes)
+    notes = [f"the video ends {missing} pictures early"] if missing else []
+    notes += ["the decoder reports errors in it"] if clip.damaged else []
+    notes += [f"{wrong[0]} ({len(wrong)} such lines)"] if wrong else []
+    members = {".boxes.npy": boxes.getvalue(), ".mp4": clip.video} | ({".m4a": clip.sound} if clip.sound else {})
+    return (buckets.Item(entry.of(name), entry.key, "ok", "; ".join(notes), {}), members), clip.damaged
+
+
+def contents(config: Config, problems: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """One row for each utterance of the metadata and for whatever else lies there; the buckets are finished on the way.
+
+    `problems`: the rows of `fetch`.
+    """
+    store, listed, again = _store(config), _taken_down(config), {row["id"]: row for row in problems}
+    planned: dict[int, list[tuple[str, list[Wanted]]]] = {}
+    for name, entries in _videos(config):
+        planned.setdefault(store.number(name), []).append((name, entries))
+    for number in range(config.buckets):
+        yield from _bucket(store, number, planned.pop(number, []), listed, again)
+    yield from _others(config)
+
+
+def _bucket(store: buckets.Buckets, number: int, planned: list[tuple[str, list[Wanted]]], listed: frozenset[str],
+            again: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The rows of one bucket, merged for good. What is taken down, or no longer in the metadata, is dropped from its tar."""
+    every = [(name, entry, takedown.covers(listed, entry.person, f"{name}/{entry.utterance}"))
+             for name, entries in planned for entry in entries]
+    store.finish(number, {entry.of(name): entry.key for name, entry, down in every if not down})
+    found = {item.name: item for item in store.items(number)}
+    for name, entry, down in every:
+        item = found.get(entry.of(name))
+        if down:
+            yield _row(name, entry, "takedown", "on the take-down list")
+        elif item is None:
+            yield again.get(entry.of(name)) or _row(name, entry, "network", "not fetched; run again")
+        else:
+            where = {suffix: f"{_archive(store, number)}#{buckets.Place(*place)}" for suffix, place in item.members.items()}
+            yield _row(name, entry, item.status, item.reason) | {"path": where.get(".mp4", ""),
+                                                                 "boxes": where.get(".boxes.npy", "")}
+
+
+def _others(config: Config) -> Iterator[dict[str, Any]]:
+    """What lies among the metadata and is no utterance, or one that was listed before; lines of the lists of speakers."""
+    for path in _metadata(config):
+        for found in listing.scan(path):
+            if isinstance(found, listing.Wrong):
+                yield _blank(found.name, found.status, found.reason)
+    for row in listing.plan(_metadata(config))[1]:
+        name, entry = _wanted(row)
+        where = f"{entry.of(name)}@{config.metadata[entry.source]}:{entry.place.offset}"
+        yield _blank(where, "bad-name", "the metadata lists this utterance twice; the first one counts")
+    for name in config.people:
+        for number, reason in speakers.read(Path(config.origin) / name).wrong.items():
+            yield _blank(f"{name}:{number}", "bad-name", reason)
+
+
+def manifest(config: Config, table: pd.DataFrame) -> dict[str, Any]:
+    """What later stages need to know: the tars with their bytes, and who is kept for tests."""
+    store = _store(config)
+    tars = {_archive(store, number): store.archive(number) for number in range(config.buckets)}
+    sizes = {name: {f"{Path(name).parent}/{tar[0]}": tar[1]} for name, tar in tars.items() if tar}
+    tested = {person for name in config.people for person in speakers.read(Path(config.origin) / name).tested}
+    rows = listing.plan(_metadata(config))[0]
+    tested |= {f"id{number:05d}" for number in np.unique(rows["person"][rows["test"]])}
+    return {"archives": sizes, "test_people": sorted(tested & set(table["person"]))}
+
+
+def _store(config: Config) -> buckets.Buckets:
+    """Settings that decide the bytes have a folder of their own: another choice destroys nothing that came."""
+    form = [FORM, config.boxes, config.height, config.margin, config.quality, config.audio, config.buckets]
+    digest = hashlib.sha256(json.dumps(form).encode()).hexdigest()[:8]
+    return _opened(Path(config.origin) / "clips" / digest, config.buckets)
+
+
+@cache
+def _opened(folder: Path, count: int) -> buckets.Buckets:
+    return buckets.Buckets(folder, count)
+
+
+def _archive(store: buckets.Buckets, number: int) -> str:
+    """The name under which the ledger knows a bucket's tar: without what hangs on its contents."""
+    return f"clips/{store.folder.name}/{number:03d}.tar"
+
+
+def _metadata(config: Config) -> list[Path]:
+    return [Path(config.origin) / name for name in config.metadata]
+
+
+def _taken_down(config: Config) -> frozenset[str]:
+    return takedown.read(Path(config.origin) / takedown.NAME)
+
+
+def _videos(config: Config) -> Iterator[tuple[str, list[Wanted]]]:
+    for rows in listing.videos(listing.plan(_metadata(config))[0]):
+        pairs = [_wanted(row) for row in rows]
+        yield pairs[0][0], [entry for _, entry in pairs]
+
+
+def _wanted(row: Any) -> tuple[str, Wanted]:
+    """Video and utterance of a row of listing.ROWS."""
+    place = archive.Place(*(int(row[name]) for name in ("offset", "packed", "size", "crc", "method")))
+    return row["video"].decode(), Wanted(f"id{row['person']:05d}", f"{row['utterance']:05d}", int(row["source"]), place)
+
+
+def _failed(name: str, entry: Wanted, problem: Unusable) -> Cut:
+    return buckets.Item(entry.of(name), entry.key, problem.status, str(problem), {}), {}
+
+
+def _row(name: str, entry: Wanted, status: str, reason: str) -> dict[str, Any]:
+    return _blank(entry.of(name), status, reason) | {"person": entry.person, "video": f"{name}/{entry.utterance}"}
+
+
+def _blank(name: str, status: str, reason: str) -> dict[str, Any]:
+    return {"id": name, "person": "", "video": "", "path": "", "boxes": "", "status": status, "reason": reason}
