@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import os
 import struct
-import tarfile
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline import store
 from pipeline.config import Refused
+from pipeline.ledger import Unusable
+from pipeline.parts import Parts
 
 _FRAME = struct.Struct("<4sIIQ")  # of a journal's record: mark, length and crc32 of its list, bytes of all its data
 
@@ -106,13 +107,16 @@ class Buckets:
             self._write(number, kept)
         for path in [*self.folder.glob(f"{number:03d}-*.part"), *journals]:
             path.unlink()
+        self._known.pop(number, None)
+        self._journals.pop(number, None)
 
     def _write(self, number: int, kept: Mapping[str, tuple[Item, Path, int]]) -> None:
         """The tar under a name that hangs on its contents, then the list, then what it replaces goes."""
         members = sorted((f"{name}{suffix}", name, suffix) for name, (item, _, _) in kept.items() for suffix in item.members)
         part = self.folder / f"{number:03d}-new.tar.part"
-        places: dict[str, dict[str, list[int]]] = {name: {} for name in kept}
-        with tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as archive, contextlib.ExitStack() as stack:
+        places: dict[str, dict[str, Sequence[int]]] = {name: {} for name in kept}
+        archive = store.Tar(part)
+        with contextlib.closing(archive), contextlib.ExitStack() as stack:
             files: dict[Path, int] = {}
             for full, name, suffix in members:
                 item, path, start = kept[name]
@@ -124,10 +128,7 @@ class Buckets:
                 if len(data) != length or zlib.crc32(data) != crc:
                     raise Refused(f"{path}: the {length} bytes of {full} are damaged (crc differs); remove this file and run "
                                   "again to fetch its clips anew")
-                header = tarfile.TarInfo(full)
-                header.size = length
-                places[name][suffix] = [archive.offset + tarfile.BLOCKSIZE, length, crc]
-                archive.addfile(header, io.BytesIO(data))
+                places[name][suffix] = archive.add(full, data)
         lines = [json.dumps(kept[name][0]._replace(members=places[name])) for name in kept]
         digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
         name = f"{number:03d}-{digest}.tar"
@@ -161,14 +162,15 @@ class Buckets:
         return sorted(self.folder.glob(f"{number:03d}-*.journal"), key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
-def read(path: Path, place: Place) -> bytes:
-    """A member's data. Refused: it is damaged."""
-    with path.open("rb") as file:
-        data = os.pread(file.fileno(), place.length, place.offset)
+def read(file: Parts, place: Place) -> bytes:
+    """A member's data out of a plain tar. Unusable: it is damaged."""
+    file.seek(place.offset)
+    data = bytearray()
+    while len(data) < place.length and (block := file.read(place.length - len(data))):
+        data += block
     if len(data) != place.length or zlib.crc32(data) != place.crc:
-        raise Refused(f"{path}: the {place.length} bytes at {place.offset} are damaged (crc differs); remove this file and the "
-                      ".jsonl beside it, and run `dvc repro` to fetch its clips again")
-    return data
+        raise Unusable("corrupt", f"the {place.length} bytes at {place.offset} of its tar are damaged (crc differs)")
+    return bytes(data)
 
 
 def _listed(path: Path) -> tuple[str, list[Item]]:

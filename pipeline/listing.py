@@ -10,8 +10,9 @@ import re
 import stat
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -211,9 +212,7 @@ def _sizes(extra: bytes, packed: int, size: int, offset: int) -> tuple[int, int,
     return packed, size, offset
 
 
-def videos(rows: np.ndarray) -> Iterable[np.ndarray]:
-    """The rows of `plan`, one video after the other."""
-    edges = np.flatnonzero(rows["video"][1:] != rows["video"][:-1]) + 1
-    for first, last in zip([0, *edges], [*edges, len(rows)]):
-        if last > first:
-            yield rows[first:last]
+def videos(rows: np.ndarray) -> list[tuple[int, int]]:
+    """Where each video's rows of `plan` begin and end."""
+    edges = [0, *(np.flatnonzero(rows["video"][1:] != rows["video"][:-1]) + 1).tolist(), len(rows)]
+    return [(first, last) for first, last in pairwise(edges) if last > first]

@@ -7,6 +7,7 @@ picture that was due by then (before the first one: the first one). Nothing is b
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from pipeline import child, video
 from pipeline.ledger import Unusable
 from pipeline.utterances import RATE, Track
 
-QUIET = ("-nostdin", "-nostats", "-hide_banner", "-loglevel", "error", "-filter_threads", "1")
+QUIET = ("-nostdin", "-nostats", "-hide_banner", "-loglevel", "error", "-filter_threads", "1", "-progress", "pipe:1")
 LARGEST = 2**30  # bytes of a clip
 EARLIER = 2.0  # seconds before a section at which reading begins: the key frame before is found, what it shows is shown
 
@@ -64,8 +65,9 @@ def cut(of: Source, track: Track, margin: float, quality: int, limits: video.Lim
                                     f"{track.last / RATE:.1f} s")
     with tempfile.TemporaryDirectory(prefix="cut-", dir=folder) as place:
         target = Path(place) / "clip.mp4"
-        damaged = _ffmpeg(_pictures(of.path, target, track, (x0, y0, x1, y1), quality, limits), target, limits)
-        count = len(video.probe(target, limits).times)
+        count, damaged = _ffmpeg(_pictures(of.path, target, track, (x0, y0, x1, y1), quality, limits), target, limits)
+        if not count:
+            raise Unusable("corrupt", "no picture of it can be decoded")
         heard = _sound(of.sound, target.with_suffix(".m4a"), track.first / RATE, count / RATE, limits) if of.sound else b""
         inside = boxes[:count] - np.array([x0, y0, x0, y0])
         return Clip(target.read_bytes(), inside.astype(np.float32), heard, damaged)
@@ -117,8 +119,8 @@ def _write(target: Path) -> list[str]:
             "file:" + os.path.abspath(target)]
 
 
-def _ffmpeg(arguments: list[str], target: Path, limits: video.Limits) -> bool:
-    """Whether it reported errors. Unusable: it made nothing."""
+def _ffmpeg(arguments: list[str], target: Path, limits: video.Limits) -> tuple[int, bool]:
+    """How many pictures it wrote, and whether it reported errors. Unusable: it made nothing."""
     try:
         done = child.run([video.program(), *QUIET, *arguments], seconds=limits.seconds, memory=limits.memory,
                          clock=4 * limits.seconds, largest=LARGEST, folder=target.parent)
@@ -126,4 +128,5 @@ def _ffmpeg(arguments: list[str], target: Path, limits: video.Limits) -> bool:
         raise Unusable(problem.status, f"cutting {problem}") from None
     if not target.is_file() or done.returncode:
         raise Unusable("corrupt", f"it cannot be cut (ffmpeg ended with code {done.returncode})")
-    return bool(done.stderr.strip())
+    counted = re.findall(rb"^frame=(\d+)$", done.stdout, re.MULTILINE)
+    return int(counted[-1]) if counted else 0, bool(done.stderr.strip())

@@ -1,12 +1,18 @@
-"""A video site on loopback that yt-dlp's generic extractor reads, with the moods that sites have, and VoxCeleb's metadata in small."""
+"""A video site on loopback that yt-dlp's generic extractor reads, with every mood a site has, and small films and metadata."""
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import made_clips as clips
+
+from pipeline import video
 
 SAYS = {  # what a page says that shows no video
     "bot": "Sign in to confirm you’re not a bot. This helps protect our community.",
@@ -29,9 +35,9 @@ class Site(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, videos: Mapping[str, bytes], sound: Mapping[str, bytes]) -> None:
+    def __init__(self, videos: Mapping[str, bytes]) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.videos, self.sound = dict(videos), dict(sound)
+        self.videos = dict(videos)
         self.moods: dict[str, list[str]] = {}
         self.asked: list[str] = []  # watch/ID, media/ID
         self.cookies: list[str] = []
@@ -106,6 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
         if mood == "stall":
             self.wfile.flush()
             self.server.over.wait(20)
+        return None
 
     def _send(self, code: int, body: bytes, headers: Mapping[str, str]) -> None:
         self._head(code, {"Content-Type": "text/html; charset=utf-8", "Content-Length": str(len(body)), **headers})
@@ -119,9 +126,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def site(videos: Mapping[str, bytes], sound: Mapping[str, bytes] | None = None) -> Iterator[Site]:
+def site(videos: Mapping[str, bytes]) -> Iterator[Site]:
     """A running site; gone when the context ends."""
-    server = Site(videos, sound or {})
+    server = Site(videos)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": .05}, daemon=True)
     thread.start()
     try:
@@ -133,8 +140,29 @@ def site(videos: Mapping[str, bytes], sound: Mapping[str, bytes] | None = None) 
         thread.join()
 
 
-def text(person: str, video: str, first: int, boxes: Sequence[Sequence[float]], pattern: str = "{:.3f}") -> str:
+def text(person: str, video: str, first: int, boxes: Sequence[Sequence[float]]) -> str:
     """An utterance's file in VoxCeleb's form: one box x, y, w, h a picture."""
-    head = (f"Identity  : \t{person}\nReference : \t{video}\nOffset    : \t2\nFV Conf   : \t20.230\t(1)\nASD Conf  : \t2.765\n\n"
-            "FRAME \tX \tY \tW \tH \n")
-    return head + "".join(f"{first + k:06d} \t" + " \t".join(map(pattern.format, box)) + " \n" for k, box in enumerate(boxes))
+    head = (f"Identity  : \t{person}\nReference : \t{video}\nOffset    : \t2\nFV Conf   : \t20.230\t(1)\n"
+            "ASD Conf  : \t2.765\n\nFRAME \tX \tY \tW \tH \n")
+    rows = (" \t".join(f"{side:.3f}" for side in box) for box in boxes)
+    return head + "".join(f"{first + k:06d} \t{row} \n" for k, row in enumerate(rows))
+
+
+def film(folder: Path, number: int, seconds: int = 3, sound: bool = False) -> bytes:
+    """A 320x240 mp4, 25 pictures a second, of a red disc of radius 40 that walks from (100, 100); another tone a video."""
+    pictures = [clips.picture([(100 + k, 100 + k / 2, 40)], 320, 240, tone=30 + 12 * number) for k in range(25 * seconds)]
+    path = clips.write(folder / f"{number}.mp4", pictures)
+    return (with_sound(path) if sound else path).read_bytes()
+
+
+def boxes(first: int, count: int) -> list[tuple[float, float, float, float]]:
+    """Where the disc of `film` is in so many pictures from `first` on: x, y, w, h in shares of the picture."""
+    return [((60 + k) / 320, (60 + k / 2) / 240, 80 / 320, 80 / 240) for k in range(first, first + count)]
+
+
+def with_sound(path: Path) -> Path:
+    """The same pictures with a tone."""
+    target = path.with_name(f"{path.stem}-sound.mp4")
+    subprocess.run([video.program(), "-v", "error", "-i", path, "-f", "lavfi", "-i", "sine=440:sample_rate=16000",
+                    "-c:v", "copy", "-c:a", "aac", "-shortest", "-fflags", "+bitexact", "-y", target], check=True)
+    return target

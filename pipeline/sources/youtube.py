@@ -10,7 +10,8 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -79,6 +80,10 @@ class Wanted(NamedTuple):
         """Its id in the ledger."""
         return f"{self.person}/{video}/{self.utterance}"
 
+    def down(self, video: str, listed: frozenset[str]) -> bool:
+        """Whether a take-down list covers it."""
+        return takedown.covers(listed, self.person, f"{video}/{self.utterance}")
+
     @property
     def key(self) -> str:
         """Another text of the utterance gives another key, another place of the same text does not."""
@@ -95,28 +100,32 @@ def items(config: Config) -> list[str]:
     """
     site.address(config.asking, "")
     site.cookies()
-    store, listed, found = _store(config), _taken_down(config), []
-    for name, entries in _videos(config):
-        wanted = [entry for entry in entries if not takedown.covers(listed, entry.person, f"{name}/{entry.utterance}")]
-        if wanted:
-            found.append((store.number(name), " ".join([name, *map(str, wanted)])))
+    listed, found = _taken_down(config), []
+    for _, planned in _planned(config):
+        for name, entries in planned:
+            if wanted := [entry for entry in entries if not entry.down(name, listed)]:
+                found.append(" ".join([name, *map(str, wanted)]))
     if not found:
         raise settings.Refused(f"{config.origin}: the metadata there lists no utterance to be fetched (docs/voxceleb.md)")
-    return [text for _, text in sorted(found)]
+    return found
 
 
 def fetch(config: Config, item: str, folder: Path) -> list[dict[str, Any]]:
-    """One video into its bucket, unless it is there. Rows of the ledger only for what the next run is to ask for again."""
+    """One video into its bucket, unless it is there: rows with what became of it, of no use but for what is not kept."""
     name, *texts = item.split(" ")
     store, listed = _store(config), _taken_down(config)
-    wanted = [entry for entry in map(Wanted.parse, texts) if store.known(name).get(entry.of(name)) != entry.key
-              and not takedown.covers(listed, entry.person, f"{name}/{entry.utterance}")]
+    known = store.known(name)
+    wanted = [entry for entry in map(Wanted.parse, texts) if known.get(entry.of(name)) != entry.key
+              and not entry.down(name, listed)]
+    if not wanted:
+        return []
     pace = Pace(folder / ".pace", config.manners)
     try:
-        store.keep(name, cut(config, name, wanted, folder.with_name("asking") / f"v{name}", pace)) if wanted else None
+        made = cut(config, name, wanted, folder.with_name("asking") / f"v{name}", pace)
     except Unusable as problem:
         return [_row(name, entry, problem.status, str(problem)) for entry in wanted]
-    return []
+    store.keep(name, made)
+    return [_blank(item.name, item.status, item.reason) for item, _ in made]
 
 
 def cut(config: Config, name: str, wanted: Iterable[Wanted], folder: Path, pace: Pace) -> list[Cut]:
@@ -194,34 +203,39 @@ def _utterance(config: Config, name: str, entry: Wanted, of: sections.Source, tr
 def contents(config: Config, problems: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """One row for each utterance of the metadata and for whatever else lies there; the buckets are finished on the way.
 
-    `problems`: the rows of `fetch`.
+    `problems`: the rows of `fetch`; an id that is an item's whole text is a video at which workers died.
     """
-    store, listed, again = _store(config), _taken_down(config), {row["id"]: row for row in problems}
-    planned: dict[int, list[tuple[str, list[Wanted]]]] = {}
-    for name, entries in _videos(config):
-        planned.setdefault(store.number(name), []).append((name, entries))
-    for number in range(config.buckets):
-        yield from _bucket(store, number, planned.pop(number, []), listed, again)
+    again: dict[str, tuple[str, str]] = {}
+    for row in problems:
+        if row["status"] in ledger.AGAIN or " " in row["id"]:
+            video = row["id"].split(" ")[0] if " " in row["id"] else row["video"].split("/")[0]
+            again[video] = sys.intern(row["status"]), sys.intern(row["reason"])
+    store, listed = _store(config), _taken_down(config)
+    for number, planned in _planned(config):
+        yield from _bucket(store, number, planned, listed, again)
     yield from _others(config)
 
 
-def _bucket(store: buckets.Buckets, number: int, planned: list[tuple[str, list[Wanted]]], listed: frozenset[str],
-            again: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
+Planned = list[tuple[str, list[Wanted]]]  # videos and their utterances
+
+
+def _bucket(store: buckets.Buckets, number: int, planned: Planned, listed: frozenset[str],
+            again: Mapping[str, tuple[str, str]]) -> Iterator[dict[str, Any]]:
     """The rows of one bucket, merged for good. What is taken down, or no longer in the metadata, is dropped from its tar."""
-    every = [(name, entry, takedown.covers(listed, entry.person, f"{name}/{entry.utterance}"))
-             for name, entries in planned for entry in entries]
-    store.finish(number, {entry.of(name): entry.key for name, entry, down in every if not down})
+    store.finish(number, {entry.of(name): entry.key for name, entries in planned for entry in entries
+                          if not entry.down(name, listed)})
     found = {item.name: item for item in store.items(number)}
-    for name, entry, down in every:
-        item = found.get(entry.of(name))
-        if down:
-            yield _row(name, entry, "takedown", "on the take-down list")
-        elif item is None:
-            yield again.get(entry.of(name)) or _row(name, entry, "network", "not fetched; run again")
-        else:
-            where = {suffix: f"{_archive(store, number)}#{buckets.Place(*place)}" for suffix, place in item.members.items()}
-            yield _row(name, entry, item.status, item.reason) | {"path": where.get(".mp4", ""),
-                                                                 "boxes": where.get(".boxes.npy", "")}
+    for name, entries in planned:
+        for entry in entries:
+            item = found.get(entry.of(name))
+            if entry.down(name, listed):
+                yield _row(name, entry, "takedown", "on the take-down list")
+            elif item is None:
+                yield _row(name, entry, *again.get(name, ("network", "not fetched; run again")))
+            else:
+                where = {suffix: f"{_archive(store, number)}#{buckets.Place(*place)}" for suffix, place in item.members.items()}
+                yield _row(name, entry, item.status, item.reason) | {"path": where.get(".mp4", ""),
+                                                                     "boxes": where.get(".boxes.npy", "")}
 
 
 def _others(config: Config) -> Iterator[dict[str, Any]]:
@@ -275,10 +289,19 @@ def _taken_down(config: Config) -> frozenset[str]:
     return takedown.read(Path(config.origin) / takedown.NAME)
 
 
-def _videos(config: Config) -> Iterator[tuple[str, list[Wanted]]]:
-    for rows in listing.videos(listing.plan(_metadata(config))[0]):
-        pairs = [_wanted(row) for row in rows]
-        yield pairs[0][0], [entry for _, entry in pairs]
+def _planned(config: Config) -> Iterator[tuple[int, Planned]]:
+    """Every bucket with its videos, in order. Only one bucket's is there as objects: all are 60 bytes an utterance."""
+    store, rows = _store(config), listing.plan(_metadata(config))[0]
+    groups = list(listing.videos(rows))
+    order: list[list[int]] = [[] for _ in range(config.buckets)]
+    for number, (first, _) in enumerate(groups):
+        order[store.number(rows["video"][first].decode())].append(number)
+    for bucket, numbers in enumerate(order):
+        planned: Planned = []
+        for first, last in (groups[number] for number in numbers):
+            pairs = [_wanted(row) for row in rows[first:last]]
+            planned.append((pairs[0][0], [entry for _, entry in pairs]))
+        yield bucket, planned
 
 
 def _wanted(row: Any) -> tuple[str, Wanted]:
