@@ -48,10 +48,11 @@ def text(data: bytes, kind: Kind, person: str, video: str) -> tuple[Track, list[
     `bad-name`: it names another person or video than its place does; `too-large`.
     """
     lines = [line.strip() for line in data.decode("utf-8-sig", errors="replace").splitlines()]
-    start = next((number for number, line in enumerate(lines) if line.split()[:1] == ["FRAME"]), None)
+    start = next((number for number, line in enumerate(lines) if re.match(r"FRAME\b", line)), None)
     if start is None:
         raise Unusable("corrupt", "its text file has no line FRAME X Y W H")
-    head = {key.strip().lower(): value.strip() for key, mark, value in (line.partition(":") for line in lines[:start]) if mark}
+    pairs = (line.partition(":") for line in lines[:start])
+    head = {key.strip().lower(): value.strip(" \t,") for key, mark, value in pairs if mark}
     for key, wanted in (("identity", person), ("reference", video)):
         if head.get(key, wanted) != wanted:
             raise Unusable("bad-name", f"its text file says {key} {shown(head[key])} where its place says {wanted}")
