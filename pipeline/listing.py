@@ -63,19 +63,31 @@ def scan(path: Path) -> Iterator[Found | Wrong]:
         yield from _members(path)
 
 
-def plan(paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) ROWS sorted by video, person, utterance; and those that an earlier source or place lists already."""
-    parts = []
-    for number, path in enumerate(paths):
-        each = ((found.video.encode(), int(found.person[2:]), int(found.utterance), number, *found.place, found.test)
-                for found in scan(path) if isinstance(found, Found))
-        parts.append(np.fromiter(each, ROWS))
-    rows = np.concatenate([np.zeros(0, ROWS), *parts])
-    rows = rows[np.lexsort([rows[name] for name in ("offset", "source", "utterance", "person", "video")])]
-    same = np.zeros(len(rows), bool)
-    for name in ("video", "person", "utterance"):
-        same[1:] = (rows[name][1:] == rows[name][:-1]) & (same[1:] if name != "video" else True)
-    return rows[~same], rows[same]
+class Plan(NamedTuple):
+    """Everything that several sources list."""
+
+    rows: np.ndarray  # (n,) ROWS sorted by video, person, utterance
+    twice: np.ndarray  # (k,) ROWS that an earlier source or place lists already
+    wrong: int  # how many members, files and lines are no utterance
+
+
+def plan(paths: Sequence[Path]) -> Plan:
+    """All utterances of these sources."""
+    parts, wrong = [np.zeros(0, ROWS)], [0]
+
+    def rows(number: int, path: Path) -> Iterator[tuple[bytes, int, int, int, int, int, int, int, int, bool]]:
+        for found in scan(path):
+            if isinstance(found, Wrong):
+                wrong[0] += 1
+            else:
+                yield found.video.encode(), int(found.person[2:]), int(found.utterance), number, *found.place, found.test
+
+    parts += [np.fromiter(rows(number, path), ROWS) for number, path in enumerate(paths)]
+    every = np.concatenate(parts)
+    every = every[np.lexsort([every[name] for name in ("offset", "source", "utterance", "person", "video")])]
+    same = np.zeros(len(every), bool)
+    same[1:] = np.all([every[name][1:] == every[name][:-1] for name in ("video", "person", "utterance")], 0)
+    return Plan(every[~same], every[same], wrong[0])
 
 
 def read(path: Path, found: Found, kind: utterances.Kind) -> tuple[utterances.Track, list[str]]:

@@ -109,7 +109,7 @@ def test_a_packed_tree_and_a_folder_list_and_read_the_same(tmp_path: Path) -> No
     laid(tmp_path, NAMES)
     tracks = {}
     for place in (tmp_path / "vox2_test_txt.zip", tmp_path / "unpacked", tmp_path / "unpacked/txt"):
-        rows, twice = listing.plan([place])
+        rows, twice, _ = listing.plan([place])
         assert not len(twice) and [row["video"].decode() for row in rows] == ["-----------", *[VIDEO] * 3]
         assert rows["test"].all() == (place.suffix == ".zip")
         found = sorted(item for item in listing.scan(place) if isinstance(item, listing.Found))
@@ -117,12 +117,12 @@ def test_a_packed_tree_and_a_folder_list_and_read_the_same(tmp_path: Path) -> No
         assert ["/".join(item[:3]) for item in found] == sorted(NAMES)
     one, *others = ([(track.first, track.boxes.tolist()) for track in tracks[place]] for place in tracks)
     assert all(other == one for other in others)
-    assert listing.videos(listing.plan([tmp_path / "unpacked"])[0]) == [(0, 1), (1, 4)]
+    assert listing.videos(listing.plan([tmp_path / "unpacked"]).rows) == [(0, 1), (1, 4)]
 
 
 def test_what_two_sources_list_counts_once(tmp_path: Path) -> None:
     laid(tmp_path, NAMES)
-    rows, twice = listing.plan([tmp_path / "vox2_test_txt.zip", tmp_path / "unpacked"])
+    rows, twice, _ = listing.plan([tmp_path / "vox2_test_txt.zip", tmp_path / "unpacked"])
     assert (len(rows), len(twice)) == (4, 4) and not rows["source"].any() and twice["source"].all()
 
 
@@ -182,7 +182,7 @@ def test_a_million_utterances_are_listed_in_bounded_memory(tmp_path: Path) -> No
         for k in range(20_000):
             archive.writestr(f"txt/id{k % 6000:05d}/{k // 8:011d}/{k % 8:05d}.txt", b"")
     tracemalloc.start()
-    rows, _ = listing.plan([tmp_path / "x.zip"])
+    rows, _, _ = listing.plan([tmp_path / "x.zip"])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(rows) == 20_000 and len(listing.videos(rows)) == 2500
@@ -213,7 +213,7 @@ def test_the_real_lists_and_texts_are_read(shared_data: Path) -> None:
     real = shared_data / "voxmeta"
     one, two = speakers.read(real / "vox1_meta.csv"), speakers.read(real / "vox2_meta.csv")
     assert (len(one.known), len(one.tested), len(two.tested)) == (1251, 40, 120) and not one.wrong and not two.wrong
-    rows, twice = listing.plan([real / "fomm_vox-metadata.csv"])
+    rows, twice, _ = listing.plan([real / "fomm_vox-metadata.csv"])
     assert len(rows) == 20_075 and not len(twice) and rows["test"].sum() == 525
     assert not any(isinstance(item, listing.Wrong) for item in listing.scan(real / "fomm_vox-metadata.csv"))
     track, wrong = utterances.text((real / "vox1_utterance.txt").read_bytes(), "360-rows", "id10661", "lSI69L4DidQ")

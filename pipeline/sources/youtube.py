@@ -48,7 +48,7 @@ class Config(settings.Strict):
     boxes: utterances.Kind  # of the txt files
     height: int  # rows of the picture, at most
     margin: float = Field(ge=0)  # kept around all boxes of an utterance, as a share of their sides
-    quality: int = Field(ge=0, le=51)  # of the stored H.264 (CRF); 12 is hard to tell from the source
+    quality: int = Field(ge=0, le=51)  # of the stored H.264 (CRF); 16 is hard to tell from the source
     audio: bool  # whether the sound is fetched and kept, too
     buckets: int = Field(ge=1, le=1000)  # tars; another number stores everything anew
     connections: int = Field(ge=1)  # videos at a time
@@ -100,6 +100,7 @@ def items(config: Config) -> list[str]:
     """
     site.address(config.asking, "")
     site.cookies()
+    _plan.cache_clear()  # what a run plans it ends with
     listed, found = _taken_down(config), []
     for _, planned in _planned(config):
         for name, entries in planned:
@@ -240,11 +241,12 @@ def _bucket(store: buckets.Buckets, number: int, planned: Planned, listed: froze
 
 def _others(config: Config) -> Iterator[dict[str, Any]]:
     """What lies among the metadata and is no utterance, or one that was listed before; lines of the lists of speakers."""
-    for path in _metadata(config):
+    plan = _plan(_metadata(config))
+    for path in _metadata(config) if plan.wrong else ():
         for found in listing.scan(path):
             if isinstance(found, listing.Wrong):
                 yield _blank(found.name, found.status, found.reason)
-    for row in listing.plan(_metadata(config))[1]:
+    for row in plan.twice.tolist():
         name, entry = _wanted(row)
         where = f"{entry.of(name)}@{config.metadata[entry.source]}:{entry.place.offset}"
         yield _blank(where, "bad-name", "the metadata lists this utterance twice; the first one counts")
@@ -259,7 +261,7 @@ def manifest(config: Config, table: pd.DataFrame) -> dict[str, Any]:
     tars = {_archive(store, number): store.archive(number) for number in range(config.buckets)}
     sizes = {name: {f"{Path(name).parent}/{tar[0]}": tar[1]} for name, tar in tars.items() if tar}
     tested = {person for name in config.people for person in speakers.read(Path(config.origin) / name).tested}
-    rows = listing.plan(_metadata(config))[0]
+    rows = _plan(_metadata(config)).rows
     tested |= {f"id{number:05d}" for number in np.unique(rows["person"][rows["test"]])}
     return {"archives": sizes, "test_people": sorted(tested & set(table["person"]))}
 
@@ -281,8 +283,13 @@ def _archive(store: buckets.Buckets, number: int) -> str:
     return f"clips/{store.folder.name}/{number:03d}.tar"
 
 
-def _metadata(config: Config) -> list[Path]:
-    return [Path(config.origin) / name for name in config.metadata]
+def _metadata(config: Config) -> tuple[Path, ...]:
+    return tuple(Path(config.origin) / name for name in config.metadata)
+
+
+@cache
+def _plan(paths: tuple[Path, ...]) -> listing.Plan:
+    return listing.plan(paths)
 
 
 def _taken_down(config: Config) -> frozenset[str]:
@@ -291,7 +298,7 @@ def _taken_down(config: Config) -> frozenset[str]:
 
 def _planned(config: Config) -> Iterator[tuple[int, Planned]]:
     """Every bucket with its videos, in order. Only one bucket's is there as objects: all are 60 bytes an utterance."""
-    store, rows = _store(config), listing.plan(_metadata(config))[0]
+    store, rows = _store(config), _plan(_metadata(config)).rows
     groups = list(listing.videos(rows))
     order: list[list[int]] = [[] for _ in range(config.buckets)]
     for number, (first, _) in enumerate(groups):
@@ -299,15 +306,15 @@ def _planned(config: Config) -> Iterator[tuple[int, Planned]]:
     for bucket, numbers in enumerate(order):
         planned: Planned = []
         for first, last in (groups[number] for number in numbers):
-            pairs = [_wanted(row) for row in rows[first:last]]
+            pairs = [_wanted(row) for row in rows[first:last].tolist()]
             planned.append((pairs[0][0], [entry for _, entry in pairs]))
         yield bucket, planned
 
 
-def _wanted(row: Any) -> tuple[str, Wanted]:
+def _wanted(row: tuple[Any, ...]) -> tuple[str, Wanted]:
     """Video and utterance of a row of listing.ROWS."""
-    place = archive.Place(*(int(row[name]) for name in ("offset", "packed", "size", "crc", "method")))
-    return row["video"].decode(), Wanted(f"id{row['person']:05d}", f"{row['utterance']:05d}", int(row["source"]), place)
+    video, person, utterance, source, *place, _ = row
+    return video.decode(), Wanted(f"id{person:05d}", f"{utterance:05d}", source, archive.Place(*place))
 
 
 def _failed(name: str, entry: Wanted, problem: Unusable) -> Cut:
