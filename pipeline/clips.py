@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from pipeline import archive
+from pipeline import archive, buckets
 from pipeline.config import Refused
 from pipeline.parts import Parts
 
@@ -26,19 +26,22 @@ class Shelves:
     @contextmanager
     def open(self, path: str) -> Iterator[Path]:
         """The clip as a file while the context lasts; a packed one is in a temporary folder. Unusable: damaged."""
-        name, mark, where = path.partition("#")
-        if not mark or name not in self.files:
+        if path.partition("#")[0] not in self.files:
             yield self.root / path
             return
         with tempfile.TemporaryDirectory(prefix="clip-") as folder:
             clip = Path(folder) / "clip.mp4"
-            clip.write_bytes(archive.read(_opened(self.files[name]), archive.Place.parse(where)))
+            clip.write_bytes(self.read(path))
             yield clip
 
     def read(self, path: str) -> bytes:
-        """The bytes of what `open` gives, for small files. Unusable: damaged."""
-        with self.open(path) as file:
-            return file.read_bytes()
+        """The bytes of a clip, or of what lies beside it. Of a `.tar` a place is `offset,length,crc`. Unusable: damaged."""
+        name, _, where = path.partition("#")
+        if name not in self.files:
+            return (self.root / path).read_bytes()
+        if name.endswith(".tar"):
+            return buckets.read(_opened(self.files[name]), buckets.Place.parse(where))
+        return archive.read(_opened(self.files[name]), archive.Place.parse(where))
 
 
 @cache

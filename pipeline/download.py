@@ -53,7 +53,7 @@ class Server:
         """What is asked for one file. Refused: no address, not https, or a key that has no place."""
         quoted = {"file": urllib.parse.quote(name, ""), "key": urllib.parse.quote(self.key, "")}
         pattern = self.address if "{file}" in self.address else self.address.rstrip("/") + "/{file}"
-        if not re.fullmatch(r"[!-~]+", pattern) or not _allowed(pattern):
+        if not re.fullmatch(r"[!-~]+", pattern) or not allowed(pattern):
             raise Refused("the server's address is not an https:// address; set it as docs/voxceleb.md says")
         request = urllib.request.Request(pattern.replace("{file}", quoted["file"]).replace("{key}", quoted["key"]))
         if self.key and "{key}" not in pattern:
@@ -179,7 +179,7 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _allowed(address: str) -> bool:
+def allowed(address: str) -> bool:
     """Whether this is https to some host, or http to this machine."""
     try:
         parts = urllib.parse.urlsplit(address)
@@ -192,7 +192,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows to https only. The password is in an unredirected header, so it stays with the first server."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        if not _allowed(newurl) or (req.type == "https" and not newurl.startswith("https:")):
+        if not allowed(newurl) or (req.type == "https" and not newurl.startswith("https:")):
             raise Unusable("network", f"{req.host} redirects to where there is no https, which is not followed")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 

@@ -1,4 +1,4 @@
-"""Runs one program under hard limits: `python -I -S limited.py CPU_SECONDS MEMORY_BYTES PARENT program argument…`.
+"""Runs one program under hard limits: `python -I -S limited.py CPU_SECONDS MEMORY_BYTES FILE_BYTES PARENT program argument…`.
 
 A script of its own, on the standard library alone, so that it starts in milliseconds and nothing runs between fork and exec.
 """
@@ -12,11 +12,11 @@ import signal
 import sys
 
 
-def limit(cpu_seconds: int, memory: int, parent: int) -> None:
-    """Limits this process for good: processor time, address space, no byte written to any file, no core, no orphan."""
+def limit(cpu_seconds: int, memory: int, largest: int, parent: int) -> None:
+    """Limits this process for good: processor time, address space, bytes of a file it writes (0: none), no core, no orphan."""
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 1))
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # pipes are not files: results still come out
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))  # pipes are not files: results still come out
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; survives exec
@@ -25,5 +25,5 @@ def limit(cpu_seconds: int, memory: int, parent: int) -> None:
 
 
 if __name__ == "__main__":
-    limit(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
-    os.execv(sys.argv[4], sys.argv[4:])
+    limit(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    os.execv(sys.argv[5], sys.argv[5:])

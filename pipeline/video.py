@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import selectors
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline import foreign, limited
+from pipeline import child, foreign
 from pipeline import probe as inside
 from pipeline.config import Strict
 from pipeline.ledger import Unusable
@@ -26,10 +23,6 @@ from pipeline.ledger import Unusable
 # Containers that hold pictures themselves. Playlists and scripts (hls, dash, concat, imf, …) name other files and are not read.
 FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,nut,ivf,yuv4mpegpipe,h264,hevc,"
            "m4v,mjpeg,dv,rm,wtv,gif,av1,obu,dirac,vc1,swf,3dostr,bink,smk,nsv,gxf,dhav,h263,h261,cavsvideo")
-# The ffmpeg of imageio-ffmpeg, linked statically, crashes where it loads the system's converters of alphabets (MPEG-TS).
-OWN = {"GCONV_PATH": "/nonexistent"}
-SEEN = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "LANG")
-PRINTED = 1 << 24  # bytes that are kept of what a process prints besides pictures
 _SHOWN = re.compile(r"pts_time:(\S+) .* s:(\d+)x(\d+) ")
 
 
@@ -67,7 +60,7 @@ def probe(path: Path, limits: Limits) -> Probe:
         refuse(file.read(foreign.HEAD))
     command = [sys.executable, "-I", "-B", str(inside.__file__), os.path.abspath(path), str(limits.pixels),
                str(limits.frames), FORMATS]
-    done = _limited(command, limits, 32 * limits.frames + PRINTED)
+    done = _limited(command, limits, 32 * limits.frames + child.PRINTED)
     try:
         facts = json.loads(done.stdout)
     except ValueError:
@@ -149,56 +142,26 @@ def _command(path: Path, numbers: Sequence[int] | np.ndarray, limits: Limits, lo
     output = video.output("pipe:", format="rawvideo", fps_mode="passthrough", **{"frames:v": len(numbers)})
     command = output.global_args("-nostdin", "-nostats", "-hide_banner", "-loglevel", "info", "-filter_threads", "1",
                                  "-filter_complex_threads", "1")
-    return list(command.compile(cmd=_ffmpeg()))
+    return list(command.compile(cmd=program()))
 
 
 @cache
-def _ffmpeg() -> str:
+def program() -> str:
+    """Where ffmpeg is."""
     import imageio_ffmpeg
 
     return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
-def _limited(command: list[str], limits: Limits, most: int = PRINTED) -> subprocess.CompletedProcess[bytes]:
+def _limited(command: list[str], limits: Limits, most: int = child.PRINTED) -> subprocess.CompletedProcess[bytes]:
     """Runs a command under `limits`, in a session of its own (Ctrl-C is the parent's to handle). Unusable: timeout.
 
-    Of the environment it sees only what finding programs takes: keys and passwords are none of a decoder's business. `most`:
-    bytes that are kept of what it writes to its output; what comes after is dropped, as of its log after PRINTED.
+    `most`: bytes that are kept of what it writes to its output.
     """
-    bounds = [str(limits.seconds), str(limits.memory * 2**20), str(os.getpid())]
-    with subprocess.Popen([sys.executable, "-I", "-S", str(limited.__file__), *bounds, *command], stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-                          env=OWN | {name: os.environ[name] for name in SEEN if name in os.environ}) as process:
-        until = time.monotonic() + 4 * limits.seconds
-        try:
-            output, log = _heard(process, most, until)
-            code = process.wait(max(until - time.monotonic(), 0))
-        except BaseException as error:
-            os.killpg(process.pid, signal.SIGKILL)  # and whatever it may have started
-            if isinstance(error, TimeoutError | subprocess.TimeoutExpired):
-                raise Unusable("timeout", f"reading it took more than {4 * limits.seconds} s by the clock") from None
-            raise
-    if code in (-24, -9):  # SIGXCPU, or SIGKILL at the hard limit
-        raise Unusable("timeout", f"reading it took more than {limits.seconds} s of processor time")
-    return subprocess.CompletedProcess(command, code, output, log)
-
-
-def _heard(process: subprocess.Popen[bytes], most: int, until: float) -> tuple[bytes, bytes]:
-    """The first `most` bytes of its output and PRINTED of its log, once both have ended. TimeoutError: not by then."""
-    room = {process.stdout: most, process.stderr: PRINTED}
-    kept = {pipe: bytearray() for pipe in room}
-    with selectors.DefaultSelector() as open_ones:
-        for pipe in room:
-            open_ones.register(pipe, selectors.EVENT_READ)  # type: ignore[arg-type]
-        while open_ones.get_map():
-            if not (ready := open_ones.select(max(until - time.monotonic(), 0))):
-                raise TimeoutError
-            for key, _ in ready:
-                block = os.read(key.fd, 1 << 20)
-                kept[key.fileobj] += block[:room[key.fileobj] - len(kept[key.fileobj])]  # type: ignore[index]
-                if not block:
-                    open_ones.unregister(key.fileobj)
-    return bytes(kept[process.stdout]), bytes(kept[process.stderr])
+    try:
+        return child.run(command, seconds=limits.seconds, memory=limits.memory, clock=4 * limits.seconds, most=most)
+    except Unusable as problem:
+        raise Unusable(problem.status, f"reading {problem}") from None
 
 
 def crop(image: np.ndarray, box: Sequence[float] | np.ndarray, size: int) -> np.ndarray:

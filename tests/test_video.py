@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from made_clips import LIMITS
 
-from pipeline import video
+from pipeline import child, video
 from pipeline.ledger import Unusable
 
 
@@ -106,7 +106,7 @@ def test_a_picture_too_narrow_to_be_scaled_down_is_a_reason(tmp_path: Path) -> N
 def test_what_a_process_prints_is_kept_up_to_a_bound_and_it_may_print_on() -> None:
     code = "import sys; sys.stdout.write('o' * 3_000_000); sys.stderr.write('e' * 20_000_000)"
     done = video._limited([sys.executable, "-c", code], LIMITS, 1_000_000)
-    assert (done.returncode, len(done.stdout), len(done.stderr)) == (0, 1_000_000, video.PRINTED)
+    assert (done.returncode, len(done.stdout), len(done.stderr)) == (0, 1_000_000, child.PRINTED)
 
 
 def test_a_process_that_stays_silent_is_ended_by_the_clock() -> None:
