@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pandas as pd
 from pipeline import landmarks as marks
 from pipeline import store, takedown, video
 from pipeline.config import Refused, Strict
+from pipeline.runs import runs
 
 CACHE = 2 * 2**30  # bytes of decoded frames kept; beyond it frames are decoded each time
 
@@ -52,23 +53,23 @@ class Faces:
             raise Refused(f"{frames}: frames are stored at {stored} pixels, {size} are asked for; lower the method's size or "
                           "raise frames.size")
         self.size, self.stored = size, stored
-        index = pd.read_parquet(frames / "index.parquet")
-        shards = sorted(landmarks.glob("*.npy"))
-        self._points = np.concatenate([np.load(shard) for shard in shards]) if shards else np.zeros((0, 68, 2), np.float32)
-        if len(self._points) != len(index):
-            raise Refused(f"{landmarks}: {len(self._points)} rows of landmarks for the {len(index)} frames of {frames}; "
+        index = pd.read_parquet(frames / "index.parquet", columns=["shard", "offset", "length", "crc", "seconds"])
+        self._points = [np.load(shard, mmap_mode="r") for shard in sorted(landmarks.glob("*.npy"))]
+        self._starts = np.cumsum([0, *map(len, self._points)])  # first row of each shard, and the number of all
+        if self._starts[-1] != len(index):
+            raise Refused(f"{landmarks}: {self._starts[-1]} rows of landmarks for the {len(index)} frames of {frames}; "
                           "run `dvc repro`")
-        self._places = index[["shard", "offset", "length", "crc"]].to_numpy(np.int64)
+        self._places = [index[name].to_numpy(np.int64) for name in ("shard", "offset", "length", "crc")]
         self.seconds = index["seconds"].to_numpy(np.float64)
         listed = takedown.read(Path(takedown.NAME), frames.parent / takedown.NAME)
-        people, videos = index["person"].to_numpy(object), index["video"].to_numpy(object)
-        self._listed = np.array([takedown.covers(listed, p, v) for p, v in zip(people, videos)] if listed else
-                                np.zeros(len(index)), bool)
-        found = ~np.isnan(self._points).any((1, 2)) & ~self._listed
+        self._listed = _covered(frames, listed) if listed else np.zeros(len(index), bool)
+        status = pd.read_parquet(landmarks / "ledger.parquet", columns=["status"])["status"]
+        self._found = (status == "ok").to_numpy(bool) & ~self._listed
         train = pd.read_parquet(split / "train.parquet")
         self.videos = [str(name) for name in train["video"]]
-        self._train = [a + np.flatnonzero(found[a:b]) for a, b in zip(train["start"], train["stop"])]
-        self.counts = np.array([len(rows) for rows in self._train], np.int64)  # frames a training video can give
+        self._train = train[["start", "stop"]].to_numpy(np.int64)
+        before = np.r_[0, np.cumsum(self._found)]
+        self.counts = before[self._train[:, 1]] - before[self._train[:, 0]]  # frames a training video can give
         subjects = [Subject(**entry) for entry in json.loads((split / "test.json").read_text())]
         self.subjects = [subject for subject in subjects if not self._listed[subject.sources + subject.holdout].any()]
         self._reader = store.ShardReader(frames)
@@ -81,7 +82,8 @@ class Faces:
 
     def train_rows(self, i: int) -> np.ndarray:
         """The rows of training video i that have landmarks; none when it is on the take-down list."""
-        return self._train[i]
+        start, stop = self._train[i]
+        return np.asarray(start + np.flatnonzero(self._found[start:stop]))
 
     def raw(self, row: int) -> np.ndarray:
         """One frame: (size, size, 3) uint8 RGB."""
@@ -89,7 +91,7 @@ class Faces:
             return self._cache[row]
         if self._listed[row]:
             raise Refused(f"row {row} of the frames is on the take-down list; remove what was made with it and run `dvc repro`")
-        image = video.from_png(self._reader.read(*map(int, self._places[row])))
+        image = video.from_png(self._reader.read(*(int(column[row]) for column in self._places)))
         if self.size != self.stored:
             image = cv2.resize(image, (self.size, self.size), interpolation=cv2.INTER_AREA)
         if (len(self._cache) + 1) * image.nbytes <= CACHE:
@@ -102,12 +104,22 @@ class Faces:
 
     def points(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Landmarks (n, 68, 2) float32, pixels of `size`; NaN where no face was found."""
-        scale = self.size / self.stored
-        return np.asarray((self._points[np.asarray(rows, np.int64)] + .5) * scale - .5, np.float32)
+        scale, rows = self.size / self.stored, np.asarray(rows, np.int64)
+        shards = np.searchsorted(self._starts, rows, side="right") - 1
+        found = [self._points[shard][row] for shard, row in zip(shards, rows - self._starts[shards])]
+        return np.asarray((np.array(found, np.float32).reshape(-1, 68, 2) + .5) * scale - .5, np.float32)
 
     def poses(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Landmark images y, float32 (n, 3, size, size) in [0, 1]; drawn now, never stored."""
         return _planes([marks.draw(points, self.size) for points in self.points(rows)])
+
+
+def _covered(frames: Path, listed: Collection[str]) -> np.ndarray:
+    """(n,) bool: the row's clip is on the take-down list."""
+    clips = pd.read_parquet(frames / "index.parquet", columns=["clip"])["clip"]
+    start = runs(clips)
+    down = [takedown.covers(listed, *clip.split("/", 1)) for clip in clips.iloc[start]]
+    return np.repeat(down, np.diff(np.r_[start, len(clips)]))
 
 
 def episode(faces: Faces, step: int, *, batch: int, K: int, seed: int, augment: Augment) -> dict[str, np.ndarray]:

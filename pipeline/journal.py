@@ -54,7 +54,7 @@ class Entry(NamedTuple):
 def entries(file: int, mark: bytes, start: int = 0) -> Iterator[Entry]:
     """The headers of all records that are whole in length, from the byte `start` on."""
     size = os.fstat(file).st_size
-    while (at := _find(file, mark, start)) is not None:
+    while start + _SIZE <= size and (at := _find(file, mark, start)) is not None:
         entry = _entry(file, at)
         if entry is None or entry.end > size:  # torn or damaged; or bytes of a payload that look like a mark
             start = at + 1

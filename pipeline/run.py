@@ -30,6 +30,7 @@ class Job:
     """One run of a stage."""
 
     work: Path  # survives an interruption; the next run with the same inputs, configuration and code goes on from it
+    shelf: Path  # the same for what took days to make: there until a stage that reads `final` begins, see `forget`
     out: Path  # fresh; becomes `final` when published
     final: Path
     inputs: dict[str, dict[str, Any]] = field(default_factory=dict)  # manifests by the name of the input
@@ -54,7 +55,7 @@ def stage(name: str, *, out: Path, inputs: Mapping[str, Path], config: object) -
     die_with_parent(os.getppid())
     manifests = {key: store.read_manifest(path) for key, path in inputs.items()}
     key = _key(name, str(out), config, manifests)
-    lease = ROOT / "work" / (str(out).strip("/.").replace("/", "-") + ".lease")
+    lease = ROOT / "work" / f"{_slug(out)}.lease"
     lease.parent.mkdir(exist_ok=True)
     with lease.open("w") as file:
         try:
@@ -69,13 +70,31 @@ def stage(name: str, *, out: Path, inputs: Mapping[str, Path], config: object) -
         part = out.with_name(f".{out.name}.part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
-        job = Job(work, part, out, manifests)
+        for path in inputs.values():
+            forget(path)
+        job = Job(work, _shelves(out) / key, part, out, manifests)
         try:
             yield job
         finally:
             shutil.rmtree(part, ignore_errors=True)
         if not job.published:
             raise RuntimeError(f"stage {name} ended without publishing {out}")
+
+
+def forget(out: Path) -> None:
+    """Drops what the stage that made `out` has on its shelf.
+
+    Not when it publishes: DVC may be killed while it hashes what was made, and would then remove it and have it made again.
+    """
+    shutil.rmtree(_shelves(out), ignore_errors=True)
+
+
+def _shelves(out: Path) -> Path:
+    return ROOT / "work" / "shelves" / _slug(out)
+
+
+def _slug(out: Path) -> str:
+    return str(out).strip("/.").replace("/", "-")
 
 
 def _key(name: str, out: str, config: object, manifests: Mapping[str, Any]) -> str:

@@ -115,15 +115,15 @@ def make(args: argparse.Namespace) -> None:
     if hasattr(settings, "connections"):  # a server is not asked by as many as there are cores
         chosen = chosen.model_copy(update={"workers": settings.connections})
     with run.stage("fetch", out=args.out, inputs={}, config=[source, data.fetch]) as job:
-        work = shelf.Work(partial(fetch, source, settings, job.work / "videos"), lost, partial(finish, source, settings))
+        work = shelf.Work(partial(fetch, source, settings, job.shelf / "videos"), lost, partial(finish, source, settings))
         plan = shelf.cut([(item,) for item in module.items(settings)], per_shard)
-        place = module.shelf(settings) if hasattr(module, "shelf") else job.work / "done"
+        place = module.shelf(settings) if hasattr(module, "shelf") else job.shelf / "done"
         made = rows(shelf.make(work, plan, place, chosen, f"fetch {args.dataset}"))
         if hasattr(module, "contents"):  # whole archives: one row for each of their members
             made = module.contents(settings, made)
         table = ledger.write(job.out / "ledger.parquet", made, LEDGER)
         ledger.report(table)
-        link(job.work / "videos", job.out)
+        link(job.shelf / "videos", job.out)
         facts = {"made_from": module.facts()} if hasattr(module, "facts") else {}
         facts |= module.manifest(settings, table) if hasattr(module, "manifest") else {}
         job.publish("videos", {"status": ledger.summary(table), "list": ledger.digest(table)} | facts)

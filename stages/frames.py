@@ -49,7 +49,7 @@ def main() -> None:
         shelves = clips.shelves(args.videos, args.origin, videos.get("archives", {}))
         work = shelf.Work(partial(frames.pack, clips=shelves, config=settings, detect=detect), frames.lost, frames.finish)
         plan = shelf.cut(usable[["person", "video", "path", "boxes"]], settings.per_shard)
-        made = frames.publish(job.out, list(shelf.make(work, plan, job.work, where, f"frames {args.dataset}")))
+        made = frames.publish(job.out, list(shelf.make(work, plan, job.shelf, where, f"frames {args.dataset}")))
         made = ledger.complete(job.out / "ledger.parquet", made, table)
         ledger.report(made)
         tested = {"test_people": videos["test_people"]} if "test_people" in videos else {}

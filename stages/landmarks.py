@@ -58,12 +58,12 @@ def main() -> None:
         task = partial(find, frames=args.frames, name=name)
         files = partial(points.finish, frames=args.frames, videos=args.videos, size=job.inputs["frames"]["size"])
         plan = points.plan(pd.read_parquet(args.frames / "index.parquet", columns=["clip", "shard"]))
-        folders = list(shelf.make(shelf.Work(task, points.lost, files), plan, job.work, where, f"landmarks {args.dataset}"))
+        folders = list(shelf.make(shelf.Work(task, points.lost, files), plan, job.shelf, where, f"landmarks {args.dataset}"))
         body = points.publish(job.out, folders)
         hashes = body.pop("sha256")
         if len(hashes) != 1:
             raise config.Refused(f"two detectors found points of one data set (did the weights of {name} change between two "
-                                 f"runs?); remove {job.work} and run again")
+                                 f"runs?); remove {job.shelf} and run again")
         print(f"landmarks: {body}")
         job.publish("landmarks", body | {"detector": {"name": name, "sha256": json.loads(hashes[0])}})
 

@@ -5,9 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from pipeline import config, ledger, run, split, store, takedown
+
+
+def read(frames: Path, landmarks: Path) -> tuple[pd.DataFrame, np.ndarray]:
+    """clip and person of each stored frame, and whether it has landmarks."""
+    index = pd.read_parquet(frames / "index.parquet", columns=["clip", "person"])
+    return index, (pd.read_parquet(landmarks / "ledger.parquet", columns=["status"])["status"] == "ok").to_numpy(bool)
 
 
 def main() -> None:
@@ -25,9 +32,8 @@ def main() -> None:
     settings = config.parse(split.Config, data.split, f"data.{args.dataset}.split")
     inputs = {"frames": args.frames, "landmarks": args.landmarks}
     with run.stage("split", out=args.out, inputs=inputs, config=[data.split, params.seed, sorted(listed)]) as job:
-        index = pd.read_parquet(args.frames / "index.parquet", columns=["clip", "person"])
-        found = pd.read_parquet(args.landmarks / "ledger.parquet", columns=["status"])["status"] == "ok"
-        made = split.make(index, found.to_numpy(bool), settings, params.seed, listed, job.inputs["frames"].get("test_people"))
+        made = split.make(*read(args.frames, args.landmarks), settings, params.seed, listed,
+                          job.inputs["frames"].get("test_people"))
         made.train.to_parquet(job.out / "train.parquet", index=False)
         made.excluded.to_parquet(job.out / "excluded.parquet", index=False)
         store.write_json(job.out / "test.json", made.test)

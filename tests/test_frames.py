@@ -127,8 +127,8 @@ from pipeline import clips, run
 run.ROOT = Path({str(tmp_path)!r})
 items = {items!r}
 with run.stage("frames", out=Path({str(tmp_path / 'out')!r}), inputs={{}}, config="c") as job:
-    print(sum(path.stat().st_size > 200 for path in job.work.glob("*.journal")), flush=True)
-    made_clips.publish(job.out, job.work, items, clips.Shelves(Path({str(root)!r})), find=made_clips.detect_slowly)
+    print(sum(path.stat().st_size > 200 for path in job.shelf.glob("*.journal")), flush=True)
+    made_clips.publish(job.out, job.shelf, items, clips.Shelves(Path({str(root)!r})), find=made_clips.detect_slowly)
     job.publish("frames", {{}})
 """
     env = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "SLOW": "30"}

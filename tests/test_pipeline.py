@@ -16,6 +16,7 @@ import pytest
 from ruamel.yaml import YAML
 from safetensors import safe_open
 
+from pipeline import run as program
 from pipeline import store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -158,12 +159,14 @@ def test_a_stage_killed_on_the_way_ends_with_the_bytes_of_an_uninterrupted_one(m
     folder = made
     out = out_of(stage, folder)
     due = contents(out)
-    works = set((ROOT / "work" / stage).glob("*"))
+    program.forget(out)  # what it made lies on a shelf until the next stage begins
+    work = ROOT / "work"
+    works = {*work.glob(f"{stage}/*"), *work.glob("shelves/*/*")}
     process = subprocess.Popen(command(stage, folder), cwd=ROOT, env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def on_the_way() -> bool:
-        new = set((ROOT / "work" / stage).glob("*")) - works
-        return any(any(work.glob(sign)) if sign else True for work in new)
+        new = {*work.glob(f"{stage}/*"), *work.glob("shelves/*/*")} - works
+        return any(any(folder.glob(sign)) if sign else folder.parent.name == stage for folder in new)
 
     while process.poll() is None and not on_the_way():
         time.sleep(0.01)

@@ -33,6 +33,20 @@ def test_an_interrupted_stage_finds_its_work_again_and_publishes_a_whole_folder(
     assert not job.work.exists() and [p.name for p in out.parent.iterdir()] == ["frames"]
 
 
+def test_what_took_days_is_there_until_a_stage_that_reads_the_result_begins(root):
+    frames = root / "frames"
+    for _ in range(2):  # DVC is killed before it has noted the first result, removes it and asks again
+        with run.stage("frames", out=frames, inputs={}, config={}) as job:
+            shelves = job.shelf
+            shelves.mkdir(parents=True, exist_ok=True)
+            (shelves / "made").open("a").write("x")
+            job.publish("frames", {})
+    assert (shelves / "made").read_text() == "xx"
+    with run.stage("landmarks", out=root / "landmarks", inputs={"frames": frames}, config={}) as job:
+        assert not shelves.exists()
+        job.publish("landmarks", {})
+
+
 def test_other_configuration_does_not_see_the_work_of_an_interrupted_run(root):
     works = []
     for size in (1, 2):

@@ -54,6 +54,8 @@ class Pool:
 
         item, job = self._flying.pop(number)
         try:
+            if self._executor.cluster != "slurm" and not job.paths.result_pickle.exists():
+                raise UncompletedJobError("its process died")  # submitit would wait for a file that another machine writes
             result: tuple[bool, Any] = job.result()
         except (FailedJobError, UncompletedJobError) as error:  # killed, out of memory, or out of its time
             self._deaths[number] += 1
