@@ -58,7 +58,7 @@ def probe(path: Path, limits: Limits) -> Probe:
         raise Unusable("empty", "the file has no bytes")
     command = [sys.executable, "-I", "-B", str(inside.__file__), os.path.abspath(path), str(limits.pixels),
                str(limits.frames), FORMATS]
-    done = _limited(command, limits)
+    done = _limited(command, limits, 32 * limits.frames + child.PRINTED)
     try:
         facts = json.loads(done.stdout)
     except ValueError:
@@ -98,7 +98,7 @@ def decode(path: Path, numbers: Sequence[int] | np.ndarray, limits: Limits, long
 
     Fewer come back where the file breaks off. Unusable: corrupt (none came back, or the picture size changes), timeout.
     """
-    done = _limited(_command(path, numbers, limits, longest), limits)
+    done = _limited(_command(path, numbers, limits, longest), limits, 3 * longest**2 * len(numbers))
     shown = _SHOWN.findall(done.stderr.decode(errors="replace"))
     sizes = {(int(width), int(height)) for _, width, height in shown}
     if len(sizes) > 1:
@@ -140,13 +140,13 @@ def program() -> str:
     return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
-def _limited(command: list[str], limits: Limits) -> subprocess.CompletedProcess[bytes]:
-    """Runs a command under `limits`, in a session of its own (Ctrl-C is the parent's to handle). Unusable: timeout.
+def _limited(command: list[str], limits: Limits, most: int = child.PRINTED) -> subprocess.CompletedProcess[bytes]:
+    """Runs a command under `limits`; `most` bytes of its output are kept. Unusable: timeout.
 
     Of the environment it sees only what finding programs takes: keys and passwords are none of a decoder's business.
     """
     try:
-        return child.run(command, seconds=limits.seconds, memory=limits.memory, clock=4 * limits.seconds)
+        return child.run(command, seconds=limits.seconds, memory=limits.memory, clock=4 * limits.seconds, most=most)
     except Unusable as problem:
         raise Unusable(problem.status, f"reading {problem}") from None
 
