@@ -24,12 +24,15 @@ import made_site
 import numpy as np
 from ruamel.yaml import YAML
 
+from model import faces
 from pipeline.sources import sample
+from pipeline.video import crop
 
 ROOT = Path(__file__).resolve().parents[1]
 DATASETS = ["voxceleb1", "voxceleb2"]
 KEY = "a-key-for-the-rehearsal"
 DEV, TESTED, UTTERANCES = 4, 2, 6  # people of each data set; utterances of a test person's video
+CROP = 112  # pixels of VoxCeleb2's clips; the real ones have 224
 LENGTH = 30  # pictures of an utterance, at 25 a second
 ROWS = {("voxceleb1", "x2face"), ("voxceleb1", "pix2pixhd"), ("voxceleb1", "ft"), ("voxceleb2", "ff"), ("voxceleb2", "ft")}
 SMALLER: dict[str, Any] = {  # of params.yaml
@@ -57,12 +60,21 @@ def utterances(person: str, video: str, pictures: np.ndarray) -> Iterator[tuple[
         yield f"{person}/{video}/{number:05d}", start, pictures[start:start + LENGTH]
 
 
+def published(face: np.ndarray) -> tuple[float, float, float, float]:
+    """The crop that VoxCeleb2 has of a face x0, y0, x1, y1: half as wide, its middle a third from the top (docs/crops.md)."""
+    side = 2 * (face[2] - face[0])
+    x, y = (face[0] + face[2]) / 2 - .49 * side, (face[1] + face[3]) / 2 - .34 * side
+    return x, y, x + side, y + side
+
+
 def voxceleb2(folder: Path, work: Path) -> dict[str, bytes]:
     """The publishers' ten files; their list goes into `folder`."""
     parts: dict[str, dict[str, bytes]] = {"dev": {}, "test": {}}
+    detector = faces.Detector()
     for number, (person, video, pictures, _) in enumerate(films(12)):
         for name, _, part in utterances(person, video, pictures):
-            clip = clips.write(work / "clip.mp4", list(part))
+            box = published(detector.detect(part[:1])[0][0])
+            clip = clips.write(work / "clip.mp4", [crop(picture, box, CROP) for picture in part])
             parts["test" if number >= DEV else "dev"][f"mp4/{name}.mp4"] = clip.read_bytes()
     served = archives.cut(archives.zipped(parts["dev"])) | {archives.TEST: archives.zipped(parts["test"])}
     folder.mkdir(parents=True, exist_ok=True)

@@ -148,7 +148,10 @@ def test_a_child_is_held_to_its_time_its_memory_and_its_files(tmp_path: Path) ->
         bounds = {"seconds": 5, "memory": 512, "clock": 5., "folder": tmp_path, **more}
         return child.run([sys.executable, "-I", "-c", code], **bounds)
 
-    assert run("import sys; print(sys.stdin.read())", given=b"hello").stdout == b"hello\n"
+    for given in (b"hello", bytes(300_000)):  # more than a pipe holds
+        assert run("import sys; print(sys.stdin.read(), end='')", given=given).stdout == given
+    assert run("import sys; sys.stdin.close(); print('deaf')", given=bytes(10**6)).stdout == b"deaf\n"
+    assert len(run("print('x' * 10**6)", most=1000).stdout) == 1000
     with pytest.raises(Unusable, match=r"more than 0\.3 s by the clock"):
         run("import time; time.sleep(9)", clock=.3)
     with pytest.raises(Unusable, match="more than 1 s of processor time"):

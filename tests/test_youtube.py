@@ -388,3 +388,28 @@ def test_sound_is_kept_beside_the_clip_where_it_is_wanted(tmp_path: Path) -> Non
     heard = subprocess.run(command, capture_output=True, text=True).stderr
     length = re.search(r"time=00:00:(\d+\.\d+)", heard)
     assert length and abs(float(length[1]) - 2) < .13  # packets of 64 ms at 16 kHz
+
+
+def test_voxceleb1_comes_by_its_own_texts_in_a_folder_and_by_the_list_of_fomm(films, tmp_path: Path) -> None:
+    origin = tmp_path / "origin"
+    text = origin / "vox1_dev_txt/txt/id10001" / VIDEO / "00001.txt"
+    text.parent.mkdir(parents=True)
+    in_rows = [[side * scale for side, scale in zip(box, (480, 360, 480, 360))] for box in made_site.boxes(5, 20)]
+    text.write_text(made_site.text("id10001", VIDEO, 5, in_rows))  # pixels of a picture 360 rows high
+    x, y, w, h = (round(side * scale) for side, scale in zip(made_site.boxes(50, 1)[0], (640, 480, 640, 480)))
+    (origin / "vox-metadata.csv").write_text(
+        "video_id,start,end,bbox,fps,width,height,partition,person_id\n"
+        f"{VIDEOS[1]},50,60,{x}-{y}-{x + w}-{y + h},25,640,480,test,id10270\nbroken,line\n")
+    with made_site.site(films) as server:
+        chosen = config(origin, server.address, metadata=["vox1_dev_txt", "vox-metadata.csv"], people=[], boxes="360-rows")
+        table = run(chosen, tmp_path)
+    assert table["status"].to_dict() == {f"id10001/{VIDEO}/00001": "ok", f"id10270/{VIDEOS[1]}/00001": "ok",
+                                         "vox-metadata.csv:3": "corrupt"}
+    facts = youtube.manifest(chosen, table.reset_index())
+    shelf = clips.shelves(tmp_path, origin, facts["archives"])
+    for name in table.index[:2]:
+        boxes = np.load(io.BytesIO(shelf.read(table.loc[name, "boxes"])))
+        with shelf.open(table.loc[name, "path"]) as path:
+            found = detect(video.decode(path, [0], LIMITS, 999).images)[0][0, :4]
+        assert np.abs(found - boxes[0]).max() < 2.5
+    assert facts["test_people"] == ["id10270"]
