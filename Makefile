@@ -19,7 +19,7 @@ JOBS ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo 1 || nproc)
 STAGES := work/stages
 side_by_side = -@grep -E '^($(1))@' $(STAGES) | sed -n '1!G;h;$$p' | xargs -r -P $(JOBS) -n $(2) $(BIN)/dvc --wait-for-lock repro --single-item
 
-.PHONY: help repro together tables test check bench weights clean
+.PHONY: help repro together tables test check rehearsal bench weights clean
 .DELETE_ON_ERROR:
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -47,6 +47,9 @@ check: $(VENV)/tests  ## ruff, mypy and the house rules
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_house.py
+
+rehearsal: $(VENV)/tests  ## VoxCeleb1 and VoxCeleb2 in miniature, served from this machine, from fetch to report (some minutes)
+	PYTHONPATH=.:tests $(BIN)/python tests/rehearsal.py
 
 bench: $(VENV)/tests  ## the benchmarks
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-enable
