@@ -84,8 +84,9 @@ def written(work: Path, dead: int) -> None:
                     yield {"id": clip, "person": person, "video": video, "path": f"vox.zip#{start},70000,70000,4000000000,8",
                            "status": "ok"}
 
-    (work / "videos").mkdir(exist_ok=True)
-    table = ledger.write(work / "videos" / ("ledger.parquet" if not dead else "dead.parquet"), rows(), LEDGER)
+    place = work / ("dead" if dead else "videos")
+    place.mkdir()
+    table = ledger.write(place / "ledger.parquet", rows(), LEDGER)
     assert len(table) == COUNT and ledger.counts(table)
 
 

@@ -22,7 +22,7 @@ import made_clips
 import made_faces
 import numpy as np
 
-from pipeline import points, run, shelf
+from pipeline import engine, points, run, shelf
 
 Note = tuple[float, int, str, str]  # seconds, process, begin | end, item
 
@@ -104,3 +104,17 @@ def texts(shard: shelf.Shard[tuple[int, str]], records: Iterator[shelf.Record], 
 def missing(item: str) -> str:
     """Fails."""
     return {}[item]
+
+
+def slow(item: tuple[int, str]) -> shelf.Record:
+    """Takes its time."""
+    time.sleep(.3)
+    return {"text": np.array("done")}
+
+
+def jobs(folder: str) -> None:
+    """Ten slow items in two jobs of submitit."""
+    run.ROOT = Path(folder)
+    work = shelf.Work(partial(noted, slow), given_up, texts)
+    config = engine.Config(kind="slurm", workers=2, slurm={"cluster": "local"})
+    list(shelf.make(work, shelf.cut([(n, "") for n in range(10)], 5), Path(folder) / "shelf", config, "test"))

@@ -212,6 +212,22 @@ def repeated(notes: list[made_stage.Note], kills: list[float]) -> None:
             assert any(seconds <= kill <= end for kill in kills), f"{item} was done again though nothing had hit it"
 
 
+def test_jobs_that_outlive_their_driver_and_the_next_driver_do_no_item_twice(tmp_path: Path) -> None:
+    code = f"import made_stage; made_stage.jobs({str(tmp_path)!r})"
+    env = os.environ | {"PYTHONPATH": PATHS, "NOTES": str(tmp_path / "notes")}
+    driver = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=env, stderr=subprocess.DEVNULL)
+    while len(made_stage.notes(tmp_path / "notes")) < 3:
+        assert driver.poll() is None
+        time.sleep(.02)
+    driver.kill()
+    driver.wait()
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, check=True, capture_output=True)
+    assert [(path / "texts").read_text() for path in sorted((tmp_path / "shelf").iterdir())] == [
+        "".join(f"{n} done\n" for n in range(5 * k, 5 * k + 5)) for k in range(2)]
+    begun = [item for _, _, what, item in made_stage.notes(tmp_path / "notes") if what == "begin"]
+    assert len(begun) == len(set(begun)) == 10
+
+
 # ---- damage
 
 ITEMS = [("item", n) for n in range(5)]
