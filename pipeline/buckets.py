@@ -93,6 +93,8 @@ class Buckets:
             self._journals = {number: self.folder / f"{number:03d}-{os.getpid()}-{time.time_ns():x}.journal"}
         with self._journals[number].open("ab") as file:
             file.write(_FRAME.pack(b"tube", len(head), zlib.crc32(head), len(data)) + head + data)
+            file.flush()
+            os.fdatasync(file.fileno())  # the site may not show it again: it outlives the machine, too
 
     def finish(self, number: int, wanted: Mapping[str, str]) -> None:
         """Merges a bucket's journals into its tar and list; what is not wanted (name -> key) any more is dropped for good."""
@@ -134,10 +136,13 @@ class Buckets:
         name = f"{number:03d}-{digest}.tar"
         head = json.dumps({"tar": name if members else "", "bytes": part.stat().st_size if members else 0})
         if members:
+            store.sync(part)
             os.replace(part, self.folder / name)
         fresh = self.folder / f"{number:03d}-list.part"
         fresh.write_text("\n".join([head, *lines]) + "\n")
+        store.sync(fresh)
         os.replace(fresh, self._list(number))
+        store.sync(self.folder)  # what is removed next is in the new tar, whatever happens to the machine
         for path in self.folder.glob(f"{number:03d}-*.tar"):
             if path.name != name or not members:
                 path.unlink()
