@@ -16,7 +16,7 @@ import os
 import struct
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -96,15 +96,19 @@ class Buckets:
             file.flush()
             os.fdatasync(file.fileno())  # the site may not show it again: it outlives the machine, too
 
-    def finish(self, number: int, wanted: Mapping[str, str]) -> None:
-        """Merges a bucket's journals into its tar and list; what is not wanted (name -> key) any more is dropped for good."""
+    def finish(self, number: int, wanted: Mapping[str, str], stays: Callable[[str], bool] = lambda name: False) -> None:
+        """Merges a bucket's journals into its tar and list; what is not wanted (name -> key) any more is dropped for good.
+
+        `stays`: whether a name that `wanted` does not have is kept nevertheless.
+        """
         tar, listed = _listed(self._list(number))
         found = {item.name: (item, self.folder / tar, 0) for item in listed}
         journals = self._in_flight(number)
         for path in journals:
             for items, start in _records(path):
                 found |= {item.name: (item, path, start) for item in items}
-        kept = {name: entry for name, entry in sorted(found.items()) if wanted.get(name) == entry[0].key}
+        kept = {name: entry for name, entry in sorted(found.items())
+                if (wanted[name] == entry[0].key if name in wanted else stays(name))}
         if journals or len(kept) < len(listed):
             self._write(number, kept)
         for path in [*self.folder.glob(f"{number:03d}-*.part"), *journals]:

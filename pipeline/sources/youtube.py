@@ -222,9 +222,13 @@ Planned = list[tuple[str, list[Wanted]]]  # videos and their utterances
 
 def _bucket(store: buckets.Buckets, number: int, planned: Planned, listed: frozenset[str],
             again: Mapping[str, tuple[str, str]]) -> Iterator[dict[str, Any]]:
-    """The rows of one bucket, merged for good. What is taken down, or no longer in the metadata, is dropped from its tar."""
+    """The rows of one bucket, merged for good. What is taken down, or has another text now, is dropped from its tar.
+
+    What the metadata does not list any more stays there without a row: it may come back into the list, but not to the site.
+    """
     store.finish(number, {entry.of(name): entry.key for name, entries in planned for entry in entries
-                          if not entry.down(name, listed)})
+                          if not entry.down(name, listed)},
+                 lambda name: not takedown.covers(listed, *name.partition("/")[::2]))
     found = {item.name: item for item in store.items(number)}
     for name, entries in planned:
         for entry in entries:
@@ -268,7 +272,8 @@ def manifest(config: Config, table: pd.DataFrame) -> dict[str, Any]:
 
 def _store(config: Config) -> buckets.Buckets:
     """Settings that decide the bytes have a folder of their own: another choice destroys nothing that came."""
-    form = [FORM, config.boxes, config.height, config.margin, config.quality, config.audio, config.buckets]
+    lists = any(name.endswith(".csv") for name in config.metadata)  # FOMM numbers other clips as the texts do
+    form = [FORM, config.boxes, config.height, config.margin, config.quality, config.audio, config.buckets, lists]
     digest = hashlib.sha256(json.dumps(form).encode()).hexdigest()[:8]
     return _opened(Path(config.origin) / "clips" / digest, config.buckets)
 
