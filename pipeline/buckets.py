@@ -173,13 +173,10 @@ class Buckets:
 
 def read(file: Parts, place: Place) -> bytes:
     """A member's data out of a plain tar. Unusable: it is damaged."""
-    file.seek(place.offset)
-    data = bytearray()
-    while len(data) < place.length and (block := file.read(place.length - len(data))):
-        data += block
+    data = file.piece(place.offset, place.length)
     if len(data) != place.length or zlib.crc32(data) != place.crc:
         raise Unusable("corrupt", f"the {place.length} bytes at {place.offset} of its tar are damaged (crc differs)")
-    return bytes(data)
+    return data
 
 
 def _listed(path: Path) -> tuple[str, list[Item]]:
