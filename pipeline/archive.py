@@ -102,10 +102,7 @@ def read(file: Parts, where: Place) -> bytes:
 
 
 def _exactly(file: Parts, offset: int, length: int) -> bytes:
-    file.seek(offset)
-    data = bytearray()
-    while len(data) < length and (block := file.read(length - len(data))):  # a read ends at the end of a part
-        data += block
+    data = file.piece(offset, length)
     if len(data) < length:
         raise Unusable("corrupt", "the archive ends within it")
-    return bytes(data)
+    return data

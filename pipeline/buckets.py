@@ -16,7 +16,7 @@ import os
 import struct
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -93,16 +93,22 @@ class Buckets:
             self._journals = {number: self.folder / f"{number:03d}-{os.getpid()}-{time.time_ns():x}.journal"}
         with self._journals[number].open("ab") as file:
             file.write(_FRAME.pack(b"tube", len(head), zlib.crc32(head), len(data)) + head + data)
+            file.flush()
+            os.fdatasync(file.fileno())  # the site may not show it again: it outlives the machine, too
 
-    def finish(self, number: int, wanted: Mapping[str, str]) -> None:
-        """Merges a bucket's journals into its tar and list; what is not wanted (name -> key) any more is dropped for good."""
+    def finish(self, number: int, wanted: Mapping[str, str], stays: Callable[[str], bool] = lambda name: False) -> None:
+        """Merges a bucket's journals into its tar and list; what is not wanted (name -> key) any more is dropped for good.
+
+        `stays`: whether a name that `wanted` does not have is kept nevertheless.
+        """
         tar, listed = _listed(self._list(number))
         found = {item.name: (item, self.folder / tar, 0) for item in listed}
         journals = self._in_flight(number)
         for path in journals:
             for items, start in _records(path):
                 found |= {item.name: (item, path, start) for item in items}
-        kept = {name: entry for name, entry in sorted(found.items()) if wanted.get(name) == entry[0].key}
+        kept = {name: entry for name, entry in sorted(found.items())
+                if (wanted[name] == entry[0].key if name in wanted else stays(name))}
         if journals or len(kept) < len(listed):
             self._write(number, kept)
         for path in [*self.folder.glob(f"{number:03d}-*.part"), *journals]:
@@ -134,10 +140,13 @@ class Buckets:
         name = f"{number:03d}-{digest}.tar"
         head = json.dumps({"tar": name if members else "", "bytes": part.stat().st_size if members else 0})
         if members:
+            store.sync(part)
             os.replace(part, self.folder / name)
         fresh = self.folder / f"{number:03d}-list.part"
         fresh.write_text("\n".join([head, *lines]) + "\n")
+        store.sync(fresh)
         os.replace(fresh, self._list(number))
+        store.sync(self.folder)  # what is removed next is in the new tar, whatever happens to the machine
         for path in self.folder.glob(f"{number:03d}-*.tar"):
             if path.name != name or not members:
                 path.unlink()
@@ -164,13 +173,10 @@ class Buckets:
 
 def read(file: Parts, place: Place) -> bytes:
     """A member's data out of a plain tar. Unusable: it is damaged."""
-    file.seek(place.offset)
-    data = bytearray()
-    while len(data) < place.length and (block := file.read(place.length - len(data))):
-        data += block
+    data = file.piece(place.offset, place.length)
     if len(data) != place.length or zlib.crc32(data) != place.crc:
         raise Unusable("corrupt", f"the {place.length} bytes at {place.offset} of its tar are damaged (crc differs)")
-    return bytes(data)
+    return data
 
 
 def _listed(path: Path) -> tuple[str, list[Item]]:

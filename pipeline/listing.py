@@ -110,10 +110,8 @@ def _opened(path: Path) -> Parts:
 
 
 def _bytes(path: Path, place: archive.Place) -> bytes:
-    file = _opened(path)
-    file.seek(place.offset)
-    data = file.read(place.size)
-    if data is None or zlib.crc32(data) != place.crc:
+    data = _opened(path).piece(place.offset, place.size)
+    if zlib.crc32(data) != place.crc:
         raise Unusable("corrupt", f"{path.name} changed while it was read")
     return data
 

@@ -57,6 +57,14 @@ class Parts(io.RawIOBase):
         self._at += len(data)
         return len(data)
 
+    def piece(self, offset: int, length: int) -> bytes:
+        """So many bytes from `offset` on; fewer at the end of all. ValueError before the start."""
+        self.seek(offset)
+        data = bytearray()
+        while len(data) < length and (block := self.read(length - len(data))):  # a read ends at the end of a part
+            data += block
+        return bytes(data)
+
     def close(self) -> None:
         while self._files:
             os.close(self._files.pop())

@@ -79,21 +79,27 @@ def watched(folder: Path, sizes: Sequence[int], run: bytes, what: str) -> Iterat
         thread.join()
 
 
+def _looks(watch: Watch, pause: float, stop: threading.Event) -> Iterator[Counter[str]]:
+    """The counts every `pause` seconds and once more at the end; less often where thousands of shards take long to look at."""
+    ended, wait = False, pause
+    while not ended:
+        ended = stop.wait(wait)
+        start = time.monotonic()
+        counts = watch.look()
+        wait = max(pause, 9 * (time.monotonic() - start))
+        yield counts
+
+
 def _lines(watch: Watch, total: int, what: str, stop: threading.Event) -> None:
     before, start = watch.look().total(), time.monotonic()
-    ended = False
-    while not ended:
-        ended = stop.wait(EVERY)
-        print(line(what, watch.look(), total, before, time.monotonic() - start), file=sys.stderr, flush=True)
+    for counts in _looks(watch, EVERY, stop):
+        print(line(what, counts, total, before, time.monotonic() - start), file=sys.stderr, flush=True)
 
 
 def _bar(watch: Watch, total: int, what: str, stop: threading.Event) -> None:
     from tqdm import tqdm
 
     with tqdm(total=total, desc=what, unit="item", smoothing=0.1, initial=watch.look().total()) as bar:
-        ended = False
-        while not ended:
-            ended = stop.wait(GLANCE)
-            counts = watch.look()
+        for counts in _looks(watch, GLANCE, stop):
             bar.set_postfix_str(" ".join(f"{count} {status}" for status, count in sorted(counts.items())), refresh=False)
             bar.update(counts.total() - bar.n)

@@ -104,11 +104,15 @@ def _key(name: str, out: str, config: object, manifests: Mapping[str, Any]) -> s
 
 
 def code() -> str:
-    """sha256 over every source file of the project: two results with the same one were computed by the same code."""
+    """sha256 over every source file of the project and the tables beside them (crops, claims, a site's answers).
+
+    Two results with the same one were computed by the same code.
+    """
     digest = hashlib.sha256()
     for package in ("pipeline", "model", "eval", "stages"):
-        for path in sorted((ROOT / package).rglob("*.py")):
-            digest.update(path.read_bytes())
+        for path in sorted((ROOT / package).rglob("*")):
+            if path.suffix in (".py", ".yaml"):
+                digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

@@ -69,8 +69,15 @@ def join(paths: Iterable[Path], out: Path) -> int:
 def settle(folder: Path) -> None:
     """Has a folder's files and their names on the disk before anything that is done next."""
     for path in [*folder.iterdir(), folder]:
-        file = os.open(path, os.O_RDONLY)
+        sync(path)
+
+
+def sync(path: Path) -> None:
+    """Has a file, or the names in a folder, on the disk before anything that is done next."""
+    file = os.open(path, os.O_RDONLY)
+    try:
         os.fsync(file)
+    finally:
         os.close(file)
 
 

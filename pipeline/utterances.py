@@ -25,10 +25,10 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?
 
 @dataclass(frozen=True)
 class Track:
-    """Where the face is from picture `first` on. Unit of boxes: shares of the picture's width and height."""
+    """Where the face is from picture `first` on."""
 
     first: int  # number of a picture at 25 a second, from 0
-    boxes: np.ndarray  # (n, 4) float64: x0, y0, x1, y1; NaN rows where none is given
+    boxes: np.ndarray  # (n, 4) float64: x0, y0, x1, y1 in the unit that `rows` says; NaN rows where none is given
     rows: float  # 0: boxes are shares of width and height; otherwise pixels of a picture so many rows high
 
     @property

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib
 import json
 import pkgutil
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,17 +32,11 @@ class Shards(config.Strict):
 
 
 def fetch(source: str, settings: Any, folder: Path, item: tuple[Any]) -> shelf.Record:
-    """One item of the source, its files below `folder`, as a record of its ledger rows.
-
-    A source may return a pair: the rows, and arrays for its own `finish(config, shard, records, folder)`, which then makes the
-    files of a shard and returns its rows. They lie in its `shelf(config)`, where it has one: what that holds outlives the work
-    folder.
-    """
-    found = importlib.import_module(f"pipeline.sources.{source}").fetch(settings, item[0], folder)
-    rows, arrays = found if isinstance(found, tuple) else (found, {})
+    """One item of the source, its files below `folder`, as a record of its ledger rows."""
+    rows = importlib.import_module(f"pipeline.sources.{source}").fetch(settings, item[0], folder)
     later = {"again": np.array(True)} if any(row["status"] in ledger.AGAIN for row in rows) else {}
     odd = next((row["status"] for row in rows if row["status"] != "ok"), "ok")
-    return {"rows": np.array(json.dumps(rows)), "status": np.array(odd)} | arrays | later
+    return {"rows": np.array(json.dumps(rows)), "status": np.array(odd)} | later
 
 
 def lost(item: tuple[Any], reason: str) -> shelf.Record:
@@ -49,13 +45,10 @@ def lost(item: tuple[Any], reason: str) -> shelf.Record:
     return {"rows": np.array(json.dumps([row])), "status": np.array("corrupt")}
 
 
-def finish(source: str, settings: Any, shard: shelf.Shard[Any], records: Iterable[shelf.Record], folder: Path) -> None:
-    """The ledger rows of one shard, one a line; and the source's own files."""
-    module = importlib.import_module(f"pipeline.sources.{source}")
-    made = module.finish(settings, shard, records, folder) if hasattr(module, "finish") else (
-        row for record in records for row in json.loads(str(record["rows"])))
+def finish(shard: shelf.Shard[Any], records: Iterable[shelf.Record], folder: Path) -> None:
+    """The ledger rows of one shard, one a line."""
     with (folder / ROWS).open("w") as file:
-        file.writelines(json.dumps(row) + "\n" for row in made)
+        file.writelines(json.dumps(row) + "\n" for record in records for row in json.loads(str(record["rows"])))
 
 
 def rows(folders: Iterable[Path]) -> Iterator[dict[str, Any]]:
@@ -114,11 +107,11 @@ def make(args: argparse.Namespace) -> None:
     chosen = config.parse(engine.Config, data.engine, f"data.{args.dataset}.engine")
     if hasattr(settings, "connections"):  # a server is not asked by as many as there are cores
         chosen = chosen.model_copy(update={"workers": settings.connections})
-    with run.stage("fetch", out=args.out, inputs={}, config=[source, data.fetch]) as job:
-        work = shelf.Work(partial(fetch, source, settings, job.shelf / "videos"), lost, partial(finish, source, settings))
-        plan = shelf.cut([(item,) for item in module.items(settings)], per_shard)
-        place = module.shelf(settings) if hasattr(module, "shelf") else job.shelf / "done"
-        made = rows(shelf.make(work, plan, place, chosen, f"fetch {args.dataset}"))
+    items = module.items(settings)
+    with run.stage("fetch", out=args.out, inputs={}, config=[source, data.fetch, _digest(items)]) as job:
+        work = shelf.Work(partial(fetch, source, settings, job.shelf / "videos"), lost, finish)
+        plan = shelf.cut([(item,) for item in items], per_shard)
+        made = rows(shelf.make(work, plan, job.shelf / "done", chosen, f"fetch {args.dataset}"))
         if hasattr(module, "contents"):  # whole archives: one row for each of their members
             made = module.contents(settings, made)
         table = ledger.write(job.out / "ledger.parquet", made, LEDGER)
@@ -127,6 +120,15 @@ def make(args: argparse.Namespace) -> None:
         facts = {"made_from": module.facts()} if hasattr(module, "facts") else {}
         facts |= module.manifest(settings, table) if hasattr(module, "manifest") else {}
         job.publish("videos", {"status": ledger.summary(table), "list": ledger.digest(table)} | facts)
+        shutil.rmtree(job.shelf / "done", ignore_errors=True)  # files of the user may change: the next run looks at all again
+
+
+def _digest(items: Sequence[str]) -> str:
+    """Shards of other items are not those of an interrupted run, even where settings and code are the same."""
+    digest = hashlib.sha256()
+    for item in items:
+        digest.update(item.encode(errors="surrogateescape") + b"\n")
+    return digest.hexdigest()
 
 
 if __name__ == "__main__":

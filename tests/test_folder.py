@@ -2,14 +2,19 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import made_clips as clips
+import pandas as pd
 import pytest
 from made_clips import LIMITS
+from ruamel.yaml import YAML
 
+from pipeline import run
 from pipeline.config import Refused
 from pipeline.sources import folder
 from pipeline.sources.folder import Config
+from stages import fetch
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +106,26 @@ def test_a_missing_folder_and_a_broken_expression_are_refused(root: Path, tmp_pa
         folder.items(config)
     with pytest.raises(Refused, match=r"fetch.ids: '\[' is not a regular expression"):
         folder.items(config.model_copy(update={"origin": str(root), "ids": "["}))
+
+
+def test_a_fetch_after_files_were_mended_or_renamed_sees_it_though_nobody_read_the_last(tmp_path: Path, monkeypatch) -> None:
+    videos = clips.write(tmp_path / "mine/ann/first.mp4", [clips.picture()] * 6).parent
+    (videos / "torn.mp4").write_bytes(b"torn")
+    whole = YAML(typ="safe").load((Path(__file__).parents[1] / "params.yaml").read_text())
+    whole["data"]["folder"]["engine"] = {"kind": "local", "workers": 1, "slurm": {}}
+    with (tmp_path / "params.yaml").open("w") as file:
+        YAML().dump(whole, file)
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    given = SimpleNamespace(dataset="folder", params=tmp_path / "params.yaml", origin=tmp_path / "mine", out=tmp_path / "out")
+    seen, good = [], (videos / "first.mp4").read_bytes()
+    for change in ("", "mended", "renamed"):
+        if change == "mended":
+            (videos / "torn.mp4").write_bytes(good)
+        if change == "renamed":
+            (videos / "first.mp4").rename(videos / "second.mp4")
+        fetch.make(given)
+        table = pd.read_parquet(tmp_path / "out/ledger.parquet").set_index("id")
+        seen.append((table["status"].to_dict(), sorted(path.name for path in (tmp_path / "out/ann").iterdir())))
+    assert seen == [({"ann/first": "ok", "ann/torn": "corrupt"}, ["first.mp4"]),
+                    ({"ann/first": "ok", "ann/torn": "ok"}, ["first.mp4", "torn.mp4"]),
+                    ({"ann/second": "ok", "ann/torn": "ok"}, ["second.mp4", "torn.mp4"])]

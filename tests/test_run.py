@@ -56,6 +56,15 @@ def test_other_configuration_does_not_see_the_work_of_an_interrupted_run(root):
     assert works[0] != works[1]
 
 
+def test_another_table_of_crops_is_other_code(root):
+    (root / "pipeline").mkdir()
+    seen = set()
+    for name in ("crops.py", "crops.yaml", "crops.md"):
+        (root / "pipeline" / name).write_text("x")
+        seen.add(run.code())
+    assert len(seen) == 2
+
+
 def test_only_one_process_makes_an_output_at_a_time(root):
     with run.stage("frames", out=root / "o", inputs={}, config={}) as job:
         with pytest.raises(Refused, match="another process"), run.stage("frames", out=root / "o", inputs={}, config={}):

@@ -282,6 +282,18 @@ def test_new_metadata_asks_for_its_videos_only(films, clean, tmp_path: Path) -> 
     assert bytes_of(tmp_path / "origin") == clean
 
 
+def test_what_the_metadata_does_not_list_for_a_while_is_not_lost(films, clean, tmp_path: Path) -> None:
+    less = {name: place for name, place in SPOKEN.items() if not name.endswith("21Uxsk56VDQ/00002")}
+    with made_site.site(films) as server:
+        run(config(lay(tmp_path / "origin"), server.address), tmp_path)
+        server.asked.clear()
+        table = run(config(lay(tmp_path / "origin", less), server.address), tmp_path)
+        assert "id00012/21Uxsk56VDQ/00002" not in table.index and bytes_of(tmp_path / "origin") == clean
+        chosen = config(lay(tmp_path / "origin"), server.address)
+        assert run(chosen, tmp_path)["status"].eq("ok").sum() == len(SPOKEN) and not server.asked
+    assert bytes_of(tmp_path / "origin") == clean
+
+
 def test_another_choice_of_quality_destroys_nothing_that_came(films, tmp_path: Path) -> None:
     with made_site.site(films) as server:
         chosen = config(lay(tmp_path / "origin", {f"id00012/{VIDEO}/00001": (5, 20)}), server.address)

@@ -14,6 +14,9 @@ class Pool:
     """As in pipeline/engine.py. Ray itself begins a task anew whose worker has died."""
 
     def __init__(self, function: Callable[[Any], Any], config: engine.Config, lives: int) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        if not os.environ.get("RAY_ADDRESS"):
+            os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray listens on all addresses: others of the network are kept out
         import ray
 
         self._begun = not ray.is_initialized()

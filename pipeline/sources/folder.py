@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import stat
@@ -100,7 +101,7 @@ def _literal(name: str) -> str:
 
 def _copy(source: Path, target: Path, most: int) -> None:
     """Copies at most so many bytes; the target appears when it is whole. Unusable: unreadable, or begins as no video does."""
-    part = target.with_name(f".{os.getpid()}.part")
+    part = target.with_name(f".{hashlib.sha256(target.name.encode()).hexdigest()[:16]}.part")  # any name fits, on any machine
     try:
         file = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # it may have become a link or a pipe
     except OSError as error:
