@@ -133,8 +133,8 @@ def adapt(name: str, size: Size, folder: Path) -> Ready:
 def frame(name: str, size: Size, folder: Path) -> Ready:
     """One frame of an adapted head."""
     one = method(name, size)
-    x = images(size.shots, one.facts.size)
-    head, pose = one.adapt(x, x), images(1, one.facts.size)
+    pose = images(1, one.facts.size)
+    head = one.adapt(pose, pose)
     return Ready(lambda _: head(pose), parameters=one.parameters())
 
 
