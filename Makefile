@@ -72,6 +72,8 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	$(call install,--no-deps facenet-pytorch anny,--no-deps facenet-pytorch anny)
 	@touch $@
 
+# face-alignment comes without its second OpenCV: the tests hold our 2DFAN-4 against it.
 $(VENV)/tests: $(VENV)/ready
 	$(call install,-r pyproject.toml --extra dev,".[dev]")
+	$(call install,--no-deps face-alignment numba llvmlite,--no-deps face-alignment numba llvmlite)
 	@touch $@

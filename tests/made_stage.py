@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -67,9 +67,9 @@ def notes(path: Path) -> list[Note]:
 
 def find(item: points.Item, frames: Path, name: str) -> shelf.Record:
     """Points that say what the picture looks like."""
-    def predict(image: np.ndarray, box: np.ndarray) -> np.ndarray | None:
-        time.sleep(.02)
-        return made_faces.face(len(image)) + image.mean() if box[2] > box[0] else None
+    def predict(images: Sequence[np.ndarray], boxes: np.ndarray) -> np.ndarray:
+        time.sleep(.02 * len(images))
+        return np.array([made_faces.face(len(image)) + image.mean() for image in images], np.float32)
 
     return points.find(item, frames, predict) | {"sha256": np.array("{}")}
 

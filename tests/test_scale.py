@@ -384,3 +384,12 @@ def test_a_log_gets_a_line_from_time_to_time_and_one_at_the_end(tmp_path: Path, 
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) > 2 and re.fullmatch(r"frames x: 8/8, [\d.]+/s, 8 ok", lines[-1])
     assert any(re.fullmatch(r"frames x: [1-7]/8, [\d.]+/s, ETA 0:00:0\d, \d ok", text) for text in lines)
+
+
+def test_a_terminal_gets_a_bar_with_the_counts(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(progress, "GLANCE", .02)
+    work = shelf.Work(lambda item: time.sleep(.03) or {"value": np.array(0)}, lost, total)
+    list(shelf.make(work, shelf.cut([(n,) for n in range(6)], 3), tmp_path, engine.local(1), "frames x"))
+    shown = capsys.readouterr().err.split("\r")
+    assert "6/6" in shown[-1] and "6 ok" in shown[-1]

@@ -1,0 +1,286 @@
+"""Is this checkout slower than BASE? `python -m benchmarks.gate --base main`; exit code 1 when it is.
+
+BASE is checked out into a temporary folder. Two processes stay for the whole run, one with the code of each; both do the same
+benchmarks (cases.py of this checkout) in pairs of random order, timed by the processor time of the act alone. After 10, 20, 40
+and 80 pairs the interval of the ratio is looked at until it has left the tolerance (decision.py); before each further stretch
+both sides set the benchmark up anew. What seems slower is measured again by two new processes and fails only if they say so,
+too: where a process and its files lie in memory may cost some percent for as long as they do. Exact counters (counters.py) must
+be equal; an increase fails unless `--allow BENCHMARK` or `--allow BENCHMARK:COUNTER`.
+
+`--self-check N` compares the last commit with itself N times: the rate of false alarms. With `--planted 1.10`, the head's acts
+are followed by a tenth of their time of idle loops: the rate of what is found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import platform
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from benchmarks import decision
+
+ROOT = Path(__file__).resolve().parents[1]
+SECONDS = 0.04  # an act that is shorter is repeated for so long within each half of a pair
+CODE = ("pipeline", "model", "eval", "stages", "params.yaml", "benchmarks", "tests")
+
+
+class Refused(ValueError):
+    """What cannot be compared, and the way out."""
+
+
+@dataclass
+class Result:
+    """One benchmark on both sides."""
+
+    name: str
+    verdict: str  # of decision.verdict; `counted`, `base only`, `head only`, `broken`, `unconfirmed` besides
+    interval: decision.Interval | None = None
+    pairs: int = 0
+    seconds: tuple[float, float] | None = None  # of an act: medians of base and head
+    counters: dict[str, int | None] = field(default_factory=dict)  # of the head
+    changed: dict[str, tuple[int, int]] = field(default_factory=dict)  # base, head
+    note: str = ""
+
+    def fails(self, allowed: Collection[str]) -> list[str]:
+        """Why it fails; nothing if it passes."""
+        found = ["slower"] if self.verdict == "slower" else []
+        found += ["does not run"] if self.verdict == "broken" else []
+        found += [name for name, (base, head) in self.changed.items() if head > base and f"{self.name}:{name}" not in allowed]
+        return [] if self.name in allowed else found
+
+
+class Side:
+    """A process with the code of one checkout."""
+
+    def __init__(self, root: Path, slowdown: float = 1.0) -> None:
+        here = Path(__file__).parent
+        self._process = subprocess.Popen(
+            [sys.executable, str(here / "side.py"), str(root), str(here / "cases.py"), str(slowdown)], cwd=root, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONHASHSEED": "0"})
+
+    def ask(self, do: str, **request: Any) -> Any:
+        """The answer. Refused: it has none."""
+        assert self._process.stdin and self._process.stdout
+        try:
+            self._process.stdin.write(json.dumps({"do": do, **request}) + "\n")
+            self._process.stdin.flush()
+            answer = json.loads(self._process.stdout.readline())
+        except (BrokenPipeError, json.JSONDecodeError):
+            raise Refused(f"{do} {request}: the process ended; run benchmarks/side.py by hand to see why") from None
+        if "error" in answer:
+            raise Refused(answer["error"])
+        return answer["value"]
+
+    def stop(self) -> None:
+        """Ends it."""
+        self._process.terminate()
+        self._process.communicate()
+
+
+@contextmanager
+def checkout(rev: str) -> Iterator[Path]:
+    """The files of a commit in a folder that goes afterwards. Refused: there is no such commit."""
+    with tempfile.TemporaryDirectory(prefix="gate-") as folder:
+        added = subprocess.run(["git", "worktree", "add", "--quiet", "--detach", f"{folder}/base", rev], cwd=ROOT,
+                               capture_output=True, text=True)
+        if added.returncode:
+            raise Refused(f"--base {rev}: {' '.join(added.stderr.split())}")
+        try:
+            yield Path(folder) / "base"
+        finally:
+            subprocess.run(["git", "worktree", "remove", "--force", f"{folder}/base"], cwd=ROOT, check=True)
+
+
+@contextmanager
+def sides(base: Path, head: Path, planted: float) -> Iterator[tuple[Side, Side]]:
+    """A process of each; the head slowed down on purpose."""
+    with ExitStack() as stack:
+        made = []
+        for root, slowdown in ((base, 1.0), (head, planted)):
+            made.append(Side(root, slowdown))
+            stack.callback(made[-1].stop)
+        yield made[0], made[1]
+
+
+def set_up(side: Side, name: str) -> tuple[dict[str, Any] | None, str]:
+    """What it answers, or None, and a sentence: the head's definition, else the side's own."""
+    try:
+        return side.ask("set_up", name=name, own=False), ""
+    except Refused as problem:
+        why = str(problem)
+    if name not in side.ask("names"):
+        return None, why
+    try:
+        return side.ask("set_up", name=name, own=True), "each side by its own definition"
+    except Refused:
+        return None, why
+
+
+def compare(pair: tuple[Side, Side], name: str, error: float, order: random.Random) -> Result:
+    """One benchmark: counters, then pairs until the verdict is clear."""
+    (base, note), (head, problem) = (set_up(side, name) for side in pair)
+    if head is None:
+        return Result(name, "broken", note=problem)
+    if base is None:
+        return Result(name, "head only", counters=head["counters"], note=note)
+    result = Result(name, "counted", counters=head["counters"], changed=decision.changes(base["counters"], head["counters"]),
+                    note=note)
+    if head["timed"]:
+        repeats = max(1, math.ceil(SECONDS / max(min(base["seconds"], head["seconds"]), 1e-6)))
+        times: list[tuple[float, float]] = []
+        result.verdict = ""
+        while not result.verdict:
+            for side in pair if len(times) in decision.LOOKS else ():
+                side.ask("again")
+            times.append(timed(pair, repeats, order))
+            if len(times) in decision.LOOKS:
+                result.interval = decision.interval([math.log(b / a) for a, b in times], error)
+                result.verdict = decision.verdict(result.interval, len(times))
+        result.pairs = len(times)
+        a, b = (statistics.median(column) / repeats for column in zip(*times))
+        result.seconds = (a, b)
+    for side in pair:
+        side.ask("drop")
+    return result
+
+
+def timed(pair: tuple[Side, Side], repeats: int, order: random.Random) -> tuple[float, float]:
+    """Seconds of base and head, one right after the other."""
+    found = [0.0, 0.0]
+    for which in order.sample((0, 1), 2):
+        found[which] = pair[which].ask("measure", repeats=repeats)
+    return found[0], found[1]
+
+
+def run(base: Path, head: Path, names: Sequence[str], *, planted: float = 1.0, seed: int = 0,
+        show: bool = True) -> list[Result]:
+    """All benchmarks, and those that seem slower once more in new processes."""
+    error, order = decision.share(len(names)), random.Random(seed)
+    with sides(base, head, planted) as pair:
+        results = []
+        for name in names:
+            results.append(compare(pair, name, error, order))
+            if show:
+                print(row(results[-1]), flush=True)
+        known = set(pair[0].ask("names")) - set(pair[1].ask("names"))
+    suspects = [result for result in results if result.verdict == "slower"]
+    if suspects:
+        with sides(base, head, planted) as pair:
+            for result in suspects:
+                again = compare(pair, result.name, error, order)
+                result.note = f"again in new processes: {ratio(again)}"
+                result.verdict = "slower" if again.verdict == "slower" else "unconfirmed"
+                if show:
+                    print(row(result), flush=True)
+    return results + [Result(name, "base only") for name in sorted(known)]
+
+
+def ratio(result: Result) -> str:
+    """1.023 [1.011, 1.035]"""
+    return "{:.3f} [{:.3f}, {:.3f}]".format(*result.interval) if result.interval else "–"
+
+
+def row(result: Result) -> str:
+    """A line of the table."""
+    times = "{:.3g} → {:.3g} ms".format(*(1000 * s for s in result.seconds)) if result.seconds else ""
+    counters = "; ".join(f"{name} {base:,} → {head:,}" for name, (base, head) in result.changed.items())
+    return f"{result.name:26} {ratio(result):22} {result.pairs:3} pairs  {result.verdict:12} {times:22} " + "; ".join(
+        part for part in (counters, result.note) if part)
+
+
+def commit(rev: str) -> str:
+    """Its hash. Refused: there is no such commit."""
+    found = subprocess.run(["git", "rev-parse", "--verify", "--quiet", f"{rev}^{{commit}}"], cwd=ROOT, capture_output=True,
+                           text=True)
+    if found.returncode:
+        raise Refused(f"{rev}: no such commit here; fetch it first")
+    return found.stdout.strip()
+
+
+def machine() -> dict[str, Any]:
+    """What was measured on."""
+    import torch
+
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return {"processor": model, "cores": os.cpu_count(), "python": platform.python_version(), "torch": torch.__version__,
+            "load": os.getloadavg()}
+
+
+def self_check(times: int, names: Sequence[str], planted: float) -> dict[str, Any]:
+    """The last commit against itself, each time in new processes: how often it failed, and the ratios."""
+    if subprocess.run(["git", "diff", "--quiet", "HEAD", "--", *CODE], cwd=ROOT).returncode:
+        raise Refused("--self-check compares the last commit with this checkout: commit the changes first")
+    runs: list[list[Result]] = []
+    with checkout("HEAD") as base:
+        for number in range(times):
+            runs.append(run(base, ROOT, names, planted=planted, seed=number, show=False))
+            failed = [result.name for result in runs[-1] if result.fails([])]
+            print(f"{number + 1} of {times}: {'; '.join(map(ratio, runs[-1]))}; failed: {', '.join(failed) or 'none'}",
+                  flush=True)
+    each = {name: {"failed": sum(bool(one[n].fails([])) for one in runs),
+                   "unconfirmed": sum(one[n].verdict == "unconfirmed" for one in runs),
+                   "undecided": sum(one[n].verdict == "undecided" for one in runs),
+                   "ratios": [round(one[n].interval.ratio, 4) for one in runs if one[n].interval],  # type: ignore[union-attr]
+                   "pairs": [one[n].pairs for one in runs],
+                   "inexact": sorted({key for one in runs for key, value in one[n].counters.items() if value is None}),
+                   "changed": sorted({key for one in runs for key in one[n].changed})} for n, name in enumerate(names)}
+    return {"runs": times, "failed": sum(any(result.fails([]) for result in one) for one in runs), "planted": planted,
+            "benchmarks": each}
+
+
+def main() -> None:
+    """Compares, prints, writes JSON."""
+    from benchmarks.cases import CASES
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", default="main", help="commit to compare with (main)")
+    parser.add_argument("--select", nargs="+", default=["*-sample"], help="benchmarks, as shell patterns (*-sample)")
+    parser.add_argument("--allow", nargs="+", default=[], metavar="NAME", help="benchmarks whose increase is meant")
+    parser.add_argument("--json", type=Path, default=ROOT / "work" / "gate.json", help="where the results go (work/gate.json)")
+    parser.add_argument("--self-check", type=int, metavar="N")
+    parser.add_argument("--planted", type=float, default=1.0, metavar="FACTOR")
+    given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("gate: ended by a signal"))  # the checkout goes
+    names = [name for name in CASES if any(fnmatch(name, pattern) for pattern in given.select)]
+    start = time.monotonic()
+    try:
+        if not names:
+            raise Refused(f"--select {' '.join(given.select)}: no such benchmark; there are {', '.join(CASES)}")
+        body = {"level": decision.LEVEL, "tolerance": decision.TOLERANCE, "looks": decision.LOOKS, "machine": machine()}
+        if given.self_check:
+            body |= {"commit": commit("HEAD"), **self_check(given.self_check, names, given.planted)}
+            lines = [f"{body['failed']} of {given.self_check} comparisons of a commit with itself failed"]
+        else:
+            with checkout(commit(given.base)) as base:
+                results = run(base, ROOT, names, planted=given.planted)
+            failed = {result.name: result.fails(given.allow) for result in results if result.fails(given.allow)}
+            body |= {"base": commit(given.base), "head": commit("HEAD"), "failed": failed,
+                     "benchmarks": [asdict(result) | {"interval": result.interval} for result in results]}
+            lines = [f"{name}: {', '.join(why)}" for name, why in failed.items()] or ["no regression"]
+    except Refused as problem:
+        sys.exit(f"gate: {problem}")
+    given.json.parent.mkdir(parents=True, exist_ok=True)
+    given.json.write_text(json.dumps(body | {"seconds": round(time.monotonic() - start)}, indent=1) + "\n")
+    print(*lines, f"in {time.monotonic() - start:.0f} s; {given.json}", sep="\n")
+    sys.exit(1 if body["failed"] and not given.self_check else 0)
+
+
+if __name__ == "__main__":
+    main()
