@@ -26,10 +26,10 @@ from pydantic import Field
 
 from pipeline.config import Refused, Strict
 from pipeline.ledger import Unusable
+from pipeline.store import SPARE
 
 CHUNK = 1 << 20
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
-SPARE = 256 * 2**20  # bytes that stay free on the disk
 PASSING = {408, 425, 429, 500, 502, 503, 504}  # answers that another try may change
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import child, video
+from pipeline import child, store, video
 from pipeline.ledger import Unusable
 from pipeline.utterances import RATE, Track
 
@@ -120,13 +120,14 @@ def _write(target: Path) -> list[str]:
 
 
 def _ffmpeg(arguments: list[str], target: Path, limits: video.Limits) -> tuple[int, bool]:
-    """How many pictures it wrote, and whether it reported errors. Unusable: it made nothing."""
+    """How many pictures it wrote, and whether it reported errors. Unusable: it made nothing. OSError: the disk is full."""
     try:
         done = child.run([video.program(), *QUIET, *arguments], seconds=limits.seconds, memory=limits.memory,
                          clock=4 * limits.seconds, largest=LARGEST, folder=target.parent)
     except Unusable as problem:
         raise Unusable(problem.status, f"cutting {problem}") from None
     if not target.is_file() or done.returncode:
+        store.need_room(target.parent)
         raise Unusable("corrupt", f"it cannot be cut (ffmpeg ended with code {done.returncode})")
     counted = re.findall(rb"^frame=(\d+)$", done.stdout, re.MULTILINE)
     return int(counted[-1]) if counted else 0, bool(done.stderr.strip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -16,6 +17,7 @@ from typing import Any, TypedDict
 from pipeline.config import Refused
 
 SCHEMA = 1
+SPARE = 256 * 2**20  # bytes that stay free on a disk
 
 
 class Place(TypedDict):
@@ -64,6 +66,12 @@ def join(paths: Iterable[Path], out: Path) -> int:
         if writer:
             writer.close()
     return rows
+
+
+def need_room(folder: Path) -> None:
+    """OSError (no space left) where less than SPARE is free: what fails on a full disk says nothing of the item."""
+    if shutil.disk_usage(folder).free < SPARE:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def settle(folder: Path) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import Field
 
-from pipeline import archive, buckets, ledger, listing, sections, site, takedown, utterances, video
+from pipeline import archive, buckets, ledger, listing, sections, site, store, takedown, utterances, video
 from pipeline import config as settings
 from pipeline.ledger import Unusable
 from pipeline.pace import Pace, Shut
@@ -71,7 +71,7 @@ Cut = tuple[buckets.Item, dict[str, bytes]]  # what becomes of an utterance
 def cut(config: Config, name: str, wanted: Iterable[Wanted], folder: Path, pace: Pace) -> list[Cut]:
     """What becomes of utterances of one video, which is asked for once and lies in `folder` meanwhile.
 
-    Unusable: a status after which it is asked for again.
+    Unusable: a status after which it is asked for again. OSError: the disk is full.
     """
     made, tracks = [], {}
     for entry in wanted:
@@ -84,10 +84,12 @@ def cut(config: Config, name: str, wanted: Iterable[Wanted], folder: Path, pace:
         return made
     shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
     folder.mkdir(parents=True)
+    store.need_room(folder)
     try:
         made += _sections(config, name, tracks, folder, pace)
         pace.heard("ok")
     except Unusable as problem:
+        store.need_room(folder)
         if not isinstance(problem, Shut):
             pace.heard(problem.status)
         if problem.status in ledger.AGAIN:

@@ -19,7 +19,7 @@ import pytest
 from made_clips import LIMITS, detect
 from ruamel.yaml import YAML
 
-from pipeline import clips, site, video
+from pipeline import clips, site, store, video
 from pipeline.config import Refused
 from pipeline.download import Patience
 from pipeline.pace import Manners
@@ -383,6 +383,15 @@ def test_a_video_that_cost_its_workers_their_lives_is_a_row_for_each_utterance(t
     table = pd.DataFrame(list(youtube.contents(chosen, [{"id": item, "status": "corrupt", "reason": "3 workers died"}])))
     assert table.set_index("video")["reason"].to_dict()[f"{VIDEO}/00001"] == "3 workers died"
     assert table["status"].value_counts().to_dict() == {"network": 4, "corrupt": 2}
+
+
+def test_on_a_full_disk_nothing_is_asked_and_nothing_is_judged(films, tmp_path: Path, monkeypatch) -> None:
+    with made_site.site(films) as server:
+        chosen = config(lay(tmp_path / "origin"), server.address)
+        monkeypatch.setattr(store, "SPARE", 2**60)
+        with pytest.raises(OSError, match="No space left"):
+            run(chosen, tmp_path)
+        assert not server.asked and not bytes_of(tmp_path / "origin")
 
 
 def test_sound_is_kept_beside_the_clip_where_it_is_wanted(tmp_path: Path) -> None:
