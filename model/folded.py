@@ -20,7 +20,7 @@ from model.blocks import EPS, AdaIN, Conv, InstanceNorm
 from model.networks import Generator
 
 WIDE = 1024  # pixels of a map from which on the norm in one kernel is the faster one in bf16 on a CPU
-ROWS = 512  # positions that attend at a time: their weights over all others then fit a cache
+ROWS = 512  # positions that attend at a time on a CPU: their weights over all others then fit a cache
 
 
 def folded(G: Generator, psi_hat: Tensor, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -110,6 +110,8 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (B, C, h, w) -> the same shape."""
         q, k, v = (layer(x).flatten(2).transpose(1, 2) for layer in (self.query, self.key, self.value))  # (B, h w, ·)
+        if x.device.type != "cpu":
+            return x + F.scaled_dot_product_attention(q, k, v, scale=1.0).transpose(1, 2).unflatten(2, x.shape[2:])
         exact = torch.promote_types(x.dtype, torch.float32)
         k = k.transpose(1, 2).to(exact)
         rows = [torch.softmax(part @ k, 2).to(v.dtype) @ v for part in q.to(exact).split(ROWS, 1)]
@@ -124,16 +126,19 @@ def _norm(norm: nn.Module, psi: Iterator[Tensor], dtype: torch.dtype) -> nn.Modu
     return NormReLU(norm.weight, norm.bias, dtype) if isinstance(norm, InstanceNorm) else nn.ReLU()
 
 
-def _convolution(layer: Conv, dtype: torch.dtype, resample: str = "", times: Tensor | float = 1.0) -> nn.Module:
+def _convolution(layer: Conv, dtype: torch.dtype, resample: str = "", times: Tensor | None = None) -> nn.Module:
     """The layer with the weight W / sigma; "up": of its input doubled; "down": its output averaged; `times` a constant."""
-    k = layer.normalised() * times  # (out, in, 3, 3) or (out, in, 1, 1)
-    if resample:  # the four places a 3x3 kernel takes on two by two pixels, in one
-        k = torch.stack([F.pad(k, (left, 1 - left, top, 1 - top)) for left in (0, 1) for top in (0, 1)]).sum(0)
-    k = k / 4 if resample == "down" else k.flip(2, 3).transpose(0, 1) if resample == "up" else k
+    k = layer.normalised() if times is None else layer.normalised() * times  # (out, in, 3, 3) or (out, in, 1, 1)
+    if resample:  # on two by two pixels a 3x3 kernel takes four places
+        three, k = k, F.pad(k, (0, 1, 0, 1))
+        for top, left in ((0, 1), (1, 0), (1, 1)):
+            k[:, :, top:top + 3, left:left + 3] += three
+        k = k.flip(2, 3).transpose(0, 1) if resample == "up" else k.div_(4)
     kind = nn.ConvTranspose2d if resample == "up" else nn.Conv2d
     c_in, c_out, size, stride = layer.in_channels, layer.out_channels, k.shape[2], 2 if resample else 1
     plain = kind(c_in, c_out, size, stride, (size - 1) // 2, bias=layer.bias is not None, device="meta")
     plain.weight = nn.Parameter(k.detach().to(dtype, memory_format=torch.channels_last, copy=True))
     if layer.bias is not None:
-        plain.bias = nn.Parameter((layer.bias * times).detach().to(dtype, copy=True))
+        bias = layer.bias if times is None else layer.bias * times
+        plain.bias = nn.Parameter(bias.detach().to(dtype, copy=True))
     return plain

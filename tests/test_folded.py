@@ -109,6 +109,11 @@ def test_attention_by_parts_of_the_map_is_attention_over_all_of_it():
         torch.testing.assert_close(SelfAttention(attention, torch.float32)(x), attention(x))
 
 
+def test_where_there_is_no_cpu_cache_to_mind_all_positions_attend_at_once():
+    x = torch.empty(2, 16, 32, 32, device="meta")
+    assert SelfAttention(Attention(16), torch.float32).to("meta")(x).shape == x.shape
+
+
 def test_a_frame_does_not_depend_on_the_batch_it_is_drawn_in():
     G, psi_hat = small()
     one, y = folded(G, psi_hat), torch.rand(5, 3, SIZE, SIZE)
