@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from model import losses
 from model.api import Episode, Facts, Head, Learning, Method, Refused, Settings
-from model.game import Adversarial, Precision, autocast, device, discriminator_loss, finite, generator_terms, weighted
+from model.folded import folded
+from model.game import Adversarial, Precision, autocast, device, discriminator_loss, finite, generator_terms, numbers, weighted
 from model.networks import Discriminator, Embedder, Generator, Networks
 from model.optim import Adam, RowAdam, Schedule
 
@@ -190,17 +191,15 @@ class FewShot(Method):
 
     def adapt(self, x: Tensor, y: Tensor, seed: int = 0, report: Callable[[int, int], None] | None = None) -> Head:
         """psi_hat = P e_hat_NEW and nothing else: no weight is learnt."""
-        G = copy.deepcopy(self.G_mean)
         with torch.no_grad():
-            return self.head(G, G.P(self.embed(x, y)))
+            return self.head(self.G_mean, self.G_mean.P(self.embed(x, y)))
 
-    def head(self, G: nn.Module, psi_hat: Tensor) -> Head:
-        """psi_hat (1, adaptive) and a G of its own -> the person's head."""
-        G, psi_hat = G.eval().requires_grad_(False), psi_hat.detach().clone()
+    def head(self, G: Generator, psi_hat: Tensor) -> Head:
+        """G and psi_hat (1, adaptive) -> the person's head, which shares nothing with them."""
+        own = folded(G, psi_hat, numbers(self.config.precision, self.place))
 
         def draw(pose: Tensor) -> Tensor:
-            with autocast(self.config.precision, self.place):
-                drawn = [G(part, psi_hat) for part in pose.to(self.place).split(CHUNK)]
+            drawn = [own(part) for part in pose.to(self.place).split(CHUNK)]
             return torch.cat(drawn).to(pose.device) if drawn else pose
 
         return Head(draw, self.facts.size)

@@ -33,11 +33,16 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def autocast(precision: Precision, place: torch.device) -> AbstractContextManager[None]:
-    """bf16 where asked for, or under "auto" where the processor multiplies it natively."""
+def numbers(precision: Precision, place: torch.device) -> torch.dtype:
+    """bf16 where asked for, or under "auto" where the processor multiplies it natively; else float32."""
     if precision == "auto":
         native = torch.cuda.is_bf16_supported(False) if place.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
-    return torch.autocast(place.type, torch.bfloat16, enabled=precision == "bf16" or (precision == "auto" and native))
+    return torch.bfloat16 if precision == "bf16" or (precision == "auto" and native) else torch.float32
+
+
+def autocast(precision: Precision, place: torch.device) -> AbstractContextManager[None]:
+    """What multiplies works in the numbers of that precision, the weights stay in float32."""
+    return torch.autocast(place.type, torch.bfloat16, enabled=numbers(precision, place) == torch.bfloat16)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ so that meta-learning and fine-tuning share one forward.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -130,9 +130,13 @@ class Generator(nn.Module):
         """The length of psi_hat: weight and bias of each adaptive channel."""
         return sum(self._split)
 
+    def coefficients(self, psi_hat: Tensor) -> Iterator[Tensor]:
+        """psi_hat (B, adaptive) -> weight (B, C), bias (B, C) of each AdaIN in order of use."""
+        return iter(psi_hat.split(self._split, 1))
+
     def forward(self, y: Tensor, psi_hat: Tensor) -> Tensor:
         """y (B, 3, H, W) in [0, 1], psi_hat (B or 1, adaptive) -> (B, 3, H, W) in [0, 1], float32."""
-        psi = iter(psi_hat.split(self._split, 1))
+        psi = self.coefficients(psi_hat)
         x = self.down(_centred(y))[-1]
         for block in self.res:
             x = block(x, psi)
