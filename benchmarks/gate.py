@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatch
@@ -134,7 +135,8 @@ def set_up(side: Side, name: str) -> tuple[dict[str, Any] | None, str]:
 
 def compare(pair: tuple[Side, Side], name: str, error: float, order: random.Random) -> Result:
     """One benchmark: counters, then pairs until the verdict is clear."""
-    (base, note), (head, problem) = (set_up(side, name) for side in pair)
+    with ThreadPoolExecutor(2) as both:  # only measuring takes turns
+        (base, note), (head, problem) = both.map(set_up, pair, (name, name))
     if head is None:
         return Result(name, "broken", note=problem)
     if base is None:
@@ -146,8 +148,9 @@ def compare(pair: tuple[Side, Side], name: str, error: float, order: random.Rand
         times: list[tuple[float, float]] = []
         result.verdict = ""
         while not result.verdict:
-            for side in pair if len(times) in decision.LOOKS else ():
-                side.ask("again")
+            if len(times) in decision.LOOKS:
+                with ThreadPoolExecutor(2) as both:
+                    list(both.map(Side.ask, pair, ("again", "again")))
             times.append(timed(pair, repeats, order))
             if len(times) in decision.LOOKS:
                 result.interval = decision.interval([math.log(b / a) for a, b in times], error)
