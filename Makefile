@@ -19,10 +19,10 @@ JOBS ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo 1 || nproc)
 STAGES := work/stages
 side_by_side = -@grep -E '^($(1))@' $(STAGES) | sed -n '1!G;h;$$p' | xargs -r -P $(JOBS) -n $(2) $(BIN)/dvc --wait-for-lock repro --single-item
 
-.PHONY: help repro together tables test check rehearsal bench weights clean
+.PHONY: help repro together tables test check rehearsal bench bench-gate weights clean
 .DELETE_ON_ERROR:
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 repro: $(VENV)/ready  ## the whole pipeline; DATA=ci: on that data set; FOLDER=path: on your own videos (path/person/video.*)
 	@$(BIN)/python -m stages.use $(if $(FOLDER),--folder "$(FOLDER)") $(if $(DATA),--dataset "$(DATA)")
@@ -53,6 +53,10 @@ rehearsal: $(VENV)/tests  ## VoxCeleb1 and VoxCeleb2 in miniature, served from t
 
 bench: $(VENV)/tests  ## the benchmarks
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-enable
+
+BASE ?= main
+bench-gate: $(VENV)/tests  ## is this checkout slower than BASE=main? SELECT='draw-*': those benchmarks; ALLOW=NAME: meant to be
+	$(BIN)/python -m benchmarks.gate --base $(BASE) $(if $(SELECT),--select $(foreach one,$(SELECT),'$(one)')) $(if $(ALLOW),--allow $(ALLOW))
 
 weights: $(VENV)/ready  ## fetch the networks of the paper's metrics and losses into weights/ (optional)
 	$(BIN)/python -m model.backbones --fetch

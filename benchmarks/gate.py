@@ -23,24 +23,22 @@ import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatch
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from benchmarks import decision
+from benchmarks.sides import Refused, Side, checkout, sides
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 0.04  # an act that is shorter is repeated for so long within each half of a pair
 CODE = ("pipeline", "model", "eval", "stages", "params.yaml", "benchmarks", "tests")
-
-
-class Refused(ValueError):
-    """What cannot be compared, and the way out."""
 
 
 @dataclass
@@ -64,60 +62,6 @@ class Result:
         return [] if self.name in allowed else found
 
 
-class Side:
-    """A process with the code of one checkout."""
-
-    def __init__(self, root: Path, slowdown: float = 1.0) -> None:
-        here = Path(__file__).parent
-        self._process = subprocess.Popen(
-            [sys.executable, str(here / "side.py"), str(root), str(here / "cases.py"), str(slowdown)], cwd=root, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONHASHSEED": "0"})
-
-    def ask(self, do: str, **request: Any) -> Any:
-        """The answer. Refused: it has none."""
-        assert self._process.stdin and self._process.stdout
-        try:
-            self._process.stdin.write(json.dumps({"do": do, **request}) + "\n")
-            self._process.stdin.flush()
-            answer = json.loads(self._process.stdout.readline())
-        except (BrokenPipeError, json.JSONDecodeError):
-            raise Refused(f"{do} {request}: the process ended; run benchmarks/side.py by hand to see why") from None
-        if "error" in answer:
-            raise Refused(answer["error"])
-        return answer["value"]
-
-    def stop(self) -> None:
-        """Ends it."""
-        self._process.terminate()
-        self._process.communicate()
-
-
-@contextmanager
-def checkout(rev: str) -> Iterator[Path]:
-    """The files of a commit in a folder that goes afterwards. Refused: there is no such commit."""
-    with tempfile.TemporaryDirectory(prefix="gate-") as folder:
-        added = subprocess.run(["git", "worktree", "add", "--quiet", "--detach", f"{folder}/base", rev], cwd=ROOT,
-                               capture_output=True, text=True)
-        if added.returncode:
-            raise Refused(f"--base {rev}: {' '.join(added.stderr.split())}")
-        try:
-            yield Path(folder) / "base"
-        finally:
-            subprocess.run(["git", "worktree", "remove", "--force", f"{folder}/base"], cwd=ROOT, check=True)
-
-
-@contextmanager
-def sides(base: Path, head: Path, planted: float) -> Iterator[tuple[Side, Side]]:
-    """A process of each; the head slowed down on purpose."""
-    with ExitStack() as stack:
-        made = []
-        for root, slowdown in ((base, 1.0), (head, planted)):
-            made.append(Side(root, slowdown))
-            stack.callback(made[-1].stop)
-        yield made[0], made[1]
-
-
 def set_up(side: Side, name: str) -> tuple[dict[str, Any] | None, str]:
     """What it answers, or None, and a sentence: the head's definition, else the side's own."""
     try:
@@ -134,7 +78,8 @@ def set_up(side: Side, name: str) -> tuple[dict[str, Any] | None, str]:
 
 def compare(pair: tuple[Side, Side], name: str, error: float, order: random.Random) -> Result:
     """One benchmark: counters, then pairs until the verdict is clear."""
-    (base, note), (head, problem) = (set_up(side, name) for side in pair)
+    with ThreadPoolExecutor(2) as both:  # only measuring takes turns
+        (base, note), (head, problem) = both.map(set_up, pair, (name, name))
     if head is None:
         return Result(name, "broken", note=problem)
     if base is None:
@@ -146,8 +91,9 @@ def compare(pair: tuple[Side, Side], name: str, error: float, order: random.Rand
         times: list[tuple[float, float]] = []
         result.verdict = ""
         while not result.verdict:
-            for side in pair if len(times) in decision.LOOKS else ():
-                side.ask("again")
+            if len(times) in decision.LOOKS:
+                with ThreadPoolExecutor(2) as both:
+                    list(both.map(Side.ask, pair, ("again", "again")))
             times.append(timed(pair, repeats, order))
             if len(times) in decision.LOOKS:
                 result.interval = decision.interval([math.log(b / a) for a, b in times], error)
@@ -215,16 +161,14 @@ def commit(rev: str) -> str:
 
 def machine() -> dict[str, Any]:
     """What was measured on."""
-    import torch
-
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    return {"processor": model, "cores": os.cpu_count(), "python": platform.python_version(), "torch": torch.__version__,
+    return {"processor": model, "cores": os.cpu_count(), "python": platform.python_version(), "torch": version("torch"),
             "load": os.getloadavg()}
 
 
-def self_check(times: int, names: Sequence[str], planted: float) -> dict[str, Any]:
-    """The last commit against itself, each time in new processes: how often it failed, and the ratios."""
+def self_check(times: int, names: Sequence[str], planted: float) -> Iterator[dict[str, Any]]:
+    """The last commit against itself, each time in new processes: after each, how many failed so far, and the ratios."""
     if subprocess.run(["git", "diff", "--quiet", "HEAD", "--", *CODE], cwd=ROOT).returncode:
         raise Refused("--self-check compares the last commit with this checkout: commit the changes first")
     runs: list[list[Result]] = []
@@ -234,15 +178,16 @@ def self_check(times: int, names: Sequence[str], planted: float) -> dict[str, An
             failed = [result.name for result in runs[-1] if result.fails([])]
             print(f"{number + 1} of {times}: {'; '.join(map(ratio, runs[-1]))}; failed: {', '.join(failed) or 'none'}",
                   flush=True)
-    each = {name: {"failed": sum(bool(one[n].fails([])) for one in runs),
-                   "unconfirmed": sum(one[n].verdict == "unconfirmed" for one in runs),
-                   "undecided": sum(one[n].verdict == "undecided" for one in runs),
-                   "ratios": [round(one[n].interval.ratio, 4) for one in runs if one[n].interval],  # type: ignore[union-attr]
-                   "pairs": [one[n].pairs for one in runs],
-                   "inexact": sorted({key for one in runs for key, value in one[n].counters.items() if value is None}),
-                   "changed": sorted({key for one in runs for key in one[n].changed})} for n, name in enumerate(names)}
-    return {"runs": times, "failed": sum(any(result.fails([]) for result in one) for one in runs), "planted": planted,
-            "benchmarks": each}
+            yield {"planted": planted, "runs": len(runs), "failed": sum(any(one.fails([]) for one in each) for each in runs),
+                   "benchmarks": {name: summary([each[n] for each in runs]) for n, name in enumerate(names)}}
+
+
+def summary(results: Sequence[Result]) -> dict[str, Any]:
+    """One benchmark over several runs."""
+    return {"verdicts": dict(Counter(result.verdict for result in results)), "pairs": [result.pairs for result in results],
+            "ratios": [round(result.interval.ratio, 4) for result in results if result.interval],
+            "inexact": sorted({name for result in results for name, value in result.counters.items() if value is None}),
+            "changed": sorted({name for result in results for name in result.changed})}
 
 
 def main() -> None:
@@ -265,21 +210,25 @@ def main() -> None:
             raise Refused(f"--select {' '.join(given.select)}: no such benchmark; there are {', '.join(CASES)}")
         body = {"level": decision.LEVEL, "tolerance": decision.TOLERANCE, "looks": decision.LOOKS, "machine": machine()}
         if given.self_check:
-            body |= {"commit": commit("HEAD"), **self_check(given.self_check, names, given.planted)}
-            lines = [f"{body['failed']} of {given.self_check} comparisons of a commit with itself failed"]
-        else:
-            with checkout(commit(given.base)) as base:
-                results = run(base, ROOT, names, planted=given.planted)
-            failed = {result.name: result.fails(given.allow) for result in results if result.fails(given.allow)}
-            body |= {"base": commit(given.base), "head": commit("HEAD"), "failed": failed,
-                     "benchmarks": [asdict(result) | {"interval": result.interval} for result in results]}
-            lines = [f"{name}: {', '.join(why)}" for name, why in failed.items()] or ["no regression"]
+            body["commit"] = commit("HEAD")
+            for found in self_check(given.self_check, names, given.planted):
+                write(given.json, body | found, start)
+            return
+        with checkout(commit(given.base)) as base:
+            results = run(base, ROOT, names, planted=given.planted)
     except Refused as problem:
         sys.exit(f"gate: {problem}")
-    given.json.parent.mkdir(parents=True, exist_ok=True)
-    given.json.write_text(json.dumps(body | {"seconds": round(time.monotonic() - start)}, indent=1) + "\n")
-    print(*lines, f"in {time.monotonic() - start:.0f} s; {given.json}", sep="\n")
-    sys.exit(1 if body["failed"] and not given.self_check else 0)
+    failed = {result.name: result.fails(given.allow) for result in results if result.fails(given.allow)}
+    write(given.json, body | {"base": commit(given.base), "head": commit("HEAD"), "failed": failed,
+                              "benchmarks": [asdict(result) for result in results]}, start)
+    print(*[f"{name}: {', '.join(why)}" for name, why in failed.items()] or ["no regression"], given.json, sep="\n")
+    sys.exit(1 if failed else 0)
+
+
+def write(path: Path, body: dict[str, Any], start: float) -> None:
+    """JSON, and how long it took since `start`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(body | {"seconds": round(time.monotonic() - start)}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -77,9 +77,18 @@ class Conv(_Spectral, nn.Conv2d):
     def doubled(self, x: Tensor) -> Tensor:
         """self(x with every pixel doubled) for a 3x3 kernel, in half the time: the pixels that the kernel meets twice are
         weighed once, by a transposed 4x4 convolution of stride 2."""
-        k = self.normalised().flip(2, 3).transpose(0, 1)
-        k = sum(F.pad(k, (left, 1 - left, top, 1 - top)) for left in (0, 1) for top in (0, 1))  # type: ignore[assignment]
+        k = four(self.normalised().flip(2, 3).transpose(0, 1))
         return F.conv_transpose2d(x, k.contiguous(memory_format=torch.channels_last), self.bias, stride=2, padding=1)
+
+    def averaged(self, x: Tensor) -> Tensor:
+        """avg_pool2d(self(x), 2) for a 3x3 kernel with 16 products an output instead of 36: a 4x4 convolution of stride 2."""
+        k = four(self.normalised() / 4)
+        return F.conv2d(x, k.contiguous(memory_format=torch.channels_last), self.bias, stride=2, padding=1)
+
+
+def four(k: Tensor) -> Tensor:
+    """The sum of a 3x3 kernel at the four places it has in a 4x4 one."""
+    return torch.stack([F.pad(k, (left, 1 - left, top, 1 - top)) for left in (0, 1) for top in (0, 1)]).sum(0)
 
 
 class Linear(_Spectral, nn.Linear):
@@ -187,9 +196,10 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor, psi: Iterator[Tensor] = NO_PSI) -> Tensor:
         h = x if self.norm1 is None else self.norm1(x, psi)
         h = self.conv1.doubled(h) if self.resample == "up" else self.conv1(h)
-        h = self.conv2(self.norm2(h, psi))
+        h = self.norm2(h, psi)
+        h = self.conv2.averaged(h) if self.resample == "down" else self.conv2(h)
         if self.resample == "down":
-            h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
+            x = F.avg_pool2d(x, 2)
         if self.skip is not None:  # a 1x1 convolution commutes with averaging and copying pixels: convolve the small map
             x = self.skip(x)
         if self.resample == "up":

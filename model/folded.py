@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.api import Refused
-from model.blocks import EPS, AdaIN, Conv, InstanceNorm
+from model.blocks import EPS, AdaIN, Conv, InstanceNorm, four
 from model.networks import Generator
 
 WIDE = 1024  # pixels of a map from which on the norm in one kernel is the faster one in bf16 on a CPU
@@ -130,10 +130,7 @@ def _convolution(layer: Conv, dtype: torch.dtype, resample: str = "", times: Ten
     """The layer with the weight W / sigma; "up": of its input doubled; "down": its output averaged; `times` a constant."""
     k = layer.normalised() if times is None else layer.normalised() * times  # (out, in, 3, 3) or (out, in, 1, 1)
     if resample:  # on two by two pixels a 3x3 kernel takes four places
-        three, k = k, F.pad(k, (0, 1, 0, 1))
-        for top, left in ((0, 1), (1, 0), (1, 1)):
-            k[:, :, top:top + 3, left:left + 3] += three
-        k = k.flip(2, 3).transpose(0, 1) if resample == "up" else k.div_(4)
+        k = four(k.flip(2, 3).transpose(0, 1) if resample == "up" else k / 4)
     kind = nn.ConvTranspose2d if resample == "up" else nn.Conv2d
     c_in, c_out, size, stride = layer.in_channels, layer.out_channels, k.shape[2], 2 if resample else 1
     plain = kind(c_in, c_out, size, stride, (size - 1) // 2, bias=layer.bias is not None, device="meta")

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from benchmarks import counters, decision, gate
 from benchmarks.cases import CASES, Ready, merged
 from benchmarks.decision import Interval
 from benchmarks.gate import Result
+from benchmarks.side import Side
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS, RUNS = 24, 1000
@@ -152,11 +154,24 @@ def test_changes_of_settings_keep_what_they_do_not_name() -> None:
         "a": {"x": 1, "y": 5}, "content": {"kind": "pyramid"}, "b": 3}
 
 
-def test_both_sides_answer_with_their_own_code_and_a_planted_slowdown_is_in_the_times() -> None:
-    with gate.sides(ROOT, ROOT, 2.0) as pair:
+def test_a_planted_slowdown_is_that_share_of_the_act() -> None:
+    side, spent = Side.__new__(Side), []
+
+    def act(_: object) -> None:
+        start = time.process_time()
+        sum(range(200_000))
+        spent.append(time.process_time() - start)
+
+    side.ready, side.slowdown = Ready(act), 1.5
+    found = side.measure(5)
+    assert len(spent) == 6 and found == pytest.approx(1.5 * sum(spent[1:]), rel=.05)  # the first of several does not count
+
+
+def test_the_gate_finds_what_was_slowed_down_fourfold_and_no_other_difference() -> None:
+    with gate.sides(ROOT, ROOT, 4.0) as pair:
         assert gate.set_up(pair[0], "nothing-sample")[0] is None
         found = gate.compare(pair, "draw-sample", ERROR, gate.random.Random(0))
-    assert found.verdict == "slower" and found.interval and 1.8 < found.interval.ratio < 2.2 and not found.changed
+    assert found.verdict == "slower" and found.interval and 2 < found.interval.ratio < 8 and not found.changed
     json.dumps(gate.asdict(found))
 
 

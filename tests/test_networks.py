@@ -23,6 +23,20 @@ def count(*nets: nn.Module) -> int:
     return sum(parameter.numel() for net in nets for parameter in net.parameters())
 
 
+def test_an_averaged_map_takes_16_products_a_pixel_instead_of_36():
+    from torch.utils.flop_counter import FlopCounterMode
+    layer, x = Conv(5, 7, 3), torch.randn(2, 5, 12, 8)
+    made = []
+    for act in (lambda: torch.nn.functional.avg_pool2d(layer.eval()(x), 2), lambda: layer.eval().averaged(x)):
+        with FlopCounterMode(display=False) as counter:
+            made.append(act())
+        made.append(counter.get_total_flops())
+    assert torch.allclose(made[0], made[2], atol=1e-5) and made[2].shape == (2, 7, 6, 4)
+    assert made[3] * 36 == made[1] * 16
+    slopes = [torch.autograd.grad(y.square().sum(), layer.weight)[0] for y in (made[0], made[2])]
+    assert torch.allclose(*slopes, atol=1e-4)
+
+
 def test_the_parameters_of_the_papers_size_are_those_of_the_co_authors_layout_to_the_unit():
     E, G, D = paper(attention=False)
     assert (count(E), count(G), count(D.V, D.last)) == (14_825_024, 37_909_443, 19_544_640)
