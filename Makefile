@@ -48,7 +48,7 @@ check: $(VENV)/tests  ## ruff, mypy and the house rules
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_house.py
 
-rehearsal: $(VENV)/tests  ## VoxCeleb1 and VoxCeleb2 in miniature, served from this machine, from fetch to report (some minutes)
+rehearsal: $(VENV)/tests  ## VoxCeleb1 and VoxCeleb2 in miniature, served from this machine, from fetch to report (a quarter of an hour)
 	PYTHONPATH=.:tests $(BIN)/python tests/rehearsal.py
 
 bench: $(VENV)/tests  ## the benchmarks

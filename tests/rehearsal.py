@@ -1,4 +1,4 @@
-"""The whole way of VoxCeleb1 and VoxCeleb2 in miniature, from fetch to report: `make rehearsal`, some ten minutes.
+"""The whole way of VoxCeleb1 and VoxCeleb2 in miniature, from fetch to report: `make rehearsal`, a quarter of an hour.
 
 Rendered heads under VoxCeleb's names are served from this machine: VoxCeleb2 as nine parts and a test zip, VoxCeleb1 as a
 video site with the metadata beside it. A clone of the project runs them as a user would, with one edit of params.yaml; what is
