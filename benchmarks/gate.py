@@ -4,8 +4,8 @@ BASE is checked out into a temporary folder. Two processes stay for the whole ru
 benchmarks (cases.py of this checkout) in pairs of random order, timed by the processor time of the act alone. After 10, 20, 40
 and 80 pairs the interval of the ratio is looked at until it has left the tolerance (decision.py); before each further stretch
 both sides set the benchmark up anew. What seems slower is measured again by two new processes and fails only if they say so,
-too: where a process and its files lie in memory may cost some percent for as long as they do. Exact counters (counters.py) must
-be equal; an increase fails unless `--allow BENCHMARK` or `--allow BENCHMARK:COUNTER`.
+too, by their ratio: where a process and its files lie in memory may cost some percent for as long as they do. Exact counters
+(counters.py) must be equal; an increase fails unless `--allow BENCHMARK` or `--allow BENCHMARK:COUNTER`.
 
 `--self-check N` compares the last commit with itself N times: the rate of false alarms. With `--planted 1.10`, the head's acts
 are followed by a tenth of their time of idle loops: the rate of what is found.
@@ -131,10 +131,15 @@ def run(base: Path, head: Path, names: Sequence[str], *, planted: float = 1.0, s
             for result in suspects:
                 again = compare(pair, result.name, error, order)
                 result.note = f"again in new processes: {ratio(again)}"
-                result.verdict = "slower" if again.verdict == "slower" else "unconfirmed"
+                result.verdict = confirmed(again)
                 if show:
                     print(row(result), flush=True)
     return results + [Result(name, "base only") for name in sorted(known)]
+
+
+def confirmed(again: Result) -> str:
+    """What a second measurement makes of a `slower`: the first has kept the rate of false alarms, the ratio decides."""
+    return "slower" if again.interval and again.interval.ratio > decision.TOLERANCE else "unconfirmed"
 
 
 def ratio(result: Result) -> str:
@@ -185,6 +190,7 @@ def self_check(times: int, names: Sequence[str], planted: float) -> Iterator[dic
 def summary(results: Sequence[Result]) -> dict[str, Any]:
     """One benchmark over several runs."""
     return {"verdicts": dict(Counter(result.verdict for result in results)), "pairs": [result.pairs for result in results],
+            "notes": [result.note for result in results if result.note],
             "ratios": [round(result.interval.ratio, 4) for result in results if result.interval],
             "inexact": sorted({name for result in results for name, value in result.counters.items() if value is None}),
             "changed": sorted({name for result in results for name in result.changed})}

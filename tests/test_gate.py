@@ -88,6 +88,12 @@ def test_verdicts_with_known_answers() -> None:
     assert decision.verdict(astride, 10) == "" and decision.verdict(astride, decision.LOOKS[-1]) == "undecided"
 
 
+def test_a_suspicion_is_confirmed_by_the_ratio_of_a_second_measurement() -> None:
+    for found, verdict in (((1.08, 1.04, 1.12), "slower"), ((1.04, 1.0, 1.08), "unconfirmed"), ((1, .97, 1.03), "unconfirmed")):
+        assert gate.confirmed(Result("a", "", Interval(*found))) == verdict
+    assert gate.confirmed(Result("a", "broken")) == "unconfirmed"
+
+
 def test_more_counted_work_fails_unless_it_is_allowed_and_less_passes() -> None:
     base = {"flops": 10, "files": 2, "bytes": None, "parameters": 5}
     changed = decision.changes(base, {"flops": 11, "files": 1, "bytes": 7, "parameters": 5})
