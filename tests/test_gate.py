@@ -160,17 +160,21 @@ def test_changes_of_settings_keep_what_they_do_not_name() -> None:
         "a": {"x": 1, "y": 5}, "content": {"kind": "pyramid"}, "b": 3}
 
 
-def test_a_planted_slowdown_is_that_share_of_the_act() -> None:
-    side, spent = Side.__new__(Side), []
+def test_a_planted_slowdown_is_that_share_of_the_act(monkeypatch: pytest.MonkeyPatch) -> None:
+    side, now, acts = Side.__new__(Side), [0.0], []
+
+    def tick() -> float:
+        now[0] += 1e-4
+        return now[0]
 
     def act(_: object) -> None:
-        start = time.process_time()
-        sum(range(200_000))
-        spent.append(time.process_time() - start)
+        now[0] += 1.0
+        acts.append(now[0])
 
+    monkeypatch.setattr(time, "process_time", tick)
     side.ready, side.slowdown = Ready(act), 1.5
-    found = side.measure(5)
-    assert len(spent) == 6 and found == pytest.approx(1.5 * sum(spent[1:]), rel=.05)  # the first of several does not count
+    assert side.measure(5) == pytest.approx(5 * 1.5, rel=.001)
+    assert len(acts) == 6  # the first of several does not count
 
 
 def test_the_gate_finds_what_was_slowed_down_fourfold_and_no_other_difference() -> None:
