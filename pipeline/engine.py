@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import traceback
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -15,6 +16,7 @@ from pipeline.config import Strict
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+THREADS = "OMP_NUM_THREADS"
 AHEAD = 4  # tasks a worker that may be begun before the first of them is done: a million results are never in memory at once
 
 
@@ -96,9 +98,26 @@ def caught(function: Callable[[Any], Any], item: Any) -> tuple[bool, Any]:
         return True, error
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """While a worker starts: how many threads its libraries take they read from the environment as they are loaded.
+
+    Two processes on two cores, each with two threads of OpenBLAS, were seen to wait for each other for minutes.
+    """
+    before = os.environ.get(THREADS)
+    os.environ[THREADS] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[THREADS]
+        else:
+            os.environ[THREADS] = before
+
+
 def single() -> None:
     """In the worker: one thread, so that as many workers as cores do not stand in each other's way."""
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ[THREADS] = "1"
     import cv2
 
     cv2.setNumThreads(1)

@@ -5,6 +5,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline import engine, run, store
@@ -119,6 +120,17 @@ def test_a_killed_parent_takes_its_stage_along(tmp_path):
 
 def test_results_come_in_the_order_of_the_items_for_any_number_of_workers():
     assert [list(engine.map(abs, [-3, 2, -1], engine.local(n))) for n in (1, 2)] == [[3, 2, 1]] * 2
+
+
+def _threads(size: int) -> int:
+    np.ones((size, size)) @ np.ones((size, size))
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+def test_workers_multiply_matrices_on_one_thread_whatever_the_environment_says(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert list(engine.map(_threads, [300, 301], engine.local(2))) == [1, 1]
+    assert os.environ["OMP_NUM_THREADS"] == "2"
 
 
 def test_progress_passes_every_item_through(capsys):

@@ -68,7 +68,8 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(function, theirs, os.getpid()), daemon=True)
-        self.process.start()
+        with engine.one_thread():
+            self.process.start()
         theirs.close()
         self.number, self.item = -1, None
 

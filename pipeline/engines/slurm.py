@@ -44,7 +44,8 @@ class Pool:
         return results
 
     def _submit(self) -> None:
-        jobs = self._executor.map_array(self._function, list(self._given.values())) if self._given else []
+        with engine.one_thread():
+            jobs = self._executor.map_array(self._function, list(self._given.values())) if self._given else []
         self._flying |= {number: (item, job) for (number, item), job in zip(self._given.items(), jobs)}
         self._given.clear()
 
