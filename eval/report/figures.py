@@ -29,6 +29,9 @@ class Figures(NamedTuple):
         return sorted({name for one in (*pictures, *drawn) for name in (one.file, getattr(one, "still", "")) if name})
 
 
+NOTHING = Figures([], {}, {}, [], {})
+
+
 def draw(results: Results, compared: Mapping[str, Compared], out: Path, config: Config) -> Figures:
     """Writes all figures to `out`."""
     marks = plots.marks(results.methods, {method: results.label(method) for method in results.methods})

@@ -173,13 +173,15 @@ def _scores(labels: dict[str, str], compared: Compared | None, person: str,
         return "", []
     found = {(m, t): cell[1] for m in labels for t in shots if (cell := compared.cell((m, t)))}
     column = next((name for stored in found.values() for name in stored.columns), "")
+    if not column:
+        return "", []
     values = {place: stored.columns[column][stored.person == person] for place, stored in found.items() if column in stored.columns}
     means = {place: float(np.nanmean(v)) for place, v in values.items() if np.isfinite(v).any()}
     return column, [(label, [means.get((m, t)) for t in shots]) for m, label in labels.items()]
 
 
 def _save(picture: Image, path: Path, lossless: bool) -> None:
-    picture.save(path, "WEBP", lossless=lossless, quality=90, method=4, **_marked())
+    picture.save(path, "WEBP", lossless=lossless, quality=30 if lossless else 90, method=4, **_marked())
 
 
 def _save_loop(frames: Sequence[Image], path: Path, milliseconds: Sequence[int]) -> None:

@@ -79,6 +79,7 @@ def inline(plot: Plot) -> str:
     for colour, variable in VARIABLES.items():
         svg = svg.replace(colour, variable)
     svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", svg)
+    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
     svg = re.sub(r" <metadata>.*?</metadata>\n", "", svg, flags=re.S)
     svg = re.sub(r'(<svg [^>]*?)width="[^"]*" height="[^"]*"|(<svg [^>]*?)height="[^"]*"', r"\1\2", svg, count=1)
     return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(plot.title)}. {escape(plot.says)}" ', 1)
