@@ -52,9 +52,15 @@ def test_a_floor_is_never_the_answer_but_it_is_said_where_it_scores_better(tmp_p
     assert {one.method for one in found} == {"ft"} and [one.floors for one in found] == [[("copy", "ssim"), ("copy", "fd_efflite0")]] * 3
 
 
-def test_methods_that_differ_by_nothing_but_noise_are_called_open(tmp_path):
-    _, found = of(tmp_path, lambda column, method, t: 0.5, methods=("ff", "ft"), shots=(1, 8), columns=("ssim",))
-    assert {one.sure for one in found} == {answer.OPEN} and {one.undecided for one in found} == {1}
+def test_methods_that_score_alike_are_called_open(tmp_path):
+    _, found = of(tmp_path, lambda column, method, t: 0.5, methods=("tf", "ft"))  # their made-up noise is the same
+    assert {one.sure for one in found} == {answer.OPEN} and {(one.won, one.lost, one.undecided) for one in found} == {(0, 0, 2)}
+
+
+@pytest.mark.parametrize("tally, sure", [((9, 0, 0, 9), "clear"), ((8, 0, 1, 9), "likely"), ((7, 1, 1, 7), "likely"),
+                                         ((5, 4, 0, 4), "open"), ((2, 2, 5, 9), "open"), ((0, 0, 9, 9), "open")])
+def test_what_is_not_decided_or_decided_against_it_makes_an_answer_less_sure(tally, sure):
+    assert answer._sure(*tally) == sure
 
 
 def test_each_t_has_its_own_answer_and_a_column_against_it_makes_it_less_sure(tmp_path):
