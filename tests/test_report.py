@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 from types import SimpleNamespace
 
 import made_pictures
@@ -441,3 +442,14 @@ def test_each_scored_cell_leads_to_its_per_frame_file_its_model_and_its_code(tmp
     sha = store.sha256(folder / "per_frame.parquet")[:12]
     assert provenance.table(results).rows == [
         ["sample", "Ours-FT", "8", "sample/ft/8/metrics/per_frame.parquet", sha, "3", "ab" * 6, "cd" * 6]]
+
+
+def test_dvc_plots_shows_columns_that_the_report_writes_with_a_template_that_is_there():
+    from ruamel.yaml import YAML
+
+    root = Path(__file__).parents[1]
+    asked, params = (YAML(typ="safe").load((root / name).read_text()) for name in ("dvc.yaml", "params.yaml"))
+    plotted = [plot for entry in asked["plots"] for plot in entry.values()]
+    assert {plot["y"]["report/tradeoff.csv"] for plot in plotted} <= set(params["score"]["metrics"])
+    assert {plot["x"]["report/tradeoff.csv"] for plot in plotted} == {"seconds"}
+    assert all((root / ".dvc" / "plots" / f"{plot['template']}.json").is_file() for plot in plotted)

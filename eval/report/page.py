@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,15 +80,18 @@ def _around(results: Results, name: str, answers: Sequence[Answer]) -> dict[str,
     metrics = results.metrics()
     columns = {column for one in answers for column in (lead.column for lead in one.leads)}
     standins = [f"{metrics[c]['label']} for {paper.upper()}" for paper, c in answer.columns_of(columns).items() if c != paper]
-    cells = [cell.manifest for _, _, cell in results.cells(name)]
+    cells = [(method, cell.manifest) for method, _, cell in results.cells(name)]
     better: dict[str, dict[str, list[int]]] = {}
     for one in answers:
         for floor, column in one.floors:
             better.setdefault(floor, {}).setdefault(metrics[column]["label"], []).append(one.shots)
     said = {floor: " and ".join(f"{label} ({answer.shots(ts)})" for label, ts in found.items()) for floor, found in better.items()}
-    drawn = list(dict.fromkeys(facts["label"] for facts in cells))
-    return {"standins": standins, "floors": said, "methods": drawn,
-            "frame_driven": list(dict.fromkeys(facts["label"] for facts in cells if facts["driven_by"] == "frames"))}
+    def named(which: Callable[[str, dict[str, Any]], bool]) -> list[str]:
+        return list(dict.fromkeys(facts["label"] for method, facts in cells if which(method, facts)))
+
+    return {"standins": standins, "floors": said, "methods": named(lambda method, _: method not in answer.FLOORS),
+            "beside": named(lambda method, _: method in answer.FLOORS),
+            "frame_driven": named(lambda _, facts: facts["driven_by"] == "frames")}
 
 
 def _error(nme: dict[str, Any] | None) -> str:

@@ -11,7 +11,8 @@ from eval.report.plots import Mark, Plot
 from eval.report.results import Results
 from eval.report.tables import ARROW, PAPER, SHORT, Table, interval, number, paper
 
-SAYS = "One line a method from the fewest source frames (small marker) to the most (large); bars: intervals over people."
+SAYS = "One line a method from the fewest source frames (small marker) to the most (large); bars: intervals over people; "\
+       "dotted: real frames of the same person."
 NAMES = {"fid": "FID ↓", "ssim": "SSIM ↑", "csim": "CSIM ↑", "user": "USER ↓"}
 
 
@@ -47,8 +48,6 @@ def draw(results: Results, dataset: str, marks: dict[str, Mark], out: Path) -> l
                 _plot(axes, points, marks[method])
             if real.get(name, {}).get("value") is not None:
                 axes.axhline(real[name]["value"], color=plots.INK, linewidth=1, linestyle=(0, (1, 2)))
-                axes.annotate("real, same person", (1, real[name]["value"]), xycoords=("axes fraction", "data"), ha="right",
-                              va="bottom", fontsize=8.5)
             _axes(axes, [point[1] for points in lines.values() for point in points])
         made += done
     return made
@@ -67,7 +66,7 @@ def _plot(axes: Any, points: Sequence[Point], mark: Mark, hollow: bool = False, 
     x, y = [p[0] for p in points], [p[1] for p in points]
     axes.plot(x, y, color=mark.colour, linestyle="--" if dashed else "-", zorder=2)
     face = plots.PAPER if hollow else mark.colour
-    for size, (seconds, value, low, high) in zip((4.5, 6.5, 8.5, 10), points):
+    for size, (seconds, value, low, high) in zip((4, 6, 8, 9), points):
         axes.plot([seconds], [value], mark.marker, color=mark.colour, markerfacecolor=face, markersize=size, zorder=3)
         if low is not None and high is not None:
             axes.plot([seconds, seconds], [low, high], color=mark.colour, linewidth=0.9, alpha=0.55, zorder=1)

@@ -71,7 +71,7 @@ def view(table: Table) -> View:
 
 
 def _numeric(cells: Sequence[Cell]) -> bool:
-    return {cell.value is None for cell in cells if cell.text != DASH} == {False}
+    return all(cell.value is not None for cell in cells if cell.text != DASH)
 
 
 def _heads(name: str) -> list[tuple[str, str]]:
