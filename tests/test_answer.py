@@ -37,8 +37,10 @@ def test_the_time_an_answer_takes_stands_beside_what_is_ready_at_once(tmp_path):
     _, found = of(tmp_path, ft_first, seconds={"ft": 9.0, "ff": 0.02})
     assert found[1].seconds == 9 and found[1].frame == 0.02
     quick = found[1].quick
-    assert quick.method == "ff" and quick.seconds == 0.02 and quick.by.value == pytest.approx(-0.1, abs=0.01) and quick.by.high < 0
-    assert found[0].gain is None and found[1].gain[:2] == (1, "ssim") and found[1].gain[2].value == pytest.approx(0.06, abs=0.01)
+    assert quick.method == "ff" and quick.seconds == 0.02
+    assert quick.by.value == pytest.approx(-0.1, abs=0.01) and quick.by.high < 0
+    assert found[0].gain is None and found[1].gain[:2] == (1, "ssim")
+    assert found[1].gain[2].value == pytest.approx(0.06, abs=0.01)
 
 
 def test_an_answer_that_is_ready_at_once_needs_no_other_and_an_untimed_one_has_none(tmp_path):
@@ -49,7 +51,8 @@ def test_an_answer_that_is_ready_at_once_needs_no_other_and_an_untimed_one_has_n
 
 def test_a_floor_is_never_the_answer_but_it_is_said_where_it_scores_better(tmp_path):
     _, found = of(tmp_path, ft_first)
-    assert {one.method for one in found} == {"ft"} and [one.floors for one in found] == [[("copy", "ssim"), ("copy", "fd_efflite0")]] * 3
+    assert {one.method for one in found} == {"ft"}
+    assert [one.floors for one in found] == [[("copy", "ssim"), ("copy", "fd_efflite0")]] * 3
 
 
 def test_methods_that_score_alike_are_called_open(tmp_path):

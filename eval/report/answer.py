@@ -93,10 +93,11 @@ def _answer(compared: Compared, t: int, before: int | None) -> Answer | None:
     best = max(driven, key=lambda m: _rank(tally[m]))
     won, lost, undecided, ahead = tally[best]
     timing: dict[str, Any] = compared.results.timing(compared.dataset, best) or {}
-    return Answer(compared.dataset, t, best, _sure(won, lost, undecided, ahead), won, lost, undecided,
-                  [lead for column in named if (lead := _lead(compared, column, best, methods, t))], compared.results.seconds(compared.dataset, best, t),
-                  timing.get("frame", {}).get("median"), _quick(compared, named, best, driven, tally, t),
-                  _gain(compared, named, best, t, before), list(_floors(compared, named, best, t)))
+    leads = [lead for column in named if (lead := _lead(compared, column, best, methods, t))]
+    return Answer(compared.dataset, t, best, _sure(won, lost, undecided, ahead), won, lost, undecided, leads,
+                  compared.results.seconds(compared.dataset, best, t), timing.get("frame", {}).get("median"),
+                  _quick(compared, named, best, driven, tally, t), _gain(compared, named[0], best, t, before),
+                  list(_floors(compared, named, best, t)))
 
 
 Tally = tuple[int, int, int, int]  # won, lost, undecided, ahead by value alone
@@ -115,7 +116,8 @@ def _sure(won: int, lost: int, undecided: int, ahead: int) -> str:
 
 
 def _tally(compared: Compared, named: Sequence[str], one: str, methods: Sequence[str], t: int) -> Tally:
-    found = [d for column in named for other in methods if other != one and (d := better(compared, column, (one, t), (other, t)))]
+    pairs = [(column, other) for column in named for other in methods if other != one]
+    found = [d for column, other in pairs if (d := better(compared, column, (one, t), (other, t)))]
     won, lost = sum(d.low > 0 for d in found), sum(d.high < 0 for d in found)
     return won, lost, len(found) - won - lost, sum(d.value > 0 for d in found)
 
@@ -155,10 +157,11 @@ def _quick(compared: Compared, named: Sequence[str], best: str, driven: Sequence
     return Quick(method, times[method], named[0], by) if by else None
 
 
-def _gain(compared: Compared, named: Sequence[str], best: str, t: int, before: int | None) -> tuple[int, str, Difference] | None:
+def _gain(compared: Compared, column: str, best: str, t: int, before: int | None) -> tuple[int, str, Difference] | None:
     """What this T gives over the one before, by the same method."""
-    by = better(compared, named[0], (best, t), (best, before)) if before is not None else None
-    return (before, named[0], by) if by and before is not None else None
+    if before is None or (found := better(compared, column, (best, t), (best, before))) is None:
+        return None
+    return before, column, found
 
 
 def _floors(compared: Compared, named: Sequence[str], best: str, t: int) -> Iterator[tuple[str, str]]:

@@ -26,7 +26,8 @@ class Figures(NamedTuple):
         """All names in report/figures."""
         pictures = [one for some in self.people.values() for person in some for one in person.pictures]
         drawn = [*self.paper, *(plot for by in (self.tradeoff, self.training) for some in by.values() for plot in some)]
-        return sorted({name for one in (*pictures, *drawn) for name in (one.file, getattr(one, "still", "")) if name})
+        names = [one.file for one in pictures] + [one.still for one in pictures if one.still] + [plot.file for plot in drawn]
+        return sorted(names)
 
 
 NOTHING = Figures([], {}, {}, [], {})
@@ -35,6 +36,9 @@ NOTHING = Figures([], {}, {}, [], {})
 def draw(results: Results, compared: Mapping[str, Compared], out: Path, config: Config) -> Figures:
     """Writes all figures to `out`."""
     marks = plots.marks(results.methods, {method: results.label(method) for method in results.methods})
-    return Figures(list(marks.values()), {d: people.draw(results, d, compared.get(d), out, config) for d in results.datasets},
-                   {d: tradeoff.draw(results, d, marks, out) for d in results.datasets}, tradeoff.draw_paper(results, marks, out),
-                   {d: training.draw(results, d, marks, out) for d in results.datasets})
+    return Figures(
+        marks=list(marks.values()),
+        people={d: people.draw(results, d, compared.get(d), out, config) for d in results.datasets},
+        tradeoff={d: tradeoff.draw(results, d, marks, out) for d in results.datasets},
+        paper=tradeoff.draw_paper(results, marks, out),
+        training={d: training.draw(results, d, marks, out) for d in results.datasets})

@@ -28,5 +28,6 @@ def table(results: Results, dataset: str) -> Table:
             meaning = row["reason"] or STATUSES.get(row["status"], "")
             made.rows.append([what, row["status"] or "excluded", meaning, str(row["count"])])
         if len(rest := counts.iloc[LISTED:]):
-            made.rows.append([what, "further", f"{len(rest)} rarer reasons; ledger.parquet has them all", str(rest["count"].sum())])
+            rarer = f"{len(rest)} rarer reasons; ledger.parquet has them all"
+            made.rows.append([what, "further", rarer, str(rest["count"].sum())])
     return made

@@ -20,7 +20,8 @@ SHA = re.compile(r"[0-9a-f]{64}")
 HERE = Path(__file__).with_name("templates")
 
 
-def write(out: Path, results: Results, tables: Mapping[str, Table], figures: Figures, answers: Mapping[str, Sequence[Answer]]) -> None:
+def write(out: Path, results: Results, tables: Mapping[str, Table], figures: Figures,
+          answers: Mapping[str, Sequence[Answer]]) -> None:
     """Writes out/index.html; pictures of out/figures go into it as data. `answers` by data set."""
     import jinja2
 
@@ -30,13 +31,20 @@ def write(out: Path, results: Results, tables: Mapping[str, Table], figures: Fig
     here.filters |= {"data": lambda file: _data(out / "figures" / file), "inline": plots.inline, "number": number,
                      "duration": tradeoff.duration, "by": answer.by}
     page = here.get_template("page.html.j2").render(
-        style=style, script=script, script_sha=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        tables={name: view.view(table) for name, table in tables.items() if name != "claims"}, figures=figures,
-        verdicts=VERDICTS, claims=_claims(results, tables.get("claims")), metrics=results.metrics(), not_measured=results.not_measured(),
+        style=style, script=script, policy=_policy(script), figures=figures, verdicts=VERDICTS, sure=answer.MEANING,
+        tables={name: view.view(table) for name, table in tables.items() if name != "claims"},
+        claims=_claims(results, tables.get("claims")), metrics=results.metrics(), not_measured=results.not_measured(),
         datasets=[dataset(results, name, answers.get(name, ())) for name in results.datasets], networks=networks(results),
-        resamples=_resamples(results), calibrated=driven.calibrated(results), shots=list(results.shots), headline=answer.headline,
-        arrow=ARROW, label={method: results.label(method) for method in results.methods}, sure=answer.MEANING)
+        resamples=_resamples(results), calibrated=driven.calibrated(results), shots=list(results.shots),
+        headline=answer.headline, arrow=ARROW, label={method: results.label(method) for method in results.methods})
     (out / "index.html").write_text(page, encoding="utf-8")
+
+
+def _policy(script: str) -> str:
+    """What a browser may do for the page: show what is in it, and run this one script."""
+    sha = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{sha}'; "
+            "base-uri 'none'; form-action 'none'")
 
 
 def _data(path: Path) -> str:
@@ -71,12 +79,12 @@ def dataset(results: Results, name: str, answers: Sequence[Answer]) -> dict[str,
     scored = next((cell.manifest for _, _, cell in results.cells(name)), None)
     if scored:
         facts.append(("scored", f"{scored['people']} people, {scored['frames']} hold-out frames a cell, {scored['size']} px"))
-    return {"name": name, "facts": facts, "scored": scored, "answers": answers, "rendered": bool(origin), **_around(results, name, answers),
-            "ledger": view.view(ledger.table(results, name))}
+    return {"name": name, "facts": facts, "scored": scored, "answers": answers, "rendered": bool(origin),
+            "ledger": view.view(ledger.table(results, name)), **_around(results, name, answers)}
 
 
 def _around(results: Results, name: str, answers: Sequence[Answer]) -> dict[str, Any]:
-    """What must be said beside the answers: what stands for the paper's columns, who sees the frame, where floors are better."""
+    """What must be said beside the answers: stand-ins, who sees the frame, which floors are better."""
     metrics = results.metrics()
     columns = {column for one in answers for column in (lead.column for lead in one.leads)}
     standins = [f"{metrics[c]['label']} for {paper.upper()}" for paper, c in answer.columns_of(columns).items() if c != paper]
@@ -85,7 +93,7 @@ def _around(results: Results, name: str, answers: Sequence[Answer]) -> dict[str,
     for one in answers:
         for floor, column in one.floors:
             better.setdefault(floor, {}).setdefault(metrics[column]["label"], []).append(one.shots)
-    said = {floor: " and ".join(f"{label} ({answer.shots(ts)})" for label, ts in found.items()) for floor, found in better.items()}
+    said = {floor: " and ".join(f"{name} ({answer.shots(ts)})" for name, ts in of.items()) for floor, of in better.items()}
     def named(which: Callable[[str, dict[str, Any]], bool]) -> list[str]:
         return list(dict.fromkeys(facts["label"] for method, facts in cells if which(method, facts)))
 

@@ -39,7 +39,6 @@ class Picture(NamedTuple):
     columns: list[str]
     rows: list[str]
     still: str = ""  # of a loop: the file of its first frame
-    wide: bool = True
 
 
 class Person(NamedTuple):
@@ -94,7 +93,7 @@ def _sources(results: Results, faces: Any, subject: Any, stem: str, out: Path) -
     images, wide = faces.images(rows), min(16, len(rows))
     _save(grid([list(images[j:j + wide]) for j in range(0, len(rows), wide)]), out / f"{stem}-sources.webp", _small(faces))
     taken = ", ".join(f"T = {t}: the first {min(t, len(rows))}" if t > 1 else "T = 1: the first" for t in results.shots)
-    return Picture(f"{stem}-sources.webp", f"Source frames, real. {taken}.", [], [], wide=False)
+    return Picture(f"{stem}-sources.webp", f"Source frames, real. {taken}.", [], [])
 
 
 def _small(faces: Any) -> bool:
@@ -119,8 +118,8 @@ def _loop(labels: dict[str, str], faces: Any, subject: Any, drawn: Sequence[Draw
     last = float(np.median(gaps)) if len(gaps) else SLOWEST
     _save_loop(frames, out / f"{stem}-loop.webp", np.clip([*gaps, last], QUICKEST, SLOWEST).round().astype(int).tolist())
     _save(frames[0], out / f"{stem}-still.webp", _small(faces))
-    return Picture(f"{stem}-loop.webp", f"Loop of the {len(rows)} hold-out frames as far apart as in the video (half a second at "
-                   "most), all methods in step. Compressed for this page; what was scored is without loss.",
+    return Picture(f"{stem}-loop.webp", f"Loop of the {len(rows)} hold-out frames as far apart as in the video (half a second "
+                   "at most), all methods in step. Compressed for this page; what was scored is without loss.",
                    ["landmarks", "truth", *(labels[m] for m in methods)], [f"T = {t}" for t in shots], f"{stem}-still.webp")
 
 
@@ -133,11 +132,11 @@ def _frame(labels: dict[str, str], faces: Any, subject: Any, drawn: Sequence[Dra
     cells: list[list[np.ndarray | None]] = []
     for t in shots:
         mine = [found.get((m, t)) for m in methods]
-        cells += [[*head, *mine], [None, None] + [None if image is None else heat(image, truth) for image in mine]]
+        cells += [[*head, *mine], [None, None, *(None if image is None else heat(image, truth) for image in mine)]]
         head = [None, None]
     _save(grid(cells), out / f"{stem}.webp", _small(faces))
-    return Picture(f"{stem}.webp", f"Hold-out frame at {faces.seconds[row]:.2f} s, and below each drawn face where it differs from the "
-                   f"truth: black is no difference, brightest {100 * BRIGHT:.0f} % of the range and more.",
+    return Picture(f"{stem}.webp", f"Hold-out frame at {faces.seconds[row]:.2f} s, and below each drawn face where it differs "
+                   f"from the truth: black is no difference, brightest {100 * BRIGHT:.0f} % of the range and more.",
                    ["landmarks", "truth", *(labels[m] for m in methods)],
                    [word for t in shots for word in (f"T = {t}", "difference")])
 
@@ -162,7 +161,7 @@ def grid(rows: Sequence[Sequence[np.ndarray | None]]) -> Image:
         for j, cell in enumerate(row):
             if cell is not None:
                 face = Image.fromarray(np.rint(cell.transpose(1, 2, 0) * 255).astype(np.uint8))
-                picture.paste(face if shown == size else face.resize((shown, shown), Image.Resampling.BOX), (j * step, k * step))
+                picture.paste(face.resize((shown, shown), Image.Resampling.BOX), (j * step, k * step))
     return picture
 
 
@@ -175,7 +174,7 @@ def _scores(labels: dict[str, str], compared: Compared | None, person: str,
     column = next((name for stored in found.values() for name in stored.columns), "")
     if not column:
         return "", []
-    values = {place: stored.columns[column][stored.person == person] for place, stored in found.items() if column in stored.columns}
+    values = {place: s.columns[column][s.person == person] for place, s in found.items() if column in s.columns}
     means = {place: float(np.nanmean(v)) for place, v in values.items() if np.isfinite(v).any()}
     return column, [(label, [means.get((m, t)) for t in shots]) for m, label in labels.items()]
 

@@ -15,10 +15,11 @@ COLOURS = ("#6f6f6e", "#8a6d1f", "#0b6fb3", "#7b4ea8", "#15845c", "#c2410c", "#b
 MARKERS, SHAPES = "ovsD^PX*", "●▼■◆▲✚✖★"
 VARIABLES = {INK: "currentColor", GRID: "var(--line)", PAPER: "var(--paper)",
              **{colour: f"var(--m{j})" for j, colour in enumerate(COLOURS)}}
-STYLE = {"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10, "text.color": INK, "axes.edgecolor": GRID,
-         "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "xtick.labelsize": 9, "ytick.labelsize": 9,
-         "axes.titlesize": 11, "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False,
-         "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.6, "axes.axisbelow": True, "lines.linewidth": 1.6}
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10, "text.color": INK, "axes.labelcolor": INK,
+    "axes.edgecolor": GRID, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 11,
+    "axes.titlelocation": "left", "axes.grid": True, "axes.axisbelow": True, "grid.color": GRID, "grid.linewidth": 0.6, "lines.linewidth": 1.6,
+    "xtick.color": INK, "ytick.color": INK, "xtick.labelsize": 9, "ytick.labelsize": 9}
 
 
 class Plot(NamedTuple):
@@ -38,7 +39,7 @@ class Mark(NamedTuple):
     colour: str
     marker: str
     shape: str  # the marker as a character, for the legend
-    index: int
+    colour_number: int
 
 
 def marks(methods: Sequence[str], labels: Mapping[str, str]) -> dict[str, Mark]:
@@ -47,7 +48,8 @@ def marks(methods: Sequence[str], labels: Mapping[str, str]) -> dict[str, Mark]:
 
 
 @contextmanager
-def panel(file: str, title: str, says: str, out: Path, size: tuple[float, float] = (4.4, 3.1)) -> Iterator[tuple[Any, list[Plot]]]:
+def panel(file: str, title: str, says: str, out: Path,
+          size: tuple[float, float] = (4.4, 3.1)) -> Iterator[tuple[Any, list[Plot]]]:
     """(axes to draw on, a list that holds the plot afterwards); writes out/file. Equal calls give equal bytes."""
     import matplotlib
 
@@ -55,7 +57,7 @@ def panel(file: str, title: str, says: str, out: Path, size: tuple[float, float]
     import matplotlib.pyplot as plt
 
     made: list[Plot] = []
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": file}):
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": file}):
         figure, axes = plt.subplots(figsize=size, layout="constrained")
         axes.set_title(title)
         yield axes, made
@@ -69,7 +71,7 @@ def panel(file: str, title: str, says: str, out: Path, size: tuple[float, float]
 
 def _named(svg: str, title: str, says: str) -> str:
     """With a title and a description as its first elements, and without names of groups, which would stand twice on a page."""
-    svg = re.sub(r' id="(?:figure|axes|patch|matplotlib|text|line2d|xtick|ytick|legend|PathCollection|LineCollection)[^"]*"', "", svg)
+    svg = re.sub(r' id="(?:figure|axes|patch|matplotlib\.axis|text|line2d|xtick|ytick)_\d+"', "", svg)
     return re.sub(r"(<svg [^>]*>)", rf"\1\n <title>{escape(title)}</title>\n <desc>{escape(says)}</desc>", svg, count=1)
 
 

@@ -11,23 +11,25 @@ from eval.report.plots import Mark, Plot
 from eval.report.results import Results
 from eval.report.tables import ARROW, PAPER, SHORT, Table, interval, number, paper
 
-SAYS = "One line a method from the fewest source frames (small marker) to the most (large); bars: intervals over people; "\
-       "dotted: real frames of the same person."
+SAYS = "Against seconds of few-shot learning, one line a method from the fewest source frames (small marker) to the most "\
+       "(large); bars: intervals over people; dotted: real frames of the same person."
 NAMES = {"fid": "FID ↓", "ssim": "SSIM ↑", "csim": "CSIM ↑", "user": "USER ↓"}
 
 
 def table(results: Results) -> Table:
     """data set x method x T: seconds of few-shot learning and the metrics of Table 1."""
     metrics = {name: facts for name, facts in results.metrics().items() if facts.get("main", True)}
-    head = ["data set", "method", "T", "few-shot learning, s", *(f"{f['label']} {ARROW[f['better']]}" for f in metrics.values())]
+    labels = [f"{facts['label']} {ARROW[facts['better']]}" for facts in metrics.values()]
+    head = ["data set", "method", "T", "few-shot learning, s", *labels]
     made = Table("Quality against time", head, keys=3, anchor="tradeoff")
     for dataset in results.datasets:
         for method in results.methods:
             for t in results.shots:
                 cell, time = results.cell(dataset, method, t), results.seconds(dataset, method, t)
                 values = cell.values if cell else {}
-                made.rows.append([dataset, results.label(method), str(t), number(time), *(interval(values.get(n)) for n in metrics)])
-                made.record.append({"dataset": dataset, "method": results.label(method), "shots": t, "seconds": time,
+                label = results.label(method)
+                made.rows.append([dataset, label, str(t), number(time), *(interval(values.get(name)) for name in metrics)])
+                made.record.append({"dataset": dataset, "method": label, "shots": t, "seconds": time,
                                     **{name: values.get(name, {}).get("value") for name in metrics}})
     made.notes = ["few-shot learning: median seconds of Table 2; the metrics are those of Table 1."]
     return made
@@ -43,7 +45,7 @@ def draw(results: Results, dataset: str, marks: dict[str, Mark], out: Path) -> l
         if not lines:
             continue
         title = f"{facts['label']} {ARROW[facts['better']]}"
-        with plots.panel(f"{dataset}-tradeoff-{name}.svg", title, f"Against seconds of few-shot learning. {SAYS}", out) as (axes, done):
+        with plots.panel(f"{dataset}-tradeoff-{name}.svg", title, SAYS, out) as (axes, done):
             for method, points in lines.items():
                 _plot(axes, points, marks[method])
             if real.get(name, {}).get("value") is not None:
@@ -105,7 +107,7 @@ def draw_paper(results: Results, marks: dict[str, Mark], out: Path) -> list[Plot
         with plots.panel(f"paper-tradeoff-{name}.svg", f"{NAMES[name]}, the paper", says, out) as (axes, done):
             for source in SHORT:
                 for mark in marks.values():
-                    mine = [row for row in rows if row["table"] == "1" and row["ours"] == mark.method and row["dataset"] == source]
+                    mine = [row for row in rows if (row["table"], row["ours"], row["dataset"]) == ("1", mark.method, source)]
                     points = [(times[clock, row["shots"]], float(row[name]), None, None) for row in mine
                               if (clock := _clock(row["paper_method"], times))]
                     _plot(axes, points, mark, hollow=True, dashed=source == "voxceleb2")

@@ -22,11 +22,11 @@ def draw(results: Results, dataset: str, marks: dict[str, Mark], out: Path) -> l
     made: list[Plot] = []
     for name in sorted({name for lines in found.values() for name in lines}):
         file = f"{dataset}-training-{name.replace('/', '-')}.svg"
-        says = "Over steps of meta-learning. " + last(results, {method: lines[name] for method, lines in found.items() if name in lines})
+        mine = {method: lines[name] for method, lines in found.items() if name in lines}
+        says = f"Over steps of meta-learning. {last(results, mine)}"
         with plots.panel(file, name, says, out, (3.3, 2.2)) as (axes, done):
-            for method, lines in found.items():
-                if name in lines:
-                    axes.plot(*thinned(lines[name]), color=marks[method].colour, linewidth=1.3)
+            for method, curve in mine.items():
+                axes.plot(*thinned(curve), color=marks[method].colour, linewidth=1.3)
             axes.set_xlabel("step")
         made += done
     return made

@@ -60,14 +60,14 @@ def view(table: Table) -> View:
     head = [part for name in table.head for part in _heads(name)]
     rows = [[part for name, text in zip(table.head, row) for part in _texts(name, text)] for row in table.rows]
     cells = [[cell(text) for text in row] for row in rows]
-    columns = [Column(group, name, j >= 2 and _numeric([row[j] for row in cells]), j == 1) for j, (group, name) in enumerate(head)]
+    columns = [Column(*names, j >= 2 and _numeric([row[j] for row in cells]), j == 1) for j, names in enumerate(head)]
     kinds = ["paper" if row[0] == "paper" else "floor" if row[1].startswith("real, ") else "" for row in rows]
     one = len({row[0] for row in rows}) == 1
     found = [Row(row[one:], kind, bool(j) and rows[j][1] != rows[j - 1][1]) for j, (row, kind) in enumerate(zip(cells, kinds))]
     columns = columns[one:]
     groups = [(name, len(list(same))) for name, same in groupby(columns, key=lambda column: column.group)]
-    return View(table.anchor, table.title + (f": {rows[0][0]}" if one else ""), groups if any(name for name, _ in groups) else [],
-                columns, found, table.notes, table.prose)
+    title = table.title + (f": {rows[0][0]}" if one else "")
+    return View(table.anchor, title, groups if len(groups) > 1 else [], columns, found, table.notes, table.prose)
 
 
 def _numeric(cells: Sequence[Cell]) -> bool:
@@ -125,7 +125,8 @@ def claims(record: Sequence[dict[str, Any]], label: Callable[[str], str]) -> lis
     for (dataset, _), same in groupby(record, key=lambda line: (line["dataset"], line["claim"])):
         lines = list(same)
         first = lines[0]
-        out.append(Stated(dataset, first["claim_verdict"], first["says"], first["source"], [_comparison(l, label) for l in lines]))
+        rows = [_comparison(line, label) for line in lines]
+        out.append(Stated(dataset, first["claim_verdict"], first["says"], first["source"], rows))
     return out
 
 
