@@ -463,3 +463,14 @@ def test_dvc_plots_shows_columns_that_the_report_writes_with_a_template_that_is_
     assert {plot["y"]["report/tradeoff.csv"] for plot in plotted} <= set(params["score"]["metrics"])
     assert {plot["x"]["report/tradeoff.csv"] for plot in plotted} == {"seconds"}
     assert all((root / ".dvc" / "plots" / f"{plot['template']}.json").is_file() for plot in plotted)
+
+
+def test_a_second_data_set_stands_beside_the_first_and_one_without_results_says_so(results, tmp_path):
+    import shutil
+
+    shutil.copytree(results.results / "sample", results.results / "folder")
+    more = Results(results.data, results.models, results.results, ["sample", "folder", "large"], results.methods, results.shots)
+    found = Page(build(more, tmp_path / "report"))
+    assert found.open == [] and len(found.names) == len(set(found.names))
+    assert {"person-sample-p1", "person-folder-p1"} <= set(found.names)
+    assert "large : nothing is measured yet." in " ".join(" ".join(found.text).split())

@@ -5,6 +5,7 @@ Pictures are WebP. Each says in its metadata (XMP: IPTC's digital source type; E
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -53,7 +54,7 @@ class Person(NamedTuple):
     @property
     def anchor(self) -> str:
         """Of the section in the page."""
-        return f"person-{self.dataset}-{self.name.replace('/', '-')}"
+        return re.sub(r"[^\w.-]", "-", f"person-{self.dataset}-{self.name}")
 
 
 class Drawn(NamedTuple):
