@@ -353,16 +353,6 @@ def test_quality_stands_beside_the_seconds_of_few_shot_learning(results):
     assert [tradeoff.duration(x) for x in (28e-6, 0.0082, 1.0, 123.4)] == ["28 µs", "8.2 ms", "1 s", "123 s"]
 
 
-def test_a_study_with_people_fills_the_column_user_and_without_one_it_is_a_dash(results):
-    assert "none was held yet" in tables.quality(results).markdown()
-    store.write_json(results.results / "sample" / "user.json", {"ft": {"8": {"value": 0.41, "low": 0.36, "high": 0.47}}})
-    made = tables.quality(results)
-    found = rows_of(made)
-    assert found["Ours-FT", "8"]["USER ↓"] == "0.410 [0.360, 0.470]" and found["Ours-FT", "1"]["USER ↓"] == "–"
-    assert [line["user"] for line in csv.DictReader(made.csv().splitlines())] == ["", "", "", "0.41"]
-    assert "none was held yet" not in made.markdown()
-
-
 def test_a_cell_is_sorted_by_its_number_and_a_dash_by_none():
     due = {"0.771 [0.70, 0.84]": 0.771, "–": None, "336 M": 336e6, "98.8 k": 98.8e3, "4 × 32": 4, "-0.0123": -0.0123,
            "20.0 (1)": 20, "landmarks": None}

@@ -76,15 +76,6 @@ class Results:
         entry = (self.timing(dataset, method) or {"few_shot": {}})["few_shot"].get(str(shots))
         return float(entry["median"]) if entry else None
 
-    def user(self, dataset: str) -> dict[tuple[str, int], dict[str, Any]]:
-        """(method, T) -> value, low, high of a study with people; empty until there was one.
-
-        results/DATASET/user.json has them as {method: {"T": {"value": .., "low": .., "high": ..}}}.
-        """
-        path = self.results / dataset / "user.json"
-        body = json.loads(path.read_text()) if path.exists() else {}
-        return {(method, int(t)): cell for method, cells in body.items() for t, cell in cells.items()}
-
     def manifest(self, *parts: str) -> dict[str, Any]:
         """Manifest of a folder under data/ or models/; empty where there is none."""
         root = {"data": self.data, "models": self.models, "results": self.results}[parts[0]]

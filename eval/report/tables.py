@@ -107,12 +107,10 @@ def quality(results: Results) -> Table:
     head = [*absent, "USER ↓", "people × frames", "driven by", "trained on",
             *(f"paper on {name}: {' / '.join(PAPER).upper()}" for name in SHORT.values())]
     table = Table("Table 1. Quality", [*_keys(metrics), *head], keys=3, anchor="quality")
-    users = {dataset: results.user(dataset) for dataset in results.datasets}
+    blank = [DASH] * (len(absent) + 1)
     for row, cell, record, theirs in _rows(results, metrics):
-        user = users[record["dataset"]].get((record["method"], record["shots"]))
-        table.rows.append([*row, *[DASH] * len(absent), interval(user), _counts(cell), *_facts(cell),
-                           *(_theirs(theirs, source) for source in SHORT)])
-        table.record.append(record | _beside(cell, theirs) | {"user": user and user["value"]})
+        table.rows.append([*row, *blank, _counts(cell), *_facts(cell), *(_theirs(theirs, source) for source in SHORT)])
+        table.record.append(record | _beside(cell, theirs))
     table.notes = _notes(results) + _unscored(results, metrics, main=True)
     return table
 
@@ -208,8 +206,7 @@ def _notes(results: Results) -> list[str]:
     levels = " or ".join(f"{100 * level:g} %" for level in sorted({cell.manifest["level"] for cell in cells}))
     notes = [f"value [low, high]: {levels} interval over PEOPLE, who were resampled, not frames; few people make it wide."
              if cells else "nothing is measured yet.",
-             f"{DASH}: not measured. USER is the share of right picks of the drawn image among three in a study with people "
-             f"(chance: 0.33){'' if any(map(results.user, results.datasets)) else '; none was held yet'}.",
+             f"{DASH}: not measured. USER is a user study with people and is not measured here (chance: 0.33).",
              "real, same person: real hold-out frames (the 1st, 3rd, … of each list) scored against the next one of the list, "
              "so against another real frame of the person; for distances between sets these are the halves of the real frames "
              "(half as many, so more bias). real, another person: each real frame against one of the next test person; "
