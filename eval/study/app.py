@@ -108,7 +108,7 @@ def create(study: Study, answers: Answers, config: Config, lists: tuple[Path, ..
         """Refuses a form that did not come from a page of ours, or was made for another rater or trial."""
         if urlsplit(request.headers.get("Origin", "")).netloc != request.host:
             abort(403)
-        if not hmac.compare_digest(request.form.get("proof", ""), desk.proof(*what)):
+        if not hmac.compare_digest(request.form.get("proof", "").encode(), desk.proof(*what).encode()):
             abort(403)
 
     @app.get("/")

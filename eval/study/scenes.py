@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -51,13 +52,11 @@ def _same_video(subject: Subject, rows: Sequence[int], clips: Mapping[int, str],
 
     scenes = []
     for row in rows:
-        chosen = [row]
-        for other in rng.permutation(fit).tolist():
-            if len(chosen) < SHOWN and all(clear(other, r) for r in chosen):
-                chosen.append(other)
-        if len(chosen) < SHOWN:
+        free = [other for other in rng.permutation(fit).tolist() if clear(row, other)]
+        pair = next(((a, b) for a, b in combinations(free, SHOWN - 1) if clear(a, b)), None)
+        if pair is None:
             raise Refused(f"{subject.person} has no two frames {apart:g} s away from each other and from a hold-out frame")
-        scenes.append((chosen[0], chosen[1], chosen[2]))
+        scenes.append((row, *pair))
     return scenes
 
 
