@@ -5,7 +5,7 @@ With û_j = x_j − x̄ the variance of x̄ is that of sums over raters, plus th
 alone, of people alone, or of independent answers. n_eff = x̄(1 − x̄)/variance independent answers would say as much; what
 is printed is Wilson's interval for so many, with Student's t at Satterthwaite's degrees of freedom in the place of z: it
 stays in [0, 1], and is not empty where everybody was right. `python -m eval.study.power` measures how often it holds the
-truth: COVERED for 95 %; the percentiles of a crossed bootstrap do so in BOOT.
+truth: 93 to 100 % of simulated studies for 95 %; percentiles of a crossed bootstrap hold it in 86 to 100 %.
 """
 
 from __future__ import annotations
