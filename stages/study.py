@@ -40,15 +40,18 @@ def build(given: argparse.Namespace, params: config.Params, chosen: Config) -> N
     out = given.study / given.dataset / "trials"
     with run.stage("study", out=out, inputs=inputs, config=[chosen.design(), params.seed]) as job:
         job.publish("study", make.build(make.Inputs(**parts, drawn=drawn), chosen, params.seed, given.dataset, job.out))
-    print("\n".join(summary(Study(out), cells.keys() - drawn.keys())))
+    print("\n".join(summary(Study(out), cells.keys() - drawn.keys(), chosen.trials)))
 
 
-def summary(study: Study, absent: Collection[tuple[str, int]]) -> list[str]:
+def summary(study: Study, absent: Collection[tuple[str, int]], each: int) -> list[str]:
     """What a study consists of, and what it lacks."""
     body = study.manifest
     cells = len(body["cells"]) - 1
     said = [f"{study.folder}: {body['trials']} trials: {body['people']} people, {cells} cells of method and T, "
             f"{body['trials'] // (cells + 1)} trials in each and as many attention checks; {WORDS[body['design']['rule']]}"]
+    if (often := -(-each // body["people"])) > 1:
+        said.append(f"with {each} trials a rater sees a person up to {often} times; all fakes of a person are of one video, "
+                    "which may be noticed: lower study.trials, or test more people")
     said += [f"left out: {why}" for why in body["left_out"].values()]
     return said + ([f"not drawn, so not in it: {', '.join(f'{m} T={t}' for m, t in sorted(absent))}"] if absent else [])
 

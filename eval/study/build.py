@@ -1,6 +1,8 @@
 """Builds a study: every cell of the table (method, T) over the same scenes, and the same scenes as attention checks.
 
-So methods, T and people are balanced whatever their number, and each position of the fake is as frequent as the others.
+So methods, T and people are balanced whatever their number, and each position of the fake is as frequent as the others. In an
+attention check a frame of another video is in pieces and the true hold-out frame is whole: it does not tell which video the
+methods draw.
 """
 
 from __future__ import annotations
@@ -22,7 +24,6 @@ from pipeline.config import Refused
 
 if TYPE_CHECKING:
     from eval.protocol import Generated
-    from pipeline.episodes import Faces
 
 PIECES = 4  # an attention check is cut into as many rows and columns
 
@@ -64,10 +65,15 @@ def build(inputs: Inputs, config: Config, seed: int, dataset: str, out: Path) ->
             continue
         for cell, size in sizes.items():
             rng = scenes.stream(seed, person, *cell)
-            for (row, *real), position in zip(chosen, scenes.positions(len(chosen), rng)):
+            for (row, *rows), position in zip(chosen, scenes.positions(len(chosen), rng)):
+                if cell[0] == CHECK:
+                    fake, real = rows[0], rng.permutation([rows[1], row]).tolist()
+                    picture = in_pieces(faces[size].raw(fake), rng)
+                else:
+                    fake, real, picture = row, rows, _drawn(drawn[cell], person, row)
                 shown = [album.add(("real", size, r), faces[size].raw(r)) for r in real]
-                shown.insert(position, album.add((cell, row), _fake(drawn.get(cell), person, row, faces[size], rng)))
-                names = [clip[r] for r in [*real[:position], row, *real[position:]]]
+                shown.insert(position, album.add((cell, row), picture))
+                names = [clip[r] for r in [*real[:position], fake, *real[position:]]]
                 place = (*cell, person, row, names, [album.digests[j] for j in shown], position)
                 trials.append(Trial(_id(dataset, place), *cell, person, row, names, shown, position))
     if not trials:
@@ -107,10 +113,8 @@ class Album:
         self._writer.close()
 
 
-def _fake(drawn: Generated | None, person: str, row: int, faces: Faces, rng: np.random.Generator) -> np.ndarray:
-    """The picture to be found, (H, W, 3) uint8: as a method drew it, or the true one in pieces."""
-    if drawn is None:
-        return in_pieces(faces.raw(row), rng)
+def _drawn(drawn: Generated, person: str, row: int) -> np.ndarray:
+    """A hold-out frame as a method drew it, (H, W, 3) uint8."""
     try:
         picture = drawn.frames(person, [row])[0]
     except KeyError:

@@ -1,4 +1,4 @@
-"""Which trial a rater sees next: least-answered first, everything in turn, no scene twice."""
+"""Which trial a rater sees next: people and cells in turn, least-answered first, no scene twice."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def following(trials: Sequence[Trial], mine: Sequence[Trial], shown: Counter[str
               rng: random.Random) -> Trial | None:
     """The next of `trials` for somebody who has seen `mine`; an attention check if one is `due`; None when all scenes are seen.
 
-    First come cells that this rater has seen least, among these the cells and trials that all raters have seen least (`shown`:
-    by id), then the people that this rater has seen least; the rest is chance.
+    First come people that this rater has seen least: a person's fakes are all of one video, which would be noticed in the end.
+    Then the cells that this rater has seen least, then cells and trials that all have (`shown`: by id); the rest is chance.
     """
     seen, people = {trial.scene for trial in mine}, Counter(trial.person for trial in mine)
     cells, everywhere = Counter(cell(trial) for trial in mine), Counter[tuple[str, int]]()
@@ -24,7 +24,7 @@ def following(trials: Sequence[Trial], mine: Sequence[Trial], shown: Counter[str
     fit = [trial for trial in trials if (trial.method == CHECK) == due and trial.scene not in seen]
 
     def often(t: Trial) -> tuple[float, ...]:
-        return cells[cell(t)], everywhere[cell(t)], shown[t.id], people[t.person], rng.random()
+        return people[t.person], cells[cell(t)], everywhere[cell(t)], shown[t.id], rng.random()
 
     return min(fit, default=None, key=often)
 

@@ -71,7 +71,8 @@ def score(study: Study, rows: Sequence[Row], listed: Collection[str], level: flo
     seconds = votes["seconds"].dropna()
     return {"dataset": design["dataset"], "rule": design["rule"], "chance": plain(CHANCE), "level": level, "cells": cells,
             "answers": len(votes), "raters": votes["rater"].nunique(), "excluded": answers["rater"].nunique() - len(counted),
-            "misses": design["misses"], "median_seconds": plain(float(np.median(seconds))) if len(seconds) else None,
+            "each": int(votes.groupby(["rater", "person"]).size().max()), "misses": design["misses"],
+            "median_seconds": plain(float(np.median(seconds))) if len(seconds) else None,
             "gone": len(rows) - len(answers)}
 
 

@@ -27,7 +27,9 @@ def note(results: Path, dataset: str) -> str | None:
     """What belongs under a table with these numbers."""
     if not (body := read(results, dataset)):
         return None
+    often = (f" A rater saw up to {body['each']} fakes of one person, all of one video: USER may be higher for it."
+             if body["each"] > 1 else "")
     same = "" if body["rule"] == "videos" else " SAME-VIDEO TRIALS, not the paper's three videos: NOT comparable with its USER."
     return (f"USER on {dataset}: share of fakes found among three pictures; {body['answers']} answers, {body['raters']} raters "
             f"({body['excluded']} more missed attention checks and do not count); {100 * body['level']:g} % interval over "
-            f"raters AND people; chance: {body['chance']:.2f}.{same}")
+            f"raters AND people; chance: {body['chance']:.2f}.{often}{same}")
