@@ -31,7 +31,7 @@ from pipeline import store
 
 ROOT = Path(__file__).resolve().parents[1]
 STORED, SIZE, EACH = 16, 8, 10  # pixels, pixels, frames a video
-LOOSE = {"page": {"burst": 10**6, "seconds": 1.0}, "start": {"burst": 10**6, "seconds": 1.0},
+LOOSE = {"requests": {"burst": 10**6, "seconds": 1.0}, "start": {"burst": 10**6, "seconds": 1.0},
          "starts": {"burst": 10**6, "seconds": 1.0}, "kept": 1000}
 CELLS = (("ff", 1), ("ff", 8), ("ft", 1), ("ft", 8))
 

@@ -307,7 +307,7 @@ def test_the_answers_hold_no_token_time_or_address(pages, answers):
 
 
 def test_pages_of_one_rater_and_new_raters_are_limited(world, answers):
-    few = {name: {"burst": burst, "seconds": 60.0} for name, burst in (("page", 3), ("start", 2), ("starts", 9))}
+    few = {name: {"burst": burst, "seconds": 60.0} for name, burst in (("requests", 3), ("start", 2), ("starts", 9))}
     few["kept"] = 100
     pages = app.create(world[2], answers, made.config(limits=few), ()).test_client()
     one, other = begin(pages), begin(pages)

@@ -94,13 +94,13 @@ def create(study: Study, answers: Answers, config: Config, lists: tuple[Path, ..
     app.config["MAX_CONTENT_LENGTH"] = BODY
     app.jinja_env.globals.update(simulated=answers.simulated, contact=config.contact)
     limits = config.limits
-    pages, start, starts = (Buckets(rate, limits.kept) for rate in (limits.page, limits.start, limits.starts))
+    requests, start, starts = (Buckets(rate, limits.kept) for rate in (limits.requests, limits.start, limits.starts))
 
     def whose(token: str) -> int:
         rater = answers.rater(token)
         if rater is None:
             abort(404)
-        if not pages.take(rater):
+        if not requests.take(rater):
             abort(429)
         return rater
 
@@ -148,8 +148,7 @@ def create(study: Study, answers: Answers, config: Config, lists: tuple[Path, ..
 
     @app.get("/r/<token>/<int:n>/<int:k>.png")
     def picture(token: str, n: int, k: int) -> Response:
-        rater = answers.rater(token)
-        found = answers.shown(rater, n) if rater is not None else None
+        found = answers.shown(whose(token), n)
         one = desk.trials().get(found[0]) if found and not found[1] else None
         if one is None or not 1 <= k <= SHOWN:
             abort(404)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from pipeline.config import Refused
 
 if TYPE_CHECKING:
     from eval.protocol import Generated
+    from pipeline.episodes import Faces
 
 PIECES = 4  # an attention check is cut into as many rows and columns
 
@@ -38,44 +39,49 @@ class Inputs:
     drawn: Mapping[tuple[str, int], Path]
 
 
+@dataclass(frozen=True)
+class Cell:
+    """What is asked about: the frames of one method at one T, or (drawn None) whether somebody looks at all."""
+
+    method: str
+    shots: int
+    drawn: Generated | None
+    faces: Faces  # the real frames at the size of the drawn ones
+
+    def show(self, person: str, scene: scenes.Scene, rng: np.random.Generator) -> tuple[int, list[int], np.ndarray]:
+        """(row of the fake, rows of the real frames in the order shown, the fake (H, W, 3) uint8)."""
+        row, *others = scene
+        if self.drawn is None:
+            return others[0], rng.permutation([others[1], row]).tolist(), in_pieces(self.faces.raw(others[0]), rng)
+        try:
+            picture = self.drawn.frames(person, [row])[0]
+        except KeyError:
+            raise Refused(f"{self.drawn.folder}: hold-out frame {row} of {person} is missing; remove the folder and run "
+                          "`dvc repro`") from None
+        return row, others, np.rint(picture.transpose(1, 2, 0) * 255).astype(np.uint8)
+
+
 def build(inputs: Inputs, config: Config, seed: int, dataset: str, out: Path) -> dict[str, Any]:
     """Writes trials.json and the pictures in shards -> body of the manifest. The same inputs give the same bytes.
 
-    What is drawn for a person hangs on (seed, person) alone: somebody who is taken down changes nobody else's trials.
+    What a person's trials are hangs on (seed, person) alone: somebody who is taken down changes nobody else's.
     Refused: nothing was drawn, or no person has a trial.
     """
-    from eval.protocol import Generated
-    from pipeline.episodes import Faces
-
     if not inputs.drawn:
-        raise Refused(f"{dataset}: no method has drawn anything yet; run `dvc repro` (or `make repro DATA={dataset}`)")
-    drawn = {cell: Generated(folder) for cell, folder in inputs.drawn.items()}
-    sizes = {cell: generated.size() for cell, generated in drawn.items()}
-    sizes[CHECK, 0] = max(sizes.values())
-    faces = {size: Faces(inputs.frames, inputs.landmarks, inputs.split, size) for size in set(sizes.values())}
-    any_size = next(iter(faces.values()))
-    album, trials, left_out = Album(out), [], {}
-    clips = scenes.clips_of(inputs.frames, inputs.landmarks, {subject.person for subject in any_size.subjects})
-    for subject in any_size.subjects:
-        person, clip = subject.person, clips[subject.person]
+        raise Refused(f"{dataset}: no method has drawn anything yet; run `make repro DATA={dataset}`")
+    cells = _cells(inputs)
+    faces, album, trials, left_out = cells[0].faces, Album(out), list[Trial](), dict[str, str]()
+    clips = scenes.clips_of(inputs.frames, inputs.landmarks, {subject.person for subject in faces.subjects})
+    for subject in faces.subjects:
+        person = subject.person
         try:
-            chosen = scenes.of_person(subject, clip, any_size.seconds, config, scenes.stream(seed, person))
+            chosen = scenes.of_person(subject, clips[person], faces.seconds, config, scenes.stream(seed, person))
         except Refused as why:
             left_out[person] = str(why)
             continue
-        for cell, size in sizes.items():
-            rng = scenes.stream(seed, person, *cell)
-            for (row, *rows), position in zip(chosen, scenes.positions(len(chosen), rng)):
-                if cell[0] == CHECK:
-                    fake, real = rows[0], rng.permutation([rows[1], row]).tolist()
-                    picture = in_pieces(faces[size].raw(fake), rng)
-                else:
-                    fake, real, picture = row, rows, _drawn(drawn[cell], person, row)
-                shown = [album.add(("real", size, r), faces[size].raw(r)) for r in real]
-                shown.insert(position, album.add((cell, row), picture))
-                names = [clip[r] for r in [*real[:position], fake, *real[position:]]]
-                place = (*cell, person, row, names, [album.digests[j] for j in shown], position)
-                trials.append(Trial(_id(dataset, place), *cell, person, row, names, shown, position))
+        for cell in cells:
+            rng = scenes.stream(seed, person, cell.method, cell.shots)
+            trials += _trials(dataset, cell, person, chosen, clips[person], album, rng)
     if not trials:
         way = "set study.rule to frames (same-video trials), or " if config.rule == "videos" else "lower study.apart, or "
         raise Refused(f"{dataset}: no trial can be made: {next(iter(left_out.values()), 'nobody is tested')}; {way}"
@@ -83,8 +89,33 @@ def build(inputs: Inputs, config: Config, seed: int, dataset: str, out: Path) ->
     album.close()
     store.write_json(out / NAME, {"pictures": album.places, "trials": [asdict(trial) for trial in trials]})
     return {"dataset": dataset, "design": config.design() | {"seed": seed, "dataset": dataset},
-            "cells": [[method, shots, size] for (method, shots), size in sizes.items()],
+            "cells": [[cell.method, cell.shots, cell.faces.size] for cell in cells],
             "people": len({trial.person for trial in trials}), "trials": len(trials), "left_out": left_out}
+
+
+def _cells(inputs: Inputs) -> list[Cell]:
+    """Every cell of the table, and the attention checks."""
+    from eval.protocol import Generated
+    from pipeline.episodes import Faces
+
+    drawn = {cell: Generated(folder) for cell, folder in inputs.drawn.items()}
+    sizes = {cell: generated.size() for cell, generated in drawn.items()}
+    sizes[CHECK, 0] = max(sizes.values())
+    faces = {size: Faces(inputs.frames, inputs.landmarks, inputs.split, size) for size in set(sizes.values())}
+    return [Cell(*cell, drawn.get(cell), faces[size]) for cell, size in sizes.items()]
+
+
+def _trials(dataset: str, cell: Cell, person: str, chosen: Sequence[scenes.Scene], clips: Mapping[int, str], album: Album,
+            rng: np.random.Generator) -> Iterator[Trial]:
+    """One person's trials of a cell."""
+    for scene, position in zip(chosen, scenes.positions(len(chosen), rng)):
+        row, real, picture = cell.show(person, scene, rng)
+        shown = [album.add(("real", cell.faces.size, r), cell.faces.raw(r)) for r in real]
+        shown.insert(position, album.add((cell.method, cell.shots, scene), picture))
+        names = [clips[r] for r in [*real[:position], row, *real[position:]]]
+        place = (cell.method, cell.shots, person, scene[0], names, [album.digests[j] for j in shown], position)
+        name = hashlib.sha256(json.dumps([dataset, *place]).encode()).hexdigest()[:16]
+        yield Trial(name, cell.method, cell.shots, person, scene[0], names, shown, position)
 
 
 class Album:
@@ -113,15 +144,6 @@ class Album:
         self._writer.close()
 
 
-def _drawn(drawn: Generated, person: str, row: int) -> np.ndarray:
-    """A hold-out frame as a method drew it, (H, W, 3) uint8."""
-    try:
-        picture = drawn.frames(person, [row])[0]
-    except KeyError:
-        raise Refused(f"{drawn.folder}: hold-out frame {row} of {person} is missing; remove it and run `dvc repro`") from None
-    return np.rint(picture.transpose(1, 2, 0) * 255).astype(np.uint8)
-
-
 def in_pieces(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(H, W, 3) cut into squares, none of which is left in its place; what does not divide stays as a border."""
     n = len(picture) // PIECES
@@ -130,8 +152,3 @@ def in_pieces(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         (i, j), (k, l) = divmod(int(old), PIECES), divmod(int(new), PIECES)
         out[k * n:(k + 1) * n, l * n:(l + 1) * n] = picture[i * n:(i + 1) * n, j * n:(j + 1) * n]
     return out
-
-
-
-def _id(dataset: str, place: Sequence[Any]) -> str:
-    return hashlib.sha256(json.dumps([dataset, *place]).encode()).hexdigest()[:16]

@@ -30,7 +30,7 @@ class Rate(Strict):
 class Limits(Strict):
     """What the server bears."""
 
-    page: Rate  # pages of one rater
+    requests: Rate  # of one rater; a trial is five
     start: Rate  # new raters from one address
     starts: Rate  # new raters from anywhere
     kept: int = Field(ge=1)  # raters and addresses that are remembered, in memory
