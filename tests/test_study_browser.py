@@ -128,6 +128,23 @@ def test_a_set_is_on_the_screen_as_a_whole(chromium, world, width, height):
     context.close()
 
 
+def test_behind_a_web_server_on_this_machine_the_study_has_the_outside_s_address(world):
+    outside = {"X-Forwarded-Host": "study.example.org", "X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.7"}
+
+    def ask(way, path, form=None, origin="https://study.example.org"):
+        browser.connection.request(way, path, made.urlencode(form) if form else None, outside | {
+            "Origin": origin, "Content-Type": "application/x-www-form-urlencoded"})
+        answer = browser.connection.getresponse()
+        return answer.status, answer.headers, answer.read()
+
+    browser = made.Browser(world[2].url)
+    form = {"proof": made.fields(ask("GET", "/")[2])["proof"], "agreed": "yes"}
+    assert ask("POST", "/start", form, world[2].url)[0] == 403
+    status, headers, _ = ask("POST", "/start", form)
+    assert status == 303
+    assert b"https://study.example.org/r/" in ask("GET", headers["Location"] + "/stop")[2]
+
+
 def test_the_study_works_without_script(chromium, world):
     context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
