@@ -58,10 +58,13 @@ def summary(study: Study, absent: Collection[tuple[str, int]], each: int) -> lis
 
 def serve(given: argparse.Namespace, params: config.Params, chosen: Config) -> None:
     """The study as a web page, until it is stopped."""
+    import logging
+
     import waitress
 
     from eval.study import app
 
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # requests that wait for a thread are no news
     study = opened(given)
     answers = Answers(base_of(given), study.design, simulated=given.simulated)
     pages = app.create(study, answers, chosen, lists(given))

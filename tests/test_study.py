@@ -377,6 +377,17 @@ def test_one_trial_in_every_block_is_a_check_at_a_place_that_differs_between_rat
     assert len({tuple(found) for found in places}) > 30
 
 
+@pytest.mark.parametrize("trials", [1, 4, 10])
+def test_who_goes_through_a_short_study_has_met_a_check(world, answers, trials):
+    pages = app.create(world[2], answers, made.config(trials=trials), ()).test_client()
+    link = begin(pages)
+    for _ in range(trials):
+        form = made.fields(pages.get(link).data)
+        post(pages, form["action"], proof=form["proof"], choice=1)
+    methods = [world[2].trials[row.trial].method for row in answers.rows()]
+    assert len(methods) == trials and methods.count(CHECK) == 1
+
+
 def test_a_rater_is_through_when_all_scenes_were_seen(world, answers):
     pages = app.create(world[2], answers, made.config(trials=100), ()).test_client()
     link = begin(pages)

@@ -39,7 +39,7 @@ class Desk:
     def __init__(self, study: Study, answers: Answers, config: Config, lists: tuple[Path, ...]) -> None:
         self.study, self.answers, self.config, self.lists = study, answers, config, lists
         self.design = study.manifest["design"]  # the rules that the study was built by, not today's params.yaml
-        self._random = random.SystemRandom()
+        self._random = random.Random()
         self._valid: tuple[frozenset[str], dict[str, Trial]] = frozenset(), study.trials
         self._since: OrderedDict[tuple[int, int], float] = OrderedDict()  # (rater, n) -> when its page was first sent
 
@@ -62,7 +62,7 @@ class Desk:
             if len(mine) >= self.length():
                 return None
             seen = [self.study.trials[name] for name in mine if name in self.study.trials]
-            due = plan.is_due(rater, len(mine) + 1, self.design["checks"], self.answers.key)
+            due = plan.is_due(rater, len(mine) + 1, min(self.design["checks"], self.length()), self.answers.key)
             found = plan.following(list(trials.values()), seen, shown, due=due, rng=self._random)
             return found.id if found else None
 

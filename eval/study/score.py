@@ -79,8 +79,8 @@ def score(study: Study, rows: Sequence[Row], listed: Collection[str], level: flo
 def lines(body: dict[str, Any]) -> list[str]:
     """The same for a terminal."""
     rule, misses = WORDS[body["rule"]], body["misses"]
-    said = [f"{body['dataset']}, {rule}: {body['answers']} answers of {body['raters']} raters; {body['excluded']} more raters "
-            f"missed attention checks (more than {misses}, or all) and do not count; chance {body['chance']:.3f}"]
+    said = [f"{body['dataset']}, {rule}: {body['answers']} answers of {body['raters']} raters; {body['excluded']} more "
+            f"missed over {misses} attention checks, or found none, and do not count; chance {body['chance']:.3f}"]
     if body["gone"]:
         said.append(f"{body['gone']} answers are about trials that are gone (other pictures, or taken down) and are left out")
     for method, cells in body["cells"].items():
