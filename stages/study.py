@@ -58,21 +58,17 @@ def summary(study: Study, absent: Collection[tuple[str, int]], each: int) -> lis
 
 def serve(given: argparse.Namespace, params: config.Params, chosen: Config) -> None:
     """The study as a web page, until it is stopped."""
-    import logging
-
-    import waitress
-
     from eval.study import app
 
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # requests that wait for a thread are no news
     study = opened(given)
     answers = Answers(base_of(given), study.design, simulated=given.simulated)
-    pages = app.create(study, answers, chosen, lists(given))
-    # A proxy on this machine may say who asks and by which address; nobody else may.
-    server = waitress.create_server(
-        pages, host=chosen.host, port=chosen.port, threads=chosen.threads, ident=None, max_request_body_size=app.BODY,
-        trusted_proxy="127.0.0.1", trusted_proxy_headers="x-forwarded-for x-forwarded-host x-forwarded-proto",
-        clear_untrusted_proxy_headers=True)
+    try:
+        server = app.server(app.create(study, answers, chosen, lists(given)), chosen)
+    except ModuleNotFoundError as error:
+        raise Refused(f"{error.name} is not installed; `make study` installs the extra `study`") from None
+    except OSError as error:
+        raise Refused(f"study.host, study.port: {chosen.host}:{chosen.port}: {error.strerror}; choose another port, or end "
+                      "what has it") from None
     print(f"http://{chosen.host}:{server.effective_port}/ shows {len(study.trials)} trials; answers go to {answers.path}; "
           "Ctrl-C stops, nothing is lost", flush=True)
     server.run()

@@ -2,6 +2,7 @@
 
 import io
 import json
+import socket
 import sqlite3
 import sys
 from collections import Counter
@@ -480,6 +481,10 @@ def test_answers_of_scripts_never_reach_the_table(answered, monkeypatch, capsys)
     call(root, monkeypatch, "score", "--simulated")
     apart = json.loads((root / "study" / "made" / "simulated.json").read_text())
     assert apart["cells"]["ff"]["1"]["n"] == scripted["ff", 1][1] and not out.exists()
+    out.parent.mkdir(parents=True)
+    out.write_text(json.dumps(apart))
+    with pytest.raises(Refused, match="these are answers of scripts, not of people; remove it"):
+        user.user(root / "results", "made")
     due = store_rows(False, 0)
     call(root, monkeypatch, "score")
     assert "9 simulated raters and their answers are left out" in capsys.readouterr().out
@@ -529,6 +534,23 @@ def test_answers_belong_to_the_rules_they_were_given_under(answered, monkeypatch
     call(root, monkeypatch, "build")
     with pytest.raises(Refused, match="holds answers to a study of other rules"):
         call(root, monkeypatch, "score")
+
+
+def test_what_is_missing_or_taken_is_one_sentence(answered, tmp_path_factory, monkeypatch):
+    root, _ = answered
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        made.params(root, port=taken.getsockname()[1])
+        with pytest.raises(Refused, match=r"study.port: 127.0.0.1:\d+: Address already in use; choose another port"):
+            call(root, monkeypatch, "serve")
+    monkeypatch.setitem(sys.modules, "waitress", None)
+    with pytest.raises(Refused, match="waitress is not installed; `make study` installs"):
+        call(root, monkeypatch, "serve")
+    other = tmp_path_factory.mktemp("other")
+    made.params(other)
+    with pytest.raises(Refused, match=r"no study is built; run `python -m stages\.study build`"):
+        call(other, monkeypatch, "score")
 
 
 # The interval

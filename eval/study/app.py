@@ -183,6 +183,20 @@ def create(study: Study, answers: Answers, config: Config, lists: tuple[Path, ..
     return app
 
 
+def server(app: Flask, config: Config) -> Any:
+    """Threads that serve it, once `run` is called. OSError where the port is taken."""
+    import logging
+
+    import waitress
+
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # requests that wait for a thread are no news
+    # A proxy on this machine may say who asks and by which address; nobody else may.
+    return waitress.create_server(
+        app, host=config.host, port=config.port, threads=config.threads, ident=None, max_request_body_size=BODY,
+        trusted_proxy="127.0.0.1", trusted_proxy_headers="x-forwarded-for x-forwarded-host x-forwarded-proto",
+        clear_untrusted_proxy_headers=True)
+
+
 MESSAGES = {400: ("No picture was chosen", "Go back and choose one of the three."),
             403: ("This form did not come from this study", "Open your link again and answer there."),
             404: ("There is nothing here", "Please check the link that you were given."),

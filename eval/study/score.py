@@ -73,7 +73,7 @@ def score(study: Study, rows: Sequence[Row], listed: Collection[str], level: flo
             "answers": len(votes), "raters": votes["rater"].nunique(), "excluded": answers["rater"].nunique() - len(counted),
             "each": int(votes.groupby(["rater", "person"]).size().max()), "misses": design["misses"],
             "median_seconds": plain(float(np.median(seconds))) if len(seconds) else None,
-            "gone": len(rows) - len(answers)}
+            "gone": len(rows) - len(answers), "simulated": any(row.simulated for row in rows)}
 
 
 def lines(body: dict[str, Any]) -> list[str]:
