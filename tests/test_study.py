@@ -19,7 +19,7 @@ from eval.report.results import Results
 from eval.study import app, build, plan, power, score, user
 from eval.study.answers import Answers, Row
 from eval.study.buckets import Buckets
-from eval.study.crossed import share
+from eval.study.crossed import share, variances
 from eval.study.trials import CHECK, Rate, Study
 from pipeline import run
 from pipeline.config import Refused
@@ -85,8 +85,10 @@ def clip_of(row):
 def test_every_cell_person_and_position_has_as_many_trials_as_any_other(world):
     trials = world[2].trials.values()
     assert len(trials) == 5 * 4 * 6  # four cells and the checks, four people, six frames
-    for what in (lambda t: (t.method, t.shots), lambda t: t.person, lambda t: (t.method, t.shots, t.person, t.fake)):
-        assert len(set(Counter(map(what, trials)).values())) == 1
+    kinds = ((5, lambda t: (t.method, t.shots)), (4, lambda t: t.person), (60, lambda t: (t.method, t.shots, t.person, t.fake)))
+    for different, what in kinds:
+        found = Counter(map(what, trials))
+        assert len(found) == different and len(set(found.values())) == 1
     scenes = {}
     for t in trials:
         if t.method == CHECK:
@@ -562,6 +564,18 @@ def test_with_one_answer_a_pair_of_many_independent_raters_and_people_it_is_near
     p, z = found.value, 1.96
     middle, reach = (p + z**2 / 2 / n) / (1 + z**2 / n), z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / 4 / n**2)
     assert np.allclose([found.low, found.high], [middle - reach, middle + reach], atol=1e-4)
+
+
+def test_the_variance_is_that_of_all_pairs_of_answers_by_one_rater_or_about_one_person():
+    rng = np.random.default_rng(3)
+    rater, person = rng.integers(0, 6, 90), rng.integers(0, 5, 90)
+    correct = rng.random(90) < 0.2 + 0.1 * rater / 2 + 0.08 * person
+    off = correct - correct.mean()
+    alike = [x[:, None] == x[None] for x in (rater, person, 10 * rater + person)]
+    groups = [6, 5, len(set(zip(rater.tolist(), person.tolist())))]
+    each = [off @ (same * g / (g - 1)) @ off / 90**2 for same, g in zip(alike, groups)]
+    assert each[0] + each[1] - each[2] > max(each[0], each[1], np.var(correct) / 90)
+    assert np.allclose(variances(correct, rater, person), [each[0] + each[1] - each[2], each[0], each[1]])
 
 
 def test_answers_that_all_go_with_the_person_count_once_a_person():

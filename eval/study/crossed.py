@@ -36,17 +36,22 @@ def share(correct: np.ndarray, rater: np.ndarray, person: np.ndarray, level: flo
     raters, people = int(rater.max()) + 1, int(person.max()) + 1
     if min(raters, people) < 2:
         return Share(p, np.nan, np.nan, n, raters, people)
-    off = correct - p
-    by_rater, by_person = _of_sums(off, rater), _of_sums(off, person)
-    independent = p * (1 - p) / n
-    variance = max(by_rater + by_person - _of_sums(off, rater * people + person), by_rater, by_person, independent)
+    variance, by_rater, by_person = variances(correct, rater, person)
     freedom = min(raters, people) - 1.0
     if (parts := by_rater**2 / (raters - 1) + by_person**2 / (people - 1)) > 0:
         freedom = max(freedom, variance**2 / parts)
-    t, n_eff = float(stdtrit(freedom, (1 + level) / 2)), n * (independent / variance if variance else 1.0)
+    t, n_eff = float(stdtrit(freedom, (1 + level) / 2)), p * (1 - p) / variance if variance else n
     middle = (p + t**2 / (2 * n_eff)) / (1 + t**2 / n_eff)
     reach = t / (1 + t**2 / n_eff) * np.sqrt(p * (1 - p) / n_eff + t**2 / (4 * n_eff**2))
     return Share(p, float(max(middle - reach, 0)), float(min(middle + reach, 1)), n, raters, people)
+
+
+def variances(correct: np.ndarray, rater: np.ndarray, person: np.ndarray) -> tuple[float, float, float]:
+    """Of the mean: over raters and people, over raters alone, over people alone. rater, person (n,) int from 0."""
+    off = correct - np.mean(correct)
+    by_rater, by_person = _of_sums(off, rater), _of_sums(off, person)
+    both = by_rater + by_person - _of_sums(off, rater * (int(person.max()) + 1) + person)
+    return max(both, by_rater, by_person, float(np.var(correct)) / len(correct)), by_rater, by_person
 
 
 def _of_sums(off: np.ndarray, group: np.ndarray) -> float:
