@@ -19,7 +19,7 @@ JOBS ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo 1 || nproc)
 STAGES := work/stages
 side_by_side = -@grep -E '^($(1))@' $(STAGES) | sed -n '1!G;h;$$p' | xargs -r -P $(JOBS) -n $(2) $(BIN)/dvc --wait-for-lock repro --single-item
 
-.PHONY: help repro together tables test check rehearsal bench bench-gate weights clean
+.PHONY: help repro together tables study test check rehearsal bench bench-gate weights clean
 .DELETE_ON_ERROR:
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,10 @@ together:
 
 tables: $(VENV)/ready  ## tables and claims anew from the stored per-frame results, offline
 	OMP_NUM_THREADS=1 $(BIN)/python -m stages.tables
+
+study: $(VENV)/study  ## USER: builds the trials of DATA (default: the data set in use) and serves them (docs/study.md)
+	$(BIN)/python -m stages.study build $(if $(DATA),--dataset "$(DATA)")
+	$(BIN)/python -m stages.study serve $(if $(DATA),--dataset "$(DATA)")
 
 test: $(VENV)/tests  ## the tests
 	$(BIN)/python -m pytest
@@ -74,6 +78,10 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(call install,-r pyproject.toml,.)
 	$(call install,--no-deps facenet-pytorch anny,--no-deps facenet-pytorch anny)
+	@touch $@
+
+$(VENV)/study: $(VENV)/ready
+	$(call install,-r pyproject.toml --extra study,".[study]")
 	@touch $@
 
 # face-alignment comes without its second OpenCV: the tests hold our 2DFAN-4 against it.
