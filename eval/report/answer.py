@@ -25,13 +25,13 @@ MEANING = {CLEAR: "every comparison with the others is decided: the interval ove
 
 
 class Lead(NamedTuple):
-    """The answer in one column, beside the best of the others. `by` is turned so that positive is better."""
+    """The answer in one column, beside the best of the others."""
 
     column: str
     value: float
     next: str  # method
     next_value: float
-    by: Difference
+    by: Difference  # turned so that positive is better
     first: float  # share of the resamples of the people in which no other method is better
 
 
@@ -41,7 +41,7 @@ class Quick(NamedTuple):
     method: str
     seconds: float
     column: str
-    by: Difference  # quick less answer, positive is better
+    by: Difference  # less the answer, turned so that positive is better
 
 
 class Answer(NamedTuple):
@@ -71,20 +71,15 @@ def answers(compared: Compared) -> list[Answer]:
     return found
 
 
-def columns(compared: Compared) -> dict[str, str]:
+def columns(measured: Collection[str]) -> dict[str, str]:
     """The paper's column -> the measured one that is it or stands for it."""
-    return columns_of(compared.columns)
-
-
-def columns_of(measured: Collection[str]) -> dict[str, str]:
-    """The same of these columns."""
     accepted = propositions.load().metrics
     found = ((name, next((c for c in accepted[name] if c in measured), "")) for name in COLUMNS)
     return {name: column for name, column in found if column}
 
 
 def _answer(compared: Compared, t: int, before: int | None) -> Answer | None:
-    named = list(columns(compared).values())
+    named = list(columns(compared.columns).values())
     methods = [m for m in compared.results.methods if m not in FLOORS and any(compared.measured([c], (m, t)) for c in named)]
     if len(methods) < 2:
         return None

@@ -87,7 +87,7 @@ def _around(results: Results, name: str, answers: Sequence[Answer]) -> dict[str,
     """What must be said beside the answers: stand-ins, who sees the frame, which floors are better."""
     metrics = results.metrics()
     columns = {column for one in answers for column in (lead.column for lead in one.leads)}
-    standins = [f"{metrics[c]['label']} for {paper.upper()}" for paper, c in answer.columns_of(columns).items() if c != paper]
+    standins = [f"{metrics[c]['label']} for {paper.upper()}" for paper, c in answer.columns(columns).items() if c != paper]
     cells = [(method, cell.manifest) for method, _, cell in results.cells(name)]
     better: dict[str, dict[str, list[int]]] = {}
     for one in answers:

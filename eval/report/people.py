@@ -1,6 +1,6 @@
 """One test person: source frames, every method at every T beside the truth, where it differs, and a loop of all in step.
 
-Pictures are WebP. Each says in its metadata (XMP: IPTC's digital source type; EXIF: a sentence) that it shows drawn faces.
+Pictures are WebP. Each with drawn faces says so in its metadata (XMP: IPTC's digital source type; EXIF: a sentence).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from eval.report.results import Config, Results
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MARK = "Synthetic: faces drawn by the methods of this benchmark, all but those headed source, landmarks and truth."
+MARK = "Synthetic: faces drawn by the methods of this benchmark, all but those headed landmarks and truth."
 XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description
  xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" xmlns:mark="talking-heads-benchmark"
- Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+ Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
  mark:synthetic="true"/></rdf:RDF></x:xmpmeta>"""
 DESCRIPTION = 0x010E  # EXIF's ImageDescription
 LARGEST = 128  # pixels of a face on the page; larger ones are averaged down
@@ -92,7 +92,8 @@ def _sources(results: Results, faces: Any, subject: Any, stem: str, out: Path) -
     """All source frames, in the order in which larger T take them."""
     rows = subject.sources[:max(results.shots)]
     images, wide = faces.images(rows), min(16, len(rows))
-    _save(grid([list(images[j:j + wide]) for j in range(0, len(rows), wide)]), out / f"{stem}-sources.webp", _small(faces))
+    strip = grid([list(images[j:j + wide]) for j in range(0, len(rows), wide)])
+    _save(strip, out / f"{stem}-sources.webp", _small(faces), {})
     taken = ", ".join(f"T = {t}: the first {min(t, len(rows))}" if t > 1 else "T = 1: the first" for t in results.shots)
     return Picture(f"{stem}-sources.webp", f"Source frames, real. {taken}.", [], [])
 
@@ -118,7 +119,7 @@ def _loop(labels: dict[str, str], faces: Any, subject: Any, drawn: Sequence[Draw
     gaps = np.diff(faces.seconds[rows]) * 1000
     last = float(np.median(gaps)) if len(gaps) else SLOWEST
     _save_loop(frames, out / f"{stem}-loop.webp", np.clip([*gaps, last], QUICKEST, SLOWEST).round().astype(int).tolist())
-    _save(frames[0], out / f"{stem}-still.webp", _small(faces))
+    _save(frames[0], out / f"{stem}-still.webp", _small(faces), _marked())
     return Picture(f"{stem}-loop.webp", f"Loop of the {len(rows)} hold-out frames as far apart as in the video (half a second "
                    "at most), all methods in step. Compressed for this page; what was scored is without loss.",
                    ["landmarks", "truth", *(labels[m] for m in methods)], [f"T = {t}" for t in shots], f"{stem}-still.webp")
@@ -135,7 +136,7 @@ def _frame(labels: dict[str, str], faces: Any, subject: Any, drawn: Sequence[Dra
         mine = [found.get((m, t)) for m in methods]
         cells += [[*head, *mine], [None, None, *(None if image is None else heat(image, truth) for image in mine)]]
         head = [None, None]
-    _save(grid(cells), out / f"{stem}.webp", _small(faces))
+    _save(grid(cells), out / f"{stem}.webp", _small(faces), _marked())
     return Picture(f"{stem}.webp", f"Hold-out frame at {faces.seconds[row]:.2f} s, and below each drawn face where it differs "
                    f"from the truth: black is no difference, brightest {100 * BRIGHT:.0f} % of the range and more.",
                    ["landmarks", "truth", *(labels[m] for m in methods)],
@@ -180,8 +181,8 @@ def _scores(labels: dict[str, str], compared: Compared | None, person: str,
     return column, [(label, [means.get((m, t)) for t in shots]) for m, label in labels.items()]
 
 
-def _save(picture: Image, path: Path, lossless: bool) -> None:
-    picture.save(path, "WEBP", lossless=lossless, quality=30 if lossless else 90, method=4, **_marked())
+def _save(picture: Image, path: Path, lossless: bool, metadata: dict[str, bytes]) -> None:
+    picture.save(path, "WEBP", lossless=lossless, quality=30 if lossless else 90, method=4, **metadata)
 
 
 def _save_loop(frames: Sequence[Image], path: Path, milliseconds: Sequence[int]) -> None:

@@ -59,7 +59,7 @@ def panel(file: str, title: str, says: str, out: Path,
     made: list[Plot] = []
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": file}):
         figure, axes = plt.subplots(figsize=size, layout="constrained")
-        axes.set_title(title)
+        axes.set_title(title, parse_math=False)
         yield axes, made
         text = StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
@@ -72,7 +72,9 @@ def panel(file: str, title: str, says: str, out: Path,
 def _named(svg: str, title: str, says: str) -> str:
     """With a title and a description as its first elements, and without names of groups, which would stand twice on a page."""
     svg = re.sub(r' id="(?:figure|axes|patch|matplotlib\.axis|text|line2d|xtick|ytick)_\d+"', "", svg)
-    return re.sub(r"(<svg [^>]*>)", rf"\1\n <title>{escape(title)}</title>\n <desc>{escape(says)}</desc>", svg, count=1)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+    at = svg.index(">", svg.index("<svg")) + 1
+    return f"{svg[:at]}\n <title>{escape(title)}</title>\n <desc>{escape(says)}</desc>{svg[at:]}"
 
 
 def inline(plot: Plot) -> str:
@@ -82,6 +84,5 @@ def inline(plot: Plot) -> str:
         svg = svg.replace(colour, variable)
     svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", svg)
     svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
-    svg = re.sub(r" <metadata>.*?</metadata>\n", "", svg, flags=re.S)
-    svg = re.sub(r'(<svg [^>]*?)width="[^"]*" height="[^"]*"|(<svg [^>]*?)height="[^"]*"', r"\1\2", svg, count=1)
+    svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
     return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(plot.title)}. {escape(plot.says)}" ', 1)
