@@ -25,7 +25,7 @@ XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.o
  Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
  mark:synthetic="true"/></rdf:RDF></x:xmpmeta>"""
 DESCRIPTION = 0x010E  # EXIF's ImageDescription
-LARGEST = 128  # pixels of a face on the page; larger ones are averaged down
+LARGEST = 96  # pixels of a face on the page; larger ones are averaged down
 LOSSLESS = 64  # pixels up to which stills are stored without loss
 BRIGHT = 0.4  # mean difference of the channels that is drawn brightest
 QUICKEST, SLOWEST = 40, 500  # milliseconds that a frame of a loop stands
