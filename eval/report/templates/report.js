@@ -45,10 +45,10 @@ play();
 
 // What a link leads to is unfolded, and so is everything that is printed.
 const unfold = () => {
-  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const target = document.querySelector(":target");
   for (let node = target; node; node = node.parentElement) if (node.tagName === "DETAILS") node.open = true;
   if (target) target.scrollIntoView();
 };
 addEventListener("hashchange", unfold);
-if (location.hash) unfold();
+unfold();
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((one) => { one.open = true; }));
