@@ -45,7 +45,7 @@ def write(root: Path, people: int = 3, videos: int = 2, count: int = 8, size: in
 
 def keep(root: Path, members: Iterable[tuple[str, str, int, bytes, np.ndarray]], size: int, chosen: split.Config,
          reserved: Collection[str] | None = None) -> Path:
-    """root/frames, landmarks, split of (person, video, number, PNG, landmarks) in order; `reserved`: as in pipeline/split.py."""
+    """root/frames, landmarks, split of (person, video, number, PNG, landmarks), sorted; `reserved`: see pipeline/split.py."""
     for name in ("frames", "landmarks", "split"):
         (root / name).mkdir(parents=True)
     index, marks = [], []

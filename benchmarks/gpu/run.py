@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -159,9 +160,8 @@ def main() -> None:
         if seconds >= LEAST:
             run(part, seconds, given)
         else:
-            reason = {"the part": "not begun: the time was over"}
-            note(given.out / "gpu.json", lambda body, part=part: body["parts"].__setitem__(
-                part, {"results": {}, "errors": reason, "seconds": 0.0}))
+            late = {"results": {}, "errors": {"the part": "not begun: the time was over"}, "seconds": 0.0}
+            note(given.out / "gpu.json", partial(lambda part, late, body: body["parts"].update({part: late}), part, late))
     print(f"{given.out / 'gpu.json'}: {', '.join(given.parts)}")
     return None
 

@@ -31,11 +31,12 @@ def measure(bench: Bench) -> None:
     for batch in batches:
         bench.attempt(f"ft, batch {batch}, bf16", partial(meta, "ft", bench.quick, batch, budget, **PRECISIONS["bf16"]))
     for name in ("ff", "x2face", "pix2pixhd"):
-        bench.attempt(f"{name}, batch {batches[1]}, as configured", partial(meta, name, bench.quick, batches[1], budget, tf32=True,
-                                                                           precision=None))
+        act = partial(meta, name, bench.quick, batches[1], budget, tf32=True, precision=None)
+        bench.attempt(f"{name}, batch {batches[1]}, as configured", act)
     for drawn in (1, batches[1]):
         for way in ("layer by layer", "compiled", "CUDA graph"):
-            bench.attempt(f"frames of FF or FT, {drawn} at a time, bf16, {way}", partial(frame, bench.quick, drawn, way, budget))
+            act = partial(frame, bench.quick, drawn, way, budget)
+            bench.attempt(f"frames of FF or FT, {drawn} at a time, bf16, {way}", act)
     for precision in ("tf32", "fp32"):
         for batch in batches[:2]:
             bench.attempt(f"ft, batch {batch}, {precision}", partial(meta, "ft", bench.quick, batch, budget,

@@ -1,4 +1,4 @@
-"""Table 2 at the paper's size, as stages/timing.py measures it: few-shot learning from 1, 8 and 32 frames, one frame, per method."""
+"""Table 2 at the paper's size, as stages/timing.py measures it: few-shot learning from 1, 8 and 32 frames, and one frame."""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 PAPER = {"ff": ("Ours-FF", "0.061", "0.138", "0.221", "0.139"), "ft": ("Ours-FT", "43.84", "85.48", "258.0", "0.139"),
-         "x2face": ("X2Face", "0.236", "1.176", "7.542", "0.110"), "pix2pixhd": ("pix2pixHD", "33.92", "52.40", "122.6", "0.034")}
+         "x2face": ("X2Face", "0.236", "1.176", "7.542", "0.110"),
+         "pix2pixhd": ("pix2pixHD", "33.92", "52.40", "122.6", "0.034")}
 WAYS = ("fp32 again", "tf32", "bf16", "fp32, compiled", "bf16, compiled", "folded", "folded, CUDA graph")
 STEPS = [f"ft, batch {batch}, {precision}" for batch in (1, 8, 48) for precision in ("bf16", "tf32", "fp32")]
 STEPS += [f"ft, batch {batch}, bf16, {mode}" for batch in (1, 8) for mode in ("compiled", "compiled, CUDA graphs")]
@@ -48,7 +49,7 @@ def _correct(found: dict[str, Any]) -> str:
         pairs = [f"{number(one.get('errors', {}).get(kind), '.1e')} (≤ {number(one.get('bounds', {}).get(kind), '.0e')})"
                  if one.get("errors", {}).get(kind) is not None else "–" for kind in ("G", "losses", "gradients")]
         rows.append([way, *pairs, {None: "–", True: "yes", False: "**no**"}[one.get("within")]])
-    return _table("How far from float32 run layer by layer", "| way | frame of G | losses | gradients | within the bounds |", rows)
+    return _table("How far from float32 run layer by layer", "| way | frame of G | losses | gradients | in bounds |", rows)
 
 
 def _table2(found: dict[str, Any]) -> str:
@@ -64,7 +65,8 @@ def _table2(found: dict[str, Any]) -> str:
 
 def _steps(found: dict[str, Any]) -> str:
     rows = [[name, number(one.get("median")), number(one.get("images_per_second", one.get("frames_per_second"))),
-             number(one.get("peak_gib")), str(one.get("n", "–"))] for name in (*STEPS, *FRAMES) for one in [found.get(name, {})]]
+             number(one.get("peak_gib")), str(one.get("n", "–"))]
+            for name in (*STEPS, *FRAMES) for one in [found.get(name, {})]]
     big = found.get("largest batch, bf16", {})
     rows.append(["largest batch of FT, bf16", f"{big.get('fits', '–')} episodes", "–", number(big.get("peak_gib")), "–"])
     return _table("A meta step (256 px, K = 8) and a frame", "| what | seconds | images/s | GPU memory, GiB | n |", rows)
