@@ -52,6 +52,7 @@ def demo(params: config.Params, dataset: str, data: Path, models: Path, person: 
     shots = [T for T in params.shots if len(subject.sources) >= T] or [len(subject.sources)]
     grid = posed(params, dataset, faces, subject, data)
     driving = np.array([[poses.drawn(points, faces.size) for points in row] for row in grid.points])
+    learn(opened["ff"][0], faces, subject, 1, driving, grid.truth)  # a warm-up: the first use of a network costs more
     learnt = {name: {T: learn(method, faces, subject, T, driving, grid.truth) for T in shots}
               for name, (method, _) in opened.items()}
     plain = params.learn[dataset]["ft"]["content"]["kind"] != "vgg"
@@ -92,7 +93,7 @@ def learn(method: Any, faces: Faces, subject: Subject, T: int, driving: np.ndarr
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     spent = time.perf_counter() - start
-    print(f"{method.label} from {T} photos: {spent:.2f} s", flush=True)
+    print(f"{method.label} from {T} photo{'s' * (T > 1)}: {spent:.2f} s", flush=True)
     cells = adapt.eight_bit(head(torch.from_numpy(_planes(driving)))).reshape(driving.shape)
     ssim: Any = metric.load("ssim")
     values = ssim.per_frame(_planes(truth), _planes(cells), np.zeros((len(truth) * len(truth[0]), 68, 2)))

@@ -94,7 +94,7 @@ def note(file: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 
 
 def facts() -> dict[str, Any]:
-    """The machine."""
+    """The machine, as a part sees it: the process that starts them must not hold memory of the GPU."""
     import torch
 
     gpu = torch.cuda.is_available()
@@ -116,7 +116,7 @@ def child(given: argparse.Namespace) -> None:
 
     missing = bare.stand_in()
     bench = Bench(given.out / "gpu.json", given.child, given.quick, time.monotonic() + given.seconds, given.data)
-    note(bench.file, lambda body: body.update(missing=missing))
+    note(bench.file, lambda body: body.update(facts(), missing=missing))
     importlib.import_module(f"benchmarks.gpu.{given.child}").measure(bench)
 
 
@@ -154,7 +154,7 @@ def main() -> None:
         return child(given)
     end = time.monotonic() + 60 * given.minutes
     given.out.mkdir(parents=True, exist_ok=True)
-    body = {"schema": 1, "quick": given.quick, **facts(), "missing": [], "parts": {}}
+    body = {"schema": 1, "quick": given.quick, "missing": [], "parts": {}}
     (given.out / "gpu.json").write_text(json.dumps(body))
     for part in given.parts:
         seconds = min(QUICK if given.quick else PARTS[part], end - time.monotonic() - GRACE)

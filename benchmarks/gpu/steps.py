@@ -27,23 +27,26 @@ MODES = {"compiled": "default", "compiled, CUDA graphs": "reduce-overhead"}
 def measure(bench: Bench) -> None:
     """What matters most comes first: what the time does not suffice for is left out and named."""
     batches = (1, 2) if bench.quick else BATCHES
+    few = batches[:1] if bench.quick else batches[:2]
     budget = timing.Config(repeats=1 if bench.quick else 10, seconds=0.0 if bench.quick else 2.0, threads=1)
     for batch in batches:
         bench.attempt(f"ft, batch {batch}, bf16", partial(meta, "ft", bench.quick, batch, budget, **PRECISIONS["bf16"]))
     for name in ("ff", "x2face", "pix2pixhd"):
         act = partial(meta, name, bench.quick, batches[1], budget, tf32=True, precision=None)
         bench.attempt(f"{name}, batch {batches[1]}, as configured", act)
-    for drawn in (1, batches[1]):
+    for drawn in few:
         for way in ("layer by layer", "compiled", "CUDA graph"):
             act = partial(frame, bench.quick, drawn, way, budget)
             bench.attempt(f"frames of FF or FT, {drawn} at a time, bf16, {way}", act)
     for precision in ("tf32", "fp32"):
-        for batch in batches[:2]:
+        for batch in few:
             bench.attempt(f"ft, batch {batch}, {precision}", partial(meta, "ft", bench.quick, batch, budget,
                                                                     **PRECISIONS[precision]))
+    act = partial(meta, "ft", bench.quick, batches[1], budget, precision="bf16", search=True)
+    bench.attempt(f"ft, batch {batches[1]}, bf16, cuDNN's search", act)
     bench.attempt("largest batch, bf16", partial(largest, bench), need=10)
     for mode in list(MODES)[:1] if bench.quick else MODES:
-        for batch in batches[:1] if bench.quick else batches[1::-1]:
+        for batch in reversed(few):
             bench.attempt(f"ft, batch {batch}, bf16, {mode}", partial(meta, "ft", bench.quick, batch, budget, precision="bf16",
                                                                       mode=MODES[mode]), need=30)
     for precision in ("tf32", "fp32"):
@@ -53,9 +56,10 @@ def measure(bench: Bench) -> None:
 
 
 def meta(name: str, quick: bool, batch: int, budget: timing.Config, precision: str | None = "fp32", tf32: bool = False,
-         mode: str = "") -> dict[str, Any]:
-    """Seconds of an update and the peak of the device's memory."""
+         mode: str = "", search: bool = False) -> dict[str, Any]:
+    """Seconds of an update and the peak of the device's memory. search: cuDNN tries its algorithms first."""
     sizes.tf32(tf32)
+    torch.backends.cudnn.benchmark = search
     one = sizes.method(name, quick, **({"precision": precision} if precision else {}))
     if mode:
         torch._dynamo.reset()

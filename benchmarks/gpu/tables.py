@@ -13,6 +13,7 @@ PAPER = {"ff": ("Ours-FF", "0.061", "0.138", "0.221", "0.139"), "ft": ("Ours-FT"
 WAYS = ("fp32 again", "tf32", "bf16", "fp32, compiled", "bf16, compiled", "folded", "folded, CUDA graph")
 STEPS = [f"ft, batch {batch}, {precision}" for batch in (1, 8, 48) for precision in ("bf16", "tf32", "fp32")]
 STEPS += [f"ft, batch {batch}, bf16, {mode}" for batch in (1, 8) for mode in ("compiled", "compiled, CUDA graphs")]
+STEPS += ["ft, batch 8, bf16, cuDNN's search"]
 STEPS += [f"{name}, batch 8, as configured" for name in ("ff", "x2face", "pix2pixhd")]
 FRAMES = [f"frames of FF or FT, {n} at a time, bf16, {way}" for n in (1, 8)
           for way in ("layer by layer", "compiled", "CUDA graph")]

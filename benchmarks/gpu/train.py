@@ -58,12 +58,14 @@ def data(bench: Bench, root: Path, fetch: dict[str, Any], size: int, seconds: fl
         made_faces.write(root, people=4 if bench.quick else 32, count=9 if bench.quick else 16, size=size,
                          tested=1 if bench.quick else 4)
         return root, "noise in the place of faces (" + ("quick)" if bench.quick else "the package anny is missing)")
-    first = [f"p{n:03d}" for n in reversed(range(fetch["identities"]))]  # test people first
-    reserved = first[:fetch["test_people"]]
+    people, few = [f"p{n:03d}" for n in reversed(range(fetch["identities"]))], fetch["test_people"]
+    order = [*people[:few // 2], *people[few:], *people[few // 2:few]]  # some of the test people, those who train, the others
+    members = sorted(rendered(order, {**fetch, "pixels": size}, seconds), key=lambda member: member[:3])
+    found = {member[0] for member in members}
+    reserved = found & set(people[:few])
     chosen = split.Config(test_people=len(reserved), sources=32, holdout=32, least=8)
-    members = sorted(rendered(first, {**fetch, "pixels": size}, seconds), key=lambda member: member[:3])
     made_faces.keep(root, members, size, chosen, reserved)
-    return root, f"rendered heads of {len({member[0] for member in members})} people, the renderer's own landmarks"
+    return root, f"rendered heads of {len(found)} people, the renderer's own landmarks"
 
 
 def rendered(people: list[str], fetch: dict[str, Any], seconds: float) -> Iterator[Member]:
@@ -188,8 +190,8 @@ def test(bench: Bench, method: Any, faces: Faces) -> None:
             scores.setdefault(name, []).append(float(values.mean()))
             row.append(drawn[0])
         rows.append(row)
+        bench.keep("preview", picture(rows, bench.file.with_name("preview.png")))
         bench.keep("ssim", {name: {"mean": float(np.mean(values)), "people": len(values)} for name, values in scores.items()})
-    bench.keep("preview", picture(rows, bench.file.with_name("preview.png")))
 
 
 def picture(rows: list[list[np.ndarray]], path: Path) -> str:
