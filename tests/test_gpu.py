@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from benchmarks.gpu import bare, tables
+from benchmarks.gpu import bare, run, tables
 
 ROOT = Path(__file__).resolve().parents[1]
 ABSENT = ("pydantic", "ruamel", "av", "anny", "dlib", "dvc", "dvclive", "ffmpeg", "imageio_ffmpeg", "facenet_pytorch",
@@ -99,3 +99,13 @@ def test_the_stand_in_reads_the_settings_as_pydantic_does():
 
 def test_nothing_stands_in_for_a_package_that_is_there():
     assert bare.stand_in() == []
+
+
+def test_parts_measured_before_are_kept_but_never_those_of_another_size(tmp_path):
+    file = tmp_path / "gpu.json"
+    run.begin(file, quick=False)
+    run.note(file, lambda body: body["parts"].update(steps={"results": {}, "errors": {}}))
+    run.begin(file, quick=False)
+    assert "steps" in json.loads(file.read_text())["parts"]
+    run.begin(file, quick=True)
+    assert json.loads(file.read_text())["parts"] == {}

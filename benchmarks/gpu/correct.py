@@ -40,17 +40,20 @@ Numbers = dict[str, dict[str, Tensor]]
 def measure(bench: Bench) -> None:
     """Each way against the first."""
     state, reference = warmed(bench.quick), Numbers()
-    for name, way in list(WAYS.items())[:-1] if bench.quick else WAYS.items():
-        def act(name: str = name, way: dict[str, Any] = way) -> dict[str, Any]:
-            found = step(bench.quick, state, **way)
-            if not reference:
-                reference.update(found)
-                return told(found)
-            return compared(name, found, reference)
 
-        bench.attempt(name, act, need=20 if way.get("compiled") else 5)
+    def act(name: str) -> dict[str, Any]:
+        found = step(bench.quick, state, **WAYS[name])
+        if not reference:
+            reference.update(found)
+            return told(found)
+        return compared(name, found, reference)
+
+    for name in ("fp32", "fp32 again", "tf32", "bf16"):
+        bench.attempt(name, partial(act, name))
     bench.attempt("folded", lambda: compared("folded", {"G": {"x_hat": plain(bench.quick, state)}}, reference))
     bench.attempt("folded, CUDA graph", partial(graphed, bench.quick, state))
+    for name in ("fp32, compiled",) if bench.quick else ("bf16, compiled", "fp32, compiled"):  # minutes where nothing is cached
+        bench.attempt(name, partial(act, name), need=20)
 
 
 def ready(quick: bool, precision: str, tf32: bool = False) -> tuple[Any, Episode]:

@@ -5,6 +5,7 @@ Pictures lie in the device's memory: what reading them takes is in loader.py.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -34,10 +35,7 @@ def measure(bench: Bench) -> None:
     for name in ("ff", "x2face", "pix2pixhd"):
         act = partial(meta, name, bench.quick, batches[1], budget, tf32=True, precision=None)
         bench.attempt(f"{name}, batch {batches[1]}, as configured", act)
-    for drawn in few:
-        for way in ("layer by layer", "compiled", "CUDA graph"):
-            act = partial(frame, bench.quick, drawn, way, budget)
-            bench.attempt(f"frames of FF or FT, {drawn} at a time, bf16, {way}", act)
+    frames(bench, few, ("layer by layer", "CUDA graph"), budget)
     for precision in ("tf32", "fp32"):
         for batch in few:
             bench.attempt(f"ft, batch {batch}, {precision}", partial(meta, "ft", bench.quick, batch, budget,
@@ -45,6 +43,7 @@ def measure(bench: Bench) -> None:
     act = partial(meta, "ft", bench.quick, batches[1], budget, precision="bf16", search=True)
     bench.attempt(f"ft, batch {batches[1]}, bf16, cuDNN's search", act)
     bench.attempt("largest batch, bf16", partial(largest, bench), need=10)
+    frames(bench, few, ("compiled",), budget)
     for mode in list(MODES)[:1] if bench.quick else MODES:
         for batch in reversed(few):
             bench.attempt(f"ft, batch {batch}, bf16, {mode}", partial(meta, "ft", bench.quick, batch, budget, precision="bf16",
@@ -80,6 +79,14 @@ def made(one: Any, batch: int) -> Episode:
     shapes = (batch,), (batch,), (batch, K), (batch, K)
     x = (torch.rand(*shape, 3, side, side, generator=draw, device=one.place) for shape in shapes)
     return Episode(*x, torch.arange(batch, device=one.place) % one.facts.num_videos)
+
+
+def frames(bench: Bench, batches: Sequence[int], ways: Sequence[str], budget: timing.Config) -> None:
+    """Drawing, so many frames at a time."""
+    for batch in batches:
+        for way in ways:
+            act = partial(frame, bench.quick, batch, way, budget)
+            bench.attempt(f"frames of FF or FT, {batch} at a time, bf16, {way}", act, need=30 if way == "compiled" else 5)
 
 
 def frame(quick: bool, batch: int, way: str, budget: timing.Config) -> dict[str, Any]:
