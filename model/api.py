@@ -145,7 +145,7 @@ class Method(ABC):
         """Takes what `state` returned."""
 
     def save_table(self, path: Path) -> bool:
-        """Writes what is too big for `state`, because it grows with the data; False: there is nothing, nothing was written."""
+        """Streams the state of a table of one row a video to that file -> whether there is one. It is no part of `state`."""
         return False
 
     def load_table(self, path: Path) -> None:
