@@ -95,6 +95,17 @@ def test_no_more_episodes_than_asked_for_pass_a_network_at_a_time():
     assert max(n for name, n in seen if name == "Embedder") == 4 and max(n for name, n in seen if name == "Discriminator") == 4
 
 
+def test_a_batch_in_parts_takes_less_memory_at_a_time():
+    from benchmarks.counters import peak_bytes
+
+    def peak(at_once):
+        ff, batch = method("ff", at_once=at_once), episode(0, [0, 1, 2, 3, 4, 5, 0, 1])
+        ff.learn(batch)
+        return peak_bytes(lambda: ff.learn(batch))
+
+    assert peak(1) < 0.5 * peak(8)
+
+
 def test_spectral_norms_vectors_move_once_an_update_however_many_parts(monkeypatch):
     def moves(at_once):
         ff = method("ff", at_once=at_once, adversarial={"realism": 1.0, "features": 10.0, "start": 0, "d_steps": 1})
