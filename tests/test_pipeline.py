@@ -92,8 +92,8 @@ def python(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def test_the_tables_of_the_report_are_derived_again_from_the_stored_results_byte_for_byte(made, tmp_path):
     paths = [word for name in ("data", "models", "results") for word in (f"--{name}", str(made / name))]
     done = python(made, "stages.tables", *paths, "--out", str(tmp_path), "--params", str(made / "params.yaml"))
-    assert done.returncode == 0 and done.stdout.endswith(f"4 cells, 16 table files changed in {tmp_path}\n"), done.stderr
-    assert len(list(tmp_path.iterdir())) == 16
+    assert done.returncode == 0 and done.stdout.endswith(f"4 cells, 18 table files changed in {tmp_path}\n"), done.stderr
+    assert len(list(tmp_path.iterdir())) == 18
     assert all(path.read_bytes() == (made / "report" / path.name).read_bytes() for path in tmp_path.iterdir())
 
 
@@ -105,7 +105,7 @@ def test_every_table_says_of_how_many_utterances_and_of_which_list(made):
     sha = hashlib.sha256(lines.encode()).hexdigest()[:12]
     said = f"tiny: 8 of 8 utterances used; list of every id and its status: sha256 {sha}."
     written = sorted((made / "report").glob("*.md"))
-    assert len(written) == 8 and all(said in path.read_text() for path in written)
+    assert len(written) == 9 and all(said in path.read_text() for path in written)
     assert said in (made / "report" / "index.html").read_text()
 
 
