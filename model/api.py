@@ -8,6 +8,7 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -145,6 +146,17 @@ class Method(ABC):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Takes what `state` returned."""
+
+    def save_table(self, path: Path) -> bool:
+        """Streams the state of a table of one row a video to that file -> whether there is one. It is no part of `state`."""
+        return False
+
+    def load_table(self, path: Path) -> None:
+        """Takes what `save_table` wrote."""
+
+    def preview(self, x: Tensor, y: Tensor) -> Head:
+        """What a look at a training under way is drawn with: `adapt`, or something cheaper where that fine-tunes."""
+        return self.adapt(x, y)
 
 
 def load(name: str) -> type[Method]:

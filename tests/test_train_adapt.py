@@ -14,7 +14,6 @@ from ruamel.yaml import YAML
 from safetensors.torch import load_file
 from small import FT_ONLY, NETWORKS, SETTINGS, Eyes
 
-from model import loop
 from pipeline import run, store
 from stages import adapt, train
 
@@ -40,7 +39,8 @@ def root(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "die_with_parent", lambda _: None)
     made_faces.write(tmp_path / "data", people=5, tested=2)
     params = {"seed": 0, "datasets": ["made"], "methods": ["ff"], "shots": [1], "data": {}, "learn": LEARN,
-              "adapt": {"workers": 1}, "cross": {"drivers": 1, "frames": 2}, "score": {}, "timing": {}, "report": {}}
+              "train": {"processes": 1, "readers": 2, "preview": 10.0}, "adapt": {"workers": 1},
+              "cross": {"drivers": 1, "frames": 2}, "score": {}, "timing": {}, "report": {}}
     with (tmp_path / "params.yaml").open("w") as file:
         YAML().dump(params, file)
     return tmp_path
@@ -89,19 +89,19 @@ def test_an_interrupted_training_goes_on_and_ends_with_the_same_bytes(root, monk
     read = train.reader
 
     def interrupted(*args):
-        episode = read(*args)
+        episode, who = read(*args)
 
         def until(step):
             if step == 3:
                 raise KeyboardInterrupt
             return episode(step)
 
-        return until
+        return until, who
 
     monkeypatch.setattr(train, "reader", interrupted)
     with pytest.raises(KeyboardInterrupt):
         trained(root, "ff", "two")
-    assert list((root / "work/train").rglob(loop.CHECKPOINT))
+    assert list((root / "work/train").rglob("checkpoint-00000002/state.json"))
     monkeypatch.setattr(train, "reader", read)
     assert contents(trained(root, "ff", "two")) == whole
 
