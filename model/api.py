@@ -85,7 +85,6 @@ class Method(ABC):
     driven_by: ClassVar[Literal["landmarks", "frames"]] = "landmarks"
     fine_tunes: ClassVar[bool] = False  # `adapt` takes gradient steps: worth a process a person
     Config: ClassVar[type[Settings]] = Settings
-    set_aside: ClassVar[frozenset[str]] = frozenset()  # tensors of `nets` that no new person needs
 
     def __init__(self, config: Any, facts: Facts, seed: int = 0) -> None:
         self.config, self.facts, self.seed = config, facts, seed
@@ -116,8 +115,7 @@ class Method(ABC):
 
     def parameters(self) -> int:
         """How many numbers of `nets` were learnt."""
-        return sum(value.numel() for net, module in self.nets.items() for key, value in module.named_parameters()
-                   if f"{net}.{key}" not in self.set_aside)
+        return sum(value.numel() for module in self.nets.values() for value in module.parameters())
 
     def weights(self) -> dict[str, Tensor]:
         """What `adapt` needs, by name: the tensors of `nets`."""
@@ -137,8 +135,7 @@ class Method(ABC):
             value.copy_(weights[name])
 
     def _tensors(self) -> dict[str, Tensor]:
-        named = {f"{net}.{key}": value for net, module in self.nets.items() for key, value in module.state_dict().items()}
-        return {name: value for name, value in named.items() if name not in self.set_aside}
+        return {f"{net}.{key}": value for net, module in self.nets.items() for key, value in module.state_dict().items()}
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on bit for bit: networks, optimisers, averages, step."""
