@@ -89,7 +89,7 @@ def heard() -> Iterator[list[int]]:
 
 def _leave(signals: list[int], done: int, saved: int) -> None:
     say(f"stopped after step {done}; run again to go on after step {saved}")
-    if signals == [signal.SIGINT]:
+    if set(signals) == {signal.SIGINT} and parallel.first():
         raise KeyboardInterrupt
     raise SystemExit(128 + signal.SIGTERM)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -46,8 +47,9 @@ def main() -> None:
     kind = load(given.method)
     section = config.pick(config.pick(params.learn, given.dataset, "learn"), given.method, f"learn.{given.dataset}")
     chosen: Any = config.parse(kind.Config, section, where)
-    if chosen.steps:
-        spread(how.processes)
+    processes = how.processes if chosen.steps and kind.shares_batches else 1
+    if processes > 1 and "WORLD_SIZE" not in os.environ:
+        return spread(processes)
     with together(), (run.stage if parallel.first() else run.beside)("train", out=given.out, inputs=paths,
                                                                      config=[section, params.seed]) as job:
         from pipeline.episodes import Faces
@@ -69,12 +71,25 @@ def main() -> None:
 
 
 def spread(processes: int) -> None:
-    """Becomes torchrun with so many processes of this stage, unless one is enough or torchrun has started this one."""
-    if processes > 1 and "WORLD_SIZE" not in os.environ:
-        run.die_with_parent(os.getppid())
-        torchrun = ["-m", "torch.distributed.run", "--nnodes=1", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0",
-                    "--local-addr=127.0.0.1", f"--nproc-per-node={processes}", "-m", "stages.train"]
-        os.execv(sys.executable, [sys.executable, *torchrun, *sys.argv[1:]])
+    """This stage in so many processes, by torchrun's own agent; it ends as the first of them that fails, or as it is told to."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    run.die_with_parent(os.getppid())
+    logging.disable()  # what failed has said so itself
+    chosen = LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=processes, rdzv_backend="c10d", max_restarts=0,
+                          rdzv_endpoint="127.0.0.1:0", local_addr="127.0.0.1")
+    try:
+        elastic_launch(chosen, sys.executable)("-m", "stages.train", *sys.argv[1:])
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode < 0:
+            raise config.Refused(f"process {rank} of {processes} was killed by signal {-failure.exitcode}; run again to go on "
+                                 "from the last checkpoint") from None
+        raise SystemExit(failure.exitcode) from None
+    except SignalException as error:
+        raise SystemExit(128 + error.sigval) from None
 
 
 @contextmanager
@@ -94,7 +109,7 @@ def learn(method: Method, chosen: Any, how: Config, faces: Faces, where: str, jo
     import torch
     from dvclive import Live
 
-    from model import loop, preview
+    from model import loop, pace, preview
 
     people = look_at(faces, chosen.K)
     with Live(str(job.out / "log"), save_dvc_exp=False, dvcyaml=None, report=None, monitor_system=False) as live:
@@ -105,7 +120,7 @@ def learn(method: Method, chosen: Any, how: Config, faces: Faces, where: str, jo
 
         if chosen.steps:
             torch.set_num_threads(chosen.threads)
-            print(f"train {dataset} {method.name}: {chosen.steps} steps, {method.facts.num_videos} videos", flush=True)
+            pace.say(f"train {dataset} {method.name}: {chosen.steps} steps, {method.facts.num_videos} videos")
             read, who = reader(faces, chosen, method.seed, where)
             loop.train(method, read, chosen.steps, work=job.work, log=log, log_every=chosen.log_every,
                        save_every=chosen.save_every, readers=how.readers, who=who,
