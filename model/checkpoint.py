@@ -46,7 +46,7 @@ def save(method: Method, step: int, logged: dict[str, Any], work: Path) -> bool:
             return True
         except (OSError, SafetensorError) as error:
             shutil.rmtree(_place(work, step).with_suffix(".part"), ignore_errors=True)
-            then = f"trying again in {pause:.0f} s" if pause is not None else "going on without it; the one before stays"
+            then = f"trying again in {pause:.0f} s" if pause is not None else "going on without it; what was saved before stays"
             say(f"the checkpoint after step {step} cannot be written to {work} ({error}): {then}")
             time.sleep(pause or 0)
     return False

@@ -22,8 +22,8 @@ Scalars = dict[str, float]
 
 
 def train(method: Method, episode: Callable[[int], Episode], steps: int, *, work: Path, log: Callable[[int, Scalars], None],
-          log_every: int, save_every: int, readers: int = 1, look: Callable[[int], None] = lambda step: None,
-          who: Callable[[int], str] = lambda step: "") -> None:
+          log_every: int, save_every: int, readers: int = 1, look: Callable[[int], None] | None = None,
+          who: Callable[[int], str] | None = None) -> None:
     """Takes `method` to `steps` updates, from the newest checkpoint in `work` where there is one.
 
     `episode(step)` must depend on nothing but the step; then an interrupted and resumed run ends with the bytes of an
@@ -38,6 +38,8 @@ def train(method: Method, episode: Callable[[int], Episode], steps: int, *, work
     found = checkpoint.load(method, work) or {"step": 0, "history": [], "recent": []}
     history: list[tuple[int, Scalars]] = [(step, scalars) for step, scalars in found["history"]]
     recent, first, saved = list(found["recent"]), int(found["step"]), int(found["step"])
+    if not parallel.first():
+        log, look = (lambda step, scalars: None), None
     for row in history:
         log(*row)
     with (heard() as signals, torch.random.fork_rng(devices=[]), closing(_ahead(episode, first, steps, readers)) as episodes,
@@ -49,7 +51,7 @@ def train(method: Method, episode: Callable[[int], Episode], steps: int, *, work
             try:
                 recent.append(method.learn(batch))
             except Refused as error:
-                raise Refused(_sentence(str(error), who(step), saved)) from None
+                raise Refused(_sentence(str(error), who(step) if who else "", saved)) from None
             done, scalars = step + 1, None
             if done % log_every == 0 or done == steps:
                 scalars = _means(recent)
@@ -57,7 +59,8 @@ def train(method: Method, episode: Callable[[int], Episode], steps: int, *, work
                 recent.clear()
                 log(done, scalars)
             pace.update(len(batch.x_t) * parallel.world(), scalars)
-            look(done)
+            if look:
+                look(done)
             leaving = parallel.anywhere(bool(signals))
             if leaving or done % save_every == 0 or done == steps:
                 if not parallel.first() or checkpoint.save(method, done, {"history": history, "recent": recent}, work):

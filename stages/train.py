@@ -49,7 +49,8 @@ def main() -> None:
     chosen: Any = config.parse(kind.Config, section, where)
     processes = how.processes if chosen.steps and kind.shares_batches else 1
     if processes > 1 and "WORLD_SIZE" not in os.environ:
-        return spread(processes)
+        spread(processes)
+        return
     with together(), (run.stage if parallel.first() else run.beside)("train", out=given.out, inputs=paths,
                                                                      config=[section, params.seed]) as job:
         from pipeline.episodes import Faces
@@ -71,7 +72,7 @@ def main() -> None:
 
 
 def spread(processes: int) -> None:
-    """This stage in so many processes, by torchrun's own agent; it ends as the first of them that fails, or as it is told to."""
+    """This stage in so many processes, by torchrun's own agent; it ends as the first of them that fails, or as told to."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -105,28 +106,24 @@ def together() -> Iterator[None]:
 
 
 def learn(method: Method, chosen: Any, how: Config, faces: Faces, where: str, job: run.Job, dataset: str) -> None:
-    """All updates, logged to job.out/log; goes on from job.work. No clock enters the log: the same run gives the same bytes."""
+    """All updates, logged to job.out/log; goes on from job.work. What came of them is shown in job.out/preview.png."""
     import torch
-    from dvclive import Live
 
-    from model import loop, pace, preview
+    from model import loop, pace, parallel, preview
+    from pipeline.curves import curves
 
     people = look_at(faces, chosen.K)
-    with Live(str(job.out / "log"), save_dvc_exp=False, dvcyaml=None, report=None, monitor_system=False) as live:
-        def log(step: int, scalars: dict[str, float]) -> None:
-            live.step = step
-            for name, value in scalars.items():
-                live.log_metric(name, value)
-
+    with curves(job.out / "log") as live:
         if chosen.steps:
             torch.set_num_threads(chosen.threads)
             pace.say(f"train {dataset} {method.name}: {chosen.steps} steps, {method.facts.num_videos} videos")
             read, who = reader(faces, chosen, method.seed, where)
-            loop.train(method, read, chosen.steps, work=job.work, log=log, log_every=chosen.log_every,
+            loop.train(method, read, chosen.steps, work=job.work, log=live.log, log_every=chosen.log_every,
                        save_every=chosen.save_every, readers=how.readers, who=who,
                        look=preview.Look(method, people, job.work / "preview", how.preview))
-        log(chosen.steps, {"images": float(chosen.steps * chosen.batch)})
-    preview.write(job.out / "preview.png", method, people)
+        live.log(chosen.steps, {"images": float(chosen.steps * chosen.batch)})
+    if parallel.first():
+        preview.write(job.out / "preview.png", method, people)
 
 
 def reader(faces: Faces, chosen: Any, seed: int, where: str) -> tuple[Callable[[int], Episode], Callable[[int], str]]:

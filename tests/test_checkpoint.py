@@ -125,7 +125,7 @@ def test_a_write_that_fails_is_tried_again_and_then_done_without(error, tmp_path
     assert capsys.readouterr().err.count("trying again in 0 s") == 2
     failures += [error] * 3
     assert not checkpoint.save(one, 15, {}, tmp_path)
-    assert "going on without it; the one before stays" in capsys.readouterr().err
+    assert "going on without it; what was saved before stays" in capsys.readouterr().err
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["checkpoint-00000005", "checkpoint-00000010"]
 
 

@@ -84,6 +84,27 @@ def test_the_log_has_a_row_for_each_interval_and_no_clock(root):
     assert {"l_cnt", "l_dsc", "e_hat", "spread"} <= summary.keys() and summary["images"] == 8
 
 
+def test_on_a_full_disk_training_goes_on_and_its_log_is_written_when_there_is_room_again(root, monkeypatch, capsys):
+    from dvclive import Live
+
+    from model import checkpoint
+
+    whole, write, left = contents(trained(root, "ff", "one")), Live.log_metric, [0, 0]
+
+    def full(self, name, value):
+        write(self, name, value)
+        if left:
+            left.pop()
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Live, "log_metric", full)
+    monkeypatch.setattr(checkpoint, "PAUSES", ())
+    monkeypatch.setattr(checkpoint, "save_file", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    assert contents(trained(root, "ff", "two")) == whole
+    said = capsys.readouterr().err
+    assert said.count("training goes on, the log is written at its end") == 1 and "going on without it" in said
+
+
 def test_an_interrupted_training_goes_on_and_ends_with_the_same_bytes(root, monkeypatch):
     whole = contents(trained(root, "ff", "one"))
     read = train.reader
