@@ -39,7 +39,7 @@ def save(method: Method, step: int, logged: dict[str, Any], work: Path) -> bool:
     for name, value in tensors.items():
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise Refused(f"after step {step}: {name} holds numbers that are not finite; lower the learning rate or set "
-                          "precision to fp32")
+                          "precision to fp32; what was saved before stays as it was")
     for pause in (*PAUSES, None):
         try:
             _write(method, {"step": step, "method": state, **logged}, tensors, work)

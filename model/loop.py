@@ -63,9 +63,9 @@ def train(method: Method, episode: Callable[[int], Episode], steps: int, *, work
                 look(done)
             leaving = parallel.anywhere(bool(signals))
             if leaving or done % save_every == 0 or done == steps:
-                if not parallel.first() or checkpoint.save(method, done, {"history": history, "recent": recent}, work):
-                    saved = done
-                parallel.barrier()
+                with parallel.together():
+                    if not parallel.first() or checkpoint.save(method, done, {"history": history, "recent": recent}, work):
+                        saved = done
             if leaving and done < steps:
                 _leave(signals, done, saved)
 

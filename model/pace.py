@@ -34,7 +34,8 @@ class Pace:
 
     def __enter__(self) -> Pace:
         quiet = not (sys.stderr.isatty() and parallel.first())
-        self.bar = tqdm(total=self.steps, initial=self.first, desc=self.what, unit="step", disable=quiet)
+        self.bar = tqdm(total=self.steps, initial=self.first, desc=self.what, disable=quiet,
+                        bar_format="{desc} {percentage:3.0f}%|{bar:10}| {n}/{total}, ETA {remaining}{postfix}")
         return self
 
     @contextmanager
