@@ -127,8 +127,11 @@ def test_a_method_that_draws_random_numbers_resumes_as_it_would_have_gone_on_and
     assert sorted(path.name for path in (tmp_path / "looks").iterdir()) == [f"{step:08d}.png" for step in range(6, 13)]
 
 
-def test_a_look_at_ft_changes_no_bit(tmp_path):
-    straight, seen = method("ft"), method("ft")
+@pytest.mark.parametrize("name", ["ft", "pix2pixhd", "x2face"])
+def test_a_look_fine_tunes_nothing_and_changes_no_bit(name, tmp_path, monkeypatch):
+    straight, seen = method(name), method(name)
+    if seen.fine_tunes:
+        monkeypatch.setattr(type(seen), "adapt", lambda *_: pytest.fail("fine-tuned"))
     run(straight, tmp_path / "a", steps=6)
     x, y = person(3)
     shown = preview.Person("p", x[:2], y[:2], x[2], y[2])
