@@ -84,6 +84,7 @@ class Method(ABC):
     label: str  # as the table prints it
     driven_by: ClassVar[Literal["landmarks", "frames"]] = "landmarks"
     fine_tunes: ClassVar[bool] = False  # `adapt` takes gradient steps: worth a process a person
+    shares_batches: ClassVar[bool] = True  # `learn` may run in several processes, a part of the batch each
     Config: ClassVar[type[Settings]] = Settings
 
     def __init__(self, config: Any, facts: Facts, seed: int = 0) -> None:
@@ -150,6 +151,10 @@ class Method(ABC):
 
     def load_table(self, path: Path) -> None:
         """Takes what `save_table` wrote."""
+
+    def preview(self, x: Tensor, y: Tensor) -> Head:
+        """What a look at a training under way is drawn with: `adapt`, or something cheaper where that fine-tunes."""
+        return self.adapt(x, y)
 
 
 def load(name: str) -> type[Method]:

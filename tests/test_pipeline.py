@@ -154,7 +154,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 # What lies in the work folder once there is something to go on from.
 @pytest.mark.parametrize(("stage", "sign"), [("fetch", "**/*.journal"), ("landmarks", "*.journal"),
-                                             ("train", "**/checkpoint.pt"), ("adapt", ""), ("score", "")])
+                                             ("train", "**/checkpoint-????????"), ("adapt", ""), ("score", "")])
 def test_a_stage_killed_on_the_way_ends_with_the_bytes_of_an_uninterrupted_one(made, stage, sign):
     folder = made
     out = out_of(stage, folder)

@@ -340,6 +340,10 @@ class Pix2PixHD(published.Baseline):
                 report(step + 1, steps)
         return self.head(own.G)
 
+    def preview(self, x: Tensor, y: Tensor) -> Head:
+        """G before it has seen the person: what meta-learning has come to."""
+        return self.head(copy.deepcopy(self.G))
+
     def head(self, G: Generator) -> Head:
         """A G of its own -> the person's head."""
         G = G.requires_grad_(False)

@@ -188,6 +188,7 @@ class X2Face(Baseline):
 
     name, label = "x2face", "X2Face"
     driven_by = "frames"
+    shares_batches = False  # batch norm and stage II look at the whole batch
     Config: ClassVar[type[Settings]] = Config
     kinds = ("the networks' file",)
     extras = frozenset({"num_batches_tracked"})  # counters of later torch; nothing is drawn with them
