@@ -22,7 +22,7 @@ def write(root, processes=1, **changes):
     learn = {name: {**settings(name), **given} for name in ("ff", "ft", "x2face", "pix2pixhd")}
     params = {"seed": 0, "datasets": ["made"], "methods": ["ft"], "shots": [1], "data": {}, "learn": {"made": learn},
               "train": {"processes": processes, "readers": 2, "preview": 10.0}, "adapt": {}, "cross": {}, "score": {},
-              "timing": {}, "report": {}}
+              "timing": {}, "report": {}, "study": {}}
     with (root / "params.yaml").open("w") as file:
         YAML().dump(params, file)
     return root

@@ -41,7 +41,7 @@ def root(tmp_path, monkeypatch):
     params = {"seed": 0, "datasets": ["made"], "methods": ["ff"], "shots": [1], "data": {}, "learn": LEARN,
               "train": {"processes": 1, "readers": 2, "preview": 10.0},
               "adapt": {"engine": {"kind": "local", "workers": 1, "slurm": {}}},
-              "cross": {"drivers": 1, "frames": 2}, "score": {}, "timing": {}, "report": {}}
+              "cross": {"drivers": 1, "frames": 2}, "score": {}, "timing": {}, "report": {}, "study": {}}
     with (tmp_path / "params.yaml").open("w") as file:
         YAML().dump(params, file)
     return tmp_path
