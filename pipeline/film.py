@@ -20,7 +20,7 @@ from pipeline.utterances import RATE
 LARGEST = 2**36  # bytes of a film: some days of it
 QUALITY = "18"  # CRF: losses that are not seen
 COSTS = 10  # processor seconds that a second of film may take to encode
-SOUND = ["-c:a", "aac", "-b:a", "160k", "-ac", "2", "-af", "aresample=async=1:first_pts=0,apad", "-shortest"]
+SOUND = ["-c:a", "aac", "-b:a", "160k", "-ac", "2", "-shortest"]
 # RGB becomes BT.709 in the limited range, and says so: players guess otherwise, by the size.
 COLOURS = ["-vf", "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p", "-colorspace", "bt709", "-color_primaries",
            "bt709", "-color_trc", "bt709", "-color_range", "tv"]
@@ -37,7 +37,7 @@ def film(out: Path, size: tuple[int, int], sound: stream.Part | None, metadata: 
     if not out.parent.is_dir():
         raise Refused(f"{out}: there is no folder {out.parent}; make it first")
     part = out.with_name(f".{out.name}.part")
-    command = _command(part, size, sound, metadata, limits)
+    command = _command(part, size, sound, metadata, seconds, limits)
     try:
         with piped.program(command, seconds=limits.seconds + round(COSTS * seconds), memory=limits.memory,
                            largest=LARGEST) as process:
@@ -63,14 +63,16 @@ def _failed(out: Path, code: int) -> None:
 
 
 def _command(part: Path, size: tuple[int, int], sound: stream.Part | None, metadata: Mapping[str, str],
-             limits: video.Limits) -> list[str]:
+             seconds: float, limits: video.Limits) -> list[str]:
     command = [video.program(), "-nostats", "-hide_banner", "-loglevel", "quiet", "-filter_threads", "1", "-f", "rawvideo",
                "-pix_fmt", "rgb24", "-s", f"{size[0]}x{size[1]}", "-r", str(RATE), "-i", "pipe:0"]
     command += ["-map_metadata", "-1", "-map", "0:v:0"] if sound is None else [
-        *stream.reading(sound, limits), "-map_metadata", "-1", "-map", "0:v:0", "-map", "1:a:0", *SOUND]
+        *stream.reading(sound, limits), "-map_metadata", "-1", "-map", "0:v:0", "-map", "1:a:0", *SOUND,
+        "-af", f"aresample=async=1:first_pts=0,apad=whole_dur={seconds:.3f}"]  # silence up to the end, not for ever
     text = [argument for name, value in metadata.items() for argument in ("-metadata", f"{name}={value}")]
     return [*command, "-map_chapters", "-1", *COLOURS, "-c:v", "libx264", "-preset", "veryfast", "-crf", QUALITY, "-threads:v",
-            "1", "-fflags", "+bitexact", "-flags:v", "+bitexact", "-movflags", "+faststart", *text, "-f", "mp4", "-y",
+            "1", "-fflags", "+bitexact", "-flags:v", "+bitexact", "-movflags", "+faststart", *text, "-t",
+            f"{seconds:.3f}", "-f", "mp4", "-y",
             "file:" + os.path.abspath(part)]
 
 

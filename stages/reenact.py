@@ -145,15 +145,14 @@ def with_head(jobs: list[Job], head: Any) -> list[Job]:
 
 
 def learnt(model: Model, who: Any, seed: int) -> Any:
-    """The person's head, learnt with all cores; drawing has one, its neighbours the others."""
-    import os
+    """The person's head. On one thread: two on a machine that others use stand in each other's way."""
     import time
 
     import torch
 
     from eval.reenact import person
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    torch.set_num_threads(1)
     start, steps = time.monotonic(), 0
 
     def report(done: int, total: int) -> None:
@@ -163,7 +162,6 @@ def learnt(model: Model, who: Any, seed: int) -> Any:
             print(f"\rlearning the person: step {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
     head = person.learn(model, who.crops, who.points, seed, report)
-    torch.set_num_threads(1)
     print(f"{model.method.label} ({model.size} x {model.size} pixels, trained on {model.manifest['trained_on']}): learnt from "
           f"T = {len(who.crops)} pictures in {steps} steps, {time.monotonic() - start:.1f} s")
     return head

@@ -47,8 +47,19 @@ def side(drawn: Drawn) -> np.ndarray:
     if drawn.picture is None or drawn.frame is None:
         left = resized(drawn.pose, size) if drawn.picture is None else np.zeros((size, size, 3), np.uint8)
     else:
-        left = crops.cut(drawn.picture, drawn.frame, size)
+        left = shown(drawn.picture, drawn.frame.box, size)
     return np.concatenate([left, crop(drawn)], 1)
+
+
+def shown(picture: np.ndarray, box: crops.Box, size: int) -> np.ndarray:
+    """The square `box` of a picture as (size, size, 3), its border repeated: crops.cut for the eye, in a fiftieth of the time."""
+    x0, y0 = round(box[0]), round(box[1])
+    side, (height, width) = max(round(box[2] - box[0]), 1), picture.shape[:2]
+    out = max(-x0, 0), max(x0 + side - width, 0), max(-y0, 0), max(y0 + side - height, 0)  # pixels beyond each border
+    if min(side - out[0] - out[1], side - out[2] - out[3]) < 1:
+        return np.zeros((size, size, 3), np.uint8)
+    part = picture[max(y0, 0):y0 + side, max(x0, 0):x0 + side]
+    return resized(cv2.copyMakeBorder(part, out[2], out[3], out[0], out[1], cv2.BORDER_REPLICATE), size)
 
 
 def paste(drawn: Drawn) -> np.ndarray:
