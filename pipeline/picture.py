@@ -9,12 +9,12 @@ import json
 import sys
 from typing import Any
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP")  # none that starts another program
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")  # none that starts another program
 
 
 def look(path: str, max_pixels: int, longest: int) -> tuple[dict[str, Any], bytes]:
     """The photo upright, RGB, sides above `longest` averaged down: its facts and pixels; or a status with a sentence."""
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, TiffImagePlugin, WebPImagePlugin  # noqa: F401 (they make formats known)
 
     Image.MAX_IMAGE_PIXELS = None  # our own bound comes before any pixel is decoded
     try:

@@ -113,10 +113,11 @@ def _array(file: Path) -> np.ndarray:
         raise Refused(f"{file}: no file of at most {LARGEST >> 20} MiB; {due}")
     try:
         points = np.load(file, allow_pickle=False)
-        shaped = np.asarray(points, np.float64).reshape(-1, 68, 2) if points.shape[-2:] == (68, 2) else None
+        fits = points.shape[-2:] == (68, 2) and points.ndim <= 3 and points.dtype.kind in "fiu"
+        shaped = points.astype(np.float64).reshape(-1, 68, 2) if fits else None
     except Exception:  # noqa: BLE001 (a damaged header makes NumPy raise whatever its parser does)
         raise Refused(f"{file}: cannot be read; {due}") from None
-    if shaped is None or points.ndim > 3 or points.dtype.kind not in "fiu":
+    if shaped is None:
         raise Refused(f"{file}: {points.dtype} {points.shape}; {due}")
     sizes = np.ptp(shaped[np.isfinite(shaped).all((1, 2))], axis=1)
     if (np.abs(shaped[np.isfinite(shaped)]) > 1e6).any() or (sizes < 1).any():
