@@ -54,7 +54,8 @@ def measured(folder: Path, seconds: int, view: Any) -> dict[str, Any]:
     model = person.load(untrained(folder / "model", params), None, 8, 0)
     who = source.read([folder / "talk.mp4"], 8, None, eyes)
     head = person.learn(model, who.crops, who.points, 0)
-    job = drive.Job(driver.open_driver(folder / "talk.mp4", 0.0, None, eyes), eyes, head, SIZE, "landmarks", who, view, True, None)
+    of = driver.open_driver(folder / "talk.mp4", 0.0, None, eyes)
+    job = drive.Job(of, eyes, head, SIZE, "landmarks", who, view, True, None)
     began, before = time.monotonic(), spent()
     report = drive.make(job, folder / "out.mp4", mark.make(method="ff"))
     clock = time.monotonic() - began
@@ -71,22 +72,23 @@ def talk(path: Path, seconds: int) -> None:
     """A made head in the middle of 1280 x 720 pixels, with a tone."""
     from pipeline.sources.heads import scene
 
-    made = sample.Config(seed=3, identities=1, videos=1, frames=DRAWN, seconds=DRAWN / RATE, test_people=0, test_frames=1, pixels=360,
-                         supersample=1)
+    made = sample.Config(seed=3, identities=1, videos=1, frames=DRAWN, seconds=DRAWN / RATE, test_people=0, test_frames=1,
+                         pixels=360, supersample=1)
     head, _ = sample.film(scene.build(sample.seeded(made, 0)), sample.seeded(made, 0, 0), made, DRAWN)
     shown = np.abs((np.arange(seconds * RATE) + DRAWN - 1) % (2 * DRAWN - 2) - (DRAWN - 1))
     whole = np.full((DRAWN, 720, 1280, 3), 90, np.uint8)
     whole[:, 180:540, 460:820] = head
-    command = [video.program(), "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "1280x720", "-r", str(RATE), "-i", "-",
-               "-f", "lavfi", "-i", "sine=f=440:r=44100", "-shortest", "-c:v", "libx264", "-preset", "veryfast", "-pix_fmt",
-               "yuv420p", "-c:a", "aac", str(path)]
+    command = [video.program(), "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "1280x720", "-r", str(RATE),
+               "-i", "-", "-f", "lavfi", "-i", "sine=f=440:r=44100", "-shortest", "-c:v", "libx264", "-preset", "veryfast",
+               "-pix_fmt", "yuv420p", "-c:a", "aac", str(path)]
     subprocess.run(command, input=whole[shown].tobytes(), check=True)
 
 
 def untrained(folder: Path, params: config.Params) -> Path:
     """A model folder as training leaves it, of FF at 128 pixels with random weights."""
-    from model.api import Facts, load
     from safetensors.torch import save_file
+
+    from model.api import Facts, load
 
     section = params.learn["sample"]["ff"]
     nets = section["networks"]
@@ -95,8 +97,8 @@ def untrained(folder: Path, params: config.Params) -> Path:
     method = kind(config.parse(kind.Config, section, "learn"), Facts(SIZE, 1), 0)
     folder.mkdir()
     save_file(method.weights(), folder / "weights.safetensors")
-    store.write_manifest(folder, "model", {"dataset": "sample", "method": "ff", "label": "FF", "trained_on": "nothing", "config": section,
-                                           "facts": {"size": SIZE, "num_videos": 1}})
+    store.write_manifest(folder, "model", {"dataset": "sample", "method": "ff", "label": "FF", "trained_on": "nothing",
+                                           "config": section, "facts": {"size": SIZE, "num_videos": 1}})
     return folder
 
 

@@ -44,7 +44,7 @@ def film(out: Path, size: tuple[int, int], sound: stream.Part | None, metadata: 
             def write(picture: np.ndarray) -> None:
                 if picture.shape != (size[1], size[0], 3) or picture.dtype != np.uint8:
                     raise ValueError(f"a film of {size} got a picture {picture.dtype} {picture.shape}")
-                if not piped.write(process, memoryview(np.ascontiguousarray(picture).reshape(-1)), 4 * limits.seconds):
+                if not piped.write(process, np.ascontiguousarray(picture).reshape(-1).data, 4 * limits.seconds):
                     _failed(out, process.wait())
 
             yield write

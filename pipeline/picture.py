@@ -1,6 +1,6 @@
 """Reads one photo: `python -I picture.py PATH MAX_PIXELS LONGEST` prints a line of JSON, then the pixels.
 
-A script of its own, as probe.py: a hostile file can hang or kill only this process, which pipeline/photo.py starts under limits.
+A script of its own, as probe.py: a hostile file can hang or kill only this process, which photo.py starts under limits.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def look(path: str, max_pixels: int, longest: int) -> tuple[dict[str, Any], byte
     small = rgb.size[0] * share, rgb.size[1] * share
     if share < 1:
         rgb = rgb.resize((max(round(small[0]), 1), max(round(small[1]), 1)), Image.Resampling.BOX)
-    return {"status": "ok", "width": rgb.size[0], "height": rgb.size[1], "scale": max(rgb.size) / max(width, height)}, rgb.tobytes()
+    facts = {"status": "ok", "width": rgb.size[0], "height": rgb.size[1], "scale": max(rgb.size) / max(width, height)}
+    return facts, rgb.tobytes()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One program that reads or writes media for as long as we talk to it: under the limits of pipeline/child.py, through a pipe."""
+"""One program that reads or writes media while we talk to it through a pipe, under the limits of pipeline/child.py."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def program(command: Sequence[str], *, seconds: int, memory: int, largest: int =
 
 
 def read(process: subprocess.Popen[bytes], into: memoryview, patience: float) -> bool:
-    """Fills `into` from what it prints; False where its output has ended before. Unusable `timeout`: nothing came for so long."""
+    """Fills `into` from what it prints; False where that has ended before. Unusable `timeout`: nothing came for so long."""
     assert process.stdout
     done, number = 0, process.stdout.fileno()
     while done < len(into):

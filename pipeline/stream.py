@@ -59,14 +59,14 @@ def pictures(of: Part, limits: video.Limits, every: int = 1) -> Iterator[Iterato
     chain = [f"fps=fps={RATE}/{every}:start_time=0", f"scale={of.width}:{of.height}:flags=area+accurate_rnd+full_chroma_int",
              "setsar=1", "format=rgb24"]
     command = [video.program(), "-nostdin", "-nostats", "-hide_banner", "-loglevel", "quiet", "-filter_threads", "1",
-               *reading(of, limits), "-map", "0:V:0", "-vf", ",".join(chain), "-frames:v", str(-(-of.count // every)), "-f", "rawvideo",
-               "pipe:1"]
+               *reading(of, limits), "-map", "0:V:0", "-vf", ",".join(chain), "-frames:v", str(-(-of.count // every)), "-f",
+               "rawvideo", "pipe:1"]
     seconds = limits.seconds + round(COSTS * of.count / RATE)
     with piped.program(command, seconds=seconds, memory=limits.memory) as process:
         def turn() -> Iterator[np.ndarray]:
             while True:
                 picture = np.empty((of.height, of.width, 3), np.uint8)
-                if not piped.read(process, memoryview(picture.reshape(-1)), 4 * limits.seconds):
+                if not piped.read(process, picture.reshape(-1).data, 4 * limits.seconds):
                     return
                 yield picture
 

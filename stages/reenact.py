@@ -10,15 +10,16 @@ import argparse
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline import config, run, takedown
 
 if TYPE_CHECKING:
-    from eval.reenact import driver, rank
+    from eval.reenact import driver, geometry
     from eval.reenact.drive import Job, Report
     from eval.reenact.person import Model
-    from eval.reenact.source import Eyes
+    from eval.reenact.source import Eyes, Source
+    from model.api import Head
 
 OUT = Path("reenact.mp4")
 LONG = 600  # seconds of a driver from which on it is said what that costs
@@ -40,7 +41,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="so much of the driver")
     parser.add_argument("--face", type=int, help="the how-manieth face from the left, in photos with several")
     parser.add_argument("--adapt-landmarks", action="store_true", help="the driver's pose and expression on the source's shape")
-    parser.add_argument("--rank-drivers", action="store_true", help="orders several drivers by CSIM; --out is driven by the best")
+    parser.add_argument("--rank-drivers", action="store_true", help="orders several drivers by CSIM; the best drives --out")
     parser.add_argument("--no-label", action="store_true", help="no visible label; the mark in the metadata stays")
     parser.add_argument("--i-have-consent", action="store_true", help="the people shown agreed; otherwise it is asked")
     parser.add_argument("--inspect", type=Path, metavar="FILE", help="prints the mark of a film that was made here")
@@ -56,20 +57,30 @@ def main() -> None:
     params = config.load(given.params)
     folder = given.model or Path("models") / params.datasets[0] / given.method
     if given.inspect:
-        return show(given.inspect, params, params.datasets[0])
+        show(given.inspect, params, params.datasets[0])
+    else:
+        make(given, params, folder)
+
+
+def make(given: argparse.Namespace, params: config.Params, folder: Path) -> None:
+    """Consent, model, source, drivers, the person's head, and then the ranking, the film or both."""
     check(given)
     consent(given.i_have_consent)
     listed = takedown.read(Path(takedown.NAME), run.ROOT / takedown.NAME)
     for path in (*given.source, *given.driver):
         refuse_listed(path, listed)
-    from eval.reenact import driver, person, source
+    from eval.reenact import drive, driver, person, source
 
     model = person.load(folder, given.steps, given.shots, params.seed)
     eyes = opened(params, model.manifest["dataset"])
     drivers = [driver.open_driver(path, given.start, given.seconds, eyes) for path in given.driver]
     who = source.read(given.source, given.shots, given.face, eyes)
-    jobs = [prepared(given, of, eyes, model, who) for of in drivers]
-    jobs = with_head(jobs, learnt(model, who, params.seed))
+    for of in drivers:
+        drive.size(of, given.view, model.size, who)  # refused before anything is learnt
+    adapts = [adaptation(of, eyes, who) if given.adapt_landmarks else None for of in drivers]
+    head = learnt(model, who, params.seed)
+    jobs = [drive.Job(of, eyes, head, model.size, model.method.driven_by, who, given.view, not given.no_label, adapt)
+            for of, adapt in zip(drivers, adapts)]
     if given.rank_drivers:
         jobs = best_first(jobs)
     if given.out or not given.rank_drivers:
@@ -97,8 +108,8 @@ def consent(given: bool) -> None:
     if given:
         return
     if not sys.stdin.isatty():
-        raise config.Refused("have the people in source and driver agreed? Pass --i-have-consent if so (make reenact CONSENT=yes); "
-                             "nothing is made without it")
+        raise config.Refused("have the people in source and driver agreed? Pass --i-have-consent if so (make reenact "
+                             "CONSENT=yes); nothing is made without it")
     if input(QUESTION).strip().lower() not in ("yes", "y"):
         raise config.Refused("without the consent of the people shown nothing is made")
 
@@ -124,27 +135,18 @@ def opened(params: config.Params, dataset: str) -> Eyes:
     return Eyes(faces.Detector().detect, faces.landmarker(detector).predict, chosen)
 
 
-def prepared(given: argparse.Namespace, of: driver.Driver, eyes: Eyes, model: Model, who: Any) -> Job:
-    """A film to be made, its size checked, still without a head."""
-    from eval.reenact import drive, driver, geometry
+def adaptation(of: driver.Driver, eyes: Eyes, who: Source) -> geometry.Adaptation:
+    """From the driver's face shape, as its first pictures show it, to the source's."""
+    import numpy as np
 
-    adapt = None
-    if given.adapt_landmarks:
-        seen = driver.glance(of, eyes)
-        adapt = geometry.Adaptation(who.points, [one.points for one in seen])
-        print(f"{of.path}: adapted to the source's face shape by {adapt.size:.3f} of the eyes' distance (mean of 68 points)")
-    job = drive.Job(of, eyes, None, model.size, model.method.driven_by, who, given.view, not given.no_label, adapt)
-    drive.size(job)
-    return job
+    from eval.reenact import driver, geometry
+
+    adapt = geometry.Adaptation(who.points, np.array([one.points for one in driver.glance(of, eyes)]))
+    print(f"{of.path}: adapted to the source's face shape by {adapt.size:.3f} of the eyes' distance (mean of 68 points)")
+    return adapt
 
 
-def with_head(jobs: list[Job], head: Any) -> list[Job]:
-    from dataclasses import replace
-
-    return [replace(job, head=head) for job in jobs]
-
-
-def learnt(model: Model, who: Any, seed: int) -> Any:
+def learnt(model: Model, who: Source, seed: int) -> Head:
     """The person's head. On one thread: two on a machine that others use stand in each other's way."""
     import time
 
@@ -174,7 +176,7 @@ def best_first(jobs: list[Job]) -> list[Job]:
 
     describe = faces.descriptor("dlib128")
     ranks = rank.ranked(jobs, describe)
-    print(rank.table(ranks, f"dlib128, in the place of the paper's ArcFace"))
+    print(rank.table(ranks, "dlib128, in the place of the paper's ArcFace"))
     order = {one.path: n for n, one in enumerate(ranks)}
     return sorted(jobs, key=lambda job: order[job.driver.path])
 
@@ -186,14 +188,15 @@ def film(given: argparse.Namespace, job: Job, model: Model, out: Path) -> None:
 
     seconds = job.driver.count / RATE
     if seconds >= LONG and given.seconds is None:
-        print(f"{job.driver.path}: {seconds / 3600:.1f} h of it are {job.driver.count:,} pictures, which at 10 to 25 a second take "
-              f"{seconds / 3600:.1f} to {2.5 * seconds / 3600:.1f} h; --start and --seconds choose a part")
+        print(f"{job.driver.path}: {seconds / 3600:.1f} h of it are {job.driver.count:,} pictures, which at 10 to 25 a second "
+              f"take {seconds / 3600:.1f} to {2.5 * seconds / 3600:.1f} h; --start and --seconds choose a part")
     report = drive.make(job, out, mark.make(
         method=model.method.name, model=model.sha256, source=job.source.sha256, shots=len(job.source.crops),
         size=model.size, adapted=given.adapt_landmarks, view=given.view, version=run.code()[:16]))
     for line in told(report, job, given.view):
         print(line)
-    print(f"{out}: {report.pictures} pictures, {report.pictures / RATE:.2f} s, {'x'.join(map(str, drive.size(job)))}, "
+    size = drive.size(job.driver, job.view, model.size, job.source)
+    print(f"{out}: {report.pictures} pictures, {report.pictures / RATE:.2f} s, {size[0]}x{size[1]}, "
           f"{'with the sound of the driver' if job.driver.sound else 'silent (the driver has no sound)'}; marked as synthetic, "
           f"the face drawn at {model.size} pixels")
 
@@ -209,10 +212,11 @@ def told(report: Report, job: Job, view: str) -> list[str]:
         some = ", ".join(f"{a / RATE:.2f} to {b / RATE:.2f} s" for a, b in report.lost[:3])
         more = f" and {len(report.lost) - 3} more" if len(report.lost) > 3 else ""
         held = "the driver's picture is left as it is" if view == "paste" else "the last pose is held"
-        lines.append(f"{job.driver.path}: no face in {report.without} of {report.pictures} pictures ({some}{more}): there {held}")
+        lines.append(f"{job.driver.path}: no face in {report.without} of {report.pictures} pictures ({some}{more}): there "
+                     f"{held}")
     if report.rivals:
-        lines.append(f"{job.driver.path}: a second face of like size in {report.rivals} of {report.looks} looks; the one followed "
-                     "is the larger of the first picture")
+        lines.append(f"{job.driver.path}: a second face of like size in {report.rivals} of {report.looks} looks; the one "
+                     "followed is the larger of the first picture")
     return lines
 
 

@@ -55,8 +55,8 @@ def talk(path: Path, count: int, rate: int = 25, sound: float = 0.0, gone: range
     if sound:
         mute = path.with_name(f"mute-{path.name}")
         path.rename(mute)
-        subprocess.run([video.program(), "-v", "error", "-i", str(mute), "-f", "lavfi", "-t", str(sound), "-i", "sine=f=440:r=44100",
-                        "-c:v", "copy", "-c:a", "aac", str(path)], check=True)
+        subprocess.run([video.program(), "-v", "error", "-i", str(mute), "-f", "lavfi", "-t", str(sound), "-i",
+                        "sine=f=440:r=44100", "-c:v", "copy", "-c:a", "aac", str(path)], check=True)
     return path
 
 

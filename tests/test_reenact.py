@@ -71,7 +71,7 @@ def test_the_mark_of_a_film_is_read_back_also_from_a_copy_in_another_container(t
 
 
 def test_a_file_without_a_mark_is_not_called_real(tmp_path):
-    with pytest.raises(Refused, match="carries no mark.*does not say that it is real"):
+    with pytest.raises(Refused, match=r"carries no mark.*does not say that it is real"):
         mark.inspect(made.talk(tmp_path / "a.mp4", 5), LIMITS)
     assert mark.find({"comment": json.dumps({"synthetic": True})}) is None  # of another tool
     assert mark.find({"COMMENT": mark.make()["comment"]})
@@ -314,7 +314,7 @@ def test_a_folder_without_arrays_and_a_view_without_a_picture_are_refused(tmp_pa
         driver.open_driver(tmp_path / "points", 0.0, None, made.EYES)
     np.save(tmp_path / "points/a.npy", face(200))
     with pytest.raises(Refused, match="--view paste"):
-        drive.size(job(tmp_path / "points", "paste"))
+        drive.size(job(tmp_path / "points").driver, "paste", 64, job(tmp_path / "points").source)
     with pytest.raises(Refused, match="end before"):
         driver.open_driver(tmp_path / "points", 9.0, None, made.EYES)
 
@@ -323,7 +323,8 @@ def test_photos_that_cannot_be_used_are_refused_in_a_sentence(tmp_path):
     cases = {"blank": made_clips.picture([]), "two": made_clips.picture([(40, 60, 20), (110, 60, 19)]),
              "small": made_clips.picture([(80, 60, 7)])}
     paths = {name: made.photo(tmp_path / f"{name}.png", image) for name, image in cases.items()}
-    for name, says in (("blank", "no face is found"), ("two", "2 faces of like size.*--face 1 to --face 2"), ("small", "pixels wide")):
+    for name, says in (("blank", "no face is found"), ("two", "2 faces of like size.*--face 1 to --face 2"),
+                       ("small", "pixels wide")):
         with pytest.raises(Refused, match=f"{name}.png: .*{says}"):
             source.read([paths[name]], 1, None, made.EYES)
     left, right = (source.read([paths["two"]], 1, k, made.EYES) for k in (1, 2))
@@ -333,7 +334,8 @@ def test_photos_that_cannot_be_used_are_refused_in_a_sentence(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "data", "says"), [
-    ("a.jpg", b"\xff\xd8\xff\xe0" + b"x" * 500, "not a photo that can be read"), ("a.heic", b"\0\0\0\x18ftypheic" + b"\0" * 90, "HEIC"),
+    ("a.jpg", b"\xff\xd8\xff\xe0" + b"x" * 500, "not a photo that can be read"),
+    ("a.heic", b"\0\0\0\x18ftypheic" + b"\0" * 90, "HEIC"),
     ("a.zip", b"PK\3\4" + b"\0" * 500, "zip archive"), ("a.txt", b"hello " * 50, "a text"), ("a.mp4", b"\0" * 500, "zeros"),
     ("a.m3u8", b"#EXTM3U\nfile:///etc/passwd\n", "playlist"), ("a.png", b"\x89PNG\r\n\x1a\n", "not a photo")])
 def test_a_hostile_file_is_refused_as_source_and_as_driver(tmp_path, name, data, says):
@@ -374,7 +376,7 @@ def test_work_ahead_keeps_order_and_raises_where_it_is_waited_for():
     got = []
     with pytest.raises(ValueError, match="the sixth"):
         for one in ahead(items(), 2):
-            got.append(one)  # noqa: PERF402 (what came before the error is looked at)
+            got.append(one)
     assert got == list(range(5))
 
 
@@ -433,7 +435,8 @@ def test_without_consent_nothing_is_made(monkeypatch):
 @pytest.mark.parametrize(("path", "listed", "refused"), [
     ("data/sample/videos/p024/v0.mkv", "p024", True), ("data/sample/videos/p024/v0.mkv", "p024/v0", True),
     ("data/sample/videos/p024/v0.mkv", "p024/v1", False), ("videos/folder/anna/talk.mp4", "anna", True),
-    ("id00017/01dfn2spqyE/00001.mp4", "id00017/01dfn2spqyE", True), ("anna.jpg", "anna", True), ("bob/talk.mp4", "anna", False)])
+    ("id00017/01dfn2spqyE/00001.mp4", "id00017/01dfn2spqyE", True), ("anna.jpg", "anna", True),
+    ("bob/talk.mp4", "anna", False)])
 def test_who_is_on_the_take_down_list_is_not_used(tmp_path, path, listed, refused):
     if refused:
         with pytest.raises(Refused, match="take-down list"):
@@ -448,8 +451,8 @@ def test_the_command_makes_a_marked_film_of_a_real_photo_and_says_what_it_is(tmp
     made.photo(tmp_path / "a.jpg", image, 6)
     made_clips.write(tmp_path / "talk.mp4", [np.roll(image[:360, 60:400], k, 1) for k in range(6)])
     made.untrained(tmp_path / "ff")
-    command = [sys.executable, "-m", "stages.reenact", str(tmp_path / "a.jpg"), "--driver", str(tmp_path / "talk.mp4"), "--model",
-               str(tmp_path / "ff"), "--view", "side", "--out", str(tmp_path / "out.mp4")]
+    command = [sys.executable, "-m", "stages.reenact", str(tmp_path / "a.jpg"), "--driver", str(tmp_path / "talk.mp4"),
+               "--model", str(tmp_path / "ff"), "--view", "side", "--out", str(tmp_path / "out.mp4")]
     refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert refused.returncode == 1
     assert refused.stderr.startswith("error: have the people") and refused.stderr.count("\n") == 1
@@ -466,5 +469,5 @@ def test_a_cartoon_ends_in_a_sentence_or_is_drawn(tmp_path):
     from model import faces
 
     eyes = source.Eyes(faces.Detector().detect, faces.landmarker("dlib68").predict, made_clips.CONFIG)
-    with pytest.raises(Refused, match="cartoon.png: (no face is found|no landmarks were found)"):
+    with pytest.raises(Refused, match=r"cartoon.png: (no face is found|no landmarks were found)"):
         source.read([made.photo(tmp_path / "cartoon.png", made.cartoon())], 1, None, eyes)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 _END = object()
 
 
-def ahead(items: Iterable[T], depth: int, spent: dict[str, float] | None = None, name: str = "") -> Iterator[T]:
+def ahead(items: Iterable[T], depth: int, spent: dict[str, float] | None = None, name: str = "") -> Generator[T, None, None]:
     """The same items in the same order, at most `depth` of them made before they are asked for.
 
     What the items raise is raised here, after those before it. `spent[name]` becomes the thread's processor seconds.
@@ -23,7 +23,8 @@ def ahead(items: Iterable[T], depth: int, spent: dict[str, float] | None = None,
     def hand(item: Any) -> None:
         while not stop.is_set():
             try:
-                return made.put(item, timeout=0.1)
+                made.put(item, timeout=0.1)
+                return
             except queue.Full:
                 continue
 

@@ -13,7 +13,7 @@ from pipeline import crops
 
 View = Literal["crop", "side", "paste", "still"]
 VIEWS: tuple[View, ...] = ("crop", "side", "paste", "still")
-LEAST = 256  # pixels of a side of a drawn crop in `crop` and `side`: what is smaller is enlarged, as players would blur it anyhow
+LEAST = 256  # pixels of a side of a drawn crop in `crop` and `side`: what is smaller is enlarged
 EDGE = 0.08  # of the crop's side: over so much it fades into the person's own still
 FADE = 0.06  # of the face's height: over so much the face fades into the driver's picture
 FOREHEAD = 0.25  # of the height from brows to chin: so much above the brows belongs to the face
@@ -52,7 +52,7 @@ def side(drawn: Drawn) -> np.ndarray:
 
 
 def shown(picture: np.ndarray, box: crops.Box, size: int) -> np.ndarray:
-    """The square `box` of a picture as (size, size, 3), its border repeated: crops.cut for the eye, in a fiftieth of the time."""
+    """The square `box` of a picture as (size, size, 3), the border repeated: crops.cut for the eye, fifty times as fast."""
     x0, y0 = round(box[0]), round(box[1])
     side, (height, width) = max(round(box[2] - box[0]), 1), picture.shape[:2]
     out = max(-x0, 0), max(x0 + side - width, 0), max(-y0, 0), max(y0 + side - height, 0)  # pixels beyond each border

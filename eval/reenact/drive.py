@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import islice
@@ -13,6 +13,7 @@ import numpy as np
 
 from eval.reenact import compose, driver, person, track
 from eval.reenact.ahead import ahead
+from eval.reenact.driver import Adapt, Driver
 from eval.reenact.source import Eyes, Source
 from pipeline import crops, film, landmarks, run
 from pipeline.config import Refused
@@ -54,7 +55,7 @@ class Report:
 class Job:
     """Everything a film is made from."""
 
-    driver: driver.Driver
+    driver: Driver
     eyes: Eyes
     head: Head
     size: int  # pixels of a side of what the head draws
@@ -62,21 +63,21 @@ class Job:
     source: Source
     view: compose.View
     label: bool
-    adapt: driver.Adapt
+    adapt: Adapt
 
 
-def size(job: Job) -> tuple[int, int]:
-    """Width and height of the film. Refused: `paste` without a driver's picture."""
-    one = compose.enlarged(job.size)
-    if job.view == "paste":
-        if job.driver.part is None:
-            raise Refused(f"--view paste: {job.driver.path} has landmarks only, and no picture to put the face into; --view crop, "
-                          "side or still")
-        return job.driver.part.width, job.driver.part.height
-    if job.view == "still":
-        height, width, _ = compose.even(job.source.still).shape
+def size(of: Driver, view: compose.View, pixels: int, source: Source) -> tuple[int, int]:
+    """Width and height of the film of a head of `pixels`. Refused: `paste` without a driver's picture."""
+    one = compose.enlarged(pixels)
+    if view == "paste":
+        if of.part is None:
+            raise Refused(f"--view paste: {of.path} has landmarks only, and no picture to put the face into; "
+                          "--view crop, side or still")
+        return of.part.width, of.part.height
+    if view == "still":
+        height, width, _ = compose.even(source.still).shape
         return width, height
-    return (2 * one, one) if job.view == "side" else (one, one)
+    return (2 * one, one) if view == "side" else (one, one)
 
 
 def make(job: Job, out: Path, metadata: dict[str, str]) -> Report:
@@ -84,7 +85,8 @@ def make(job: Job, out: Path, metadata: dict[str, str]) -> Report:
     report, follow = Report(), track.Tracker(job.eyes.detect, job.eyes.predict, job.eyes.config)
     sound = job.driver.part if job.driver.sound else None
     with ExitStack() as stack:
-        write = stack.enter_context(film.film(out, size(job), sound, metadata, job.driver.count / RATE, job.eyes.config.limits))
+        shape, seconds = size(job.driver, job.view, job.size, job.source), job.driver.count / RATE
+        write = stack.enter_context(film.film(out, shape, sound, metadata, seconds, job.eyes.config.limits))
         items = stack.enter_context(driver.items(job.driver, job.eyes, follow, job.adapt))
         seen = stack.enter_context(closing(ahead(items, DEPTH, report.spent, "landmarks")))
         drawn = stack.enter_context(closing(ahead(driven(seen, job), DEPTH, report.spent, "drawing")))
@@ -100,7 +102,7 @@ def make(job: Job, out: Path, metadata: dict[str, str]) -> Report:
     return report
 
 
-def driven(items: Iterable[track.Seen], job: Job) -> Iterator[compose.Drawn]:
+def driven(items: Iterable[track.Seen], job: Job) -> Generator[compose.Drawn, None, None]:
     """Every picture drawn; without a face the last one is held, before the first face the source's own first pose."""
     stored = job.source.crops.shape[1]
     own = (job.source.points[0] + .5) * (job.size / stored) - .5
@@ -124,8 +126,8 @@ def pose_of(one: track.Seen, points: np.ndarray, job: Job) -> np.ndarray:
     if job.driven_by == "landmarks":
         return landmarks.draw(points, job.size)
     if one.picture is None or one.frame is None:
-        raise Refused(f"{job.driver.path}: this method is driven by pictures, and here are landmarks only; --method ft is driven by "
-                      "landmarks")
+        raise Refused(f"{job.driver.path}: this method is driven by pictures, and here are landmarks only; --method ft is "
+                      "driven by landmarks")
     return crops.cut(one.picture, one.frame, job.size)
 
 

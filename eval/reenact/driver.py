@@ -100,10 +100,11 @@ def glance(of: Driver, eyes: Eyes) -> list[track.Seen]:
 
 
 def arrays(folder: Path) -> np.ndarray:
-    """All .npy files of a folder by name, each (68, 2) or (n, 68, 2), as (n, 68, 2) float64. Refused: none, or another shape."""
+    """All .npy files of a folder by name, each (68, 2) or (n, 68, 2), as (n, 68, 2) float64. Refused: none, another shape."""
     files = sorted(folder.glob("*.npy"))
     if not files:
-        raise Refused(f"{folder}: a folder that drives holds landmarks as .npy files of shape (68, 2) or (n, 68, 2); it has none")
+        raise Refused(f"{folder}: a folder that drives holds landmarks as .npy files of shape (68, 2) or (n, 68, 2); it has "
+                      "none")
     return np.concatenate([_array(file) for file in files])
 
 

@@ -1,10 +1,10 @@
 """Landmark adaptation: the driver's pose and expression on the source's face shape (`--adapt-landmarks`).
 
-The paper does none (section 5 names it as what is missing). Here a person's shape is a mean head's 68 points in three dimensions,
-S(c) = X + Σ_b c_b B_b, where each B_b widens, stretches or deepens the whole face, or scales or shifts one of its five parts.
-Points of a picture are p = M S(c) + t, M a scaled rotation's first two rows (2, 3): the pose, which is found anew for each picture,
-so that a head turned aside is not taken for a narrow one. c is fitted to a person's pictures by least squares with the ridge
-LAMBDA |c|²; adapted points are p + M Σ_b (c_source - c_driver)_b B_b. What they are afterwards is cropped as any face is.
+The paper does none and names it as what is missing (its limitations). Here a person's shape is a mean head's 68 points in three
+dimensions, S(c) = X + Σ_b c_b B_b, where each B_b widens, stretches or deepens the whole face, or scales or shifts one of its
+five parts. Points of a picture are p = M S(c) + t, M the first two rows (2, 3) of a scaled rotation: the pose, which is found
+anew for each picture, so that a head turned aside is not taken for a narrow one. c is fitted to a person's pictures by least
+squares with the ridge LAMBDA |c|²; adapted points are p + M Σ_b (c_source - c_driver)_b B_b, and are cropped as any face is.
 docs/reenact.md has what it brings.
 """
 

@@ -38,8 +38,8 @@ def load(folder: Path, steps: int | None, shots: int, seed: int) -> Model:
     import model.api as api
 
     if not (folder / "manifest.json").is_file():
-        raise config.Refused(f"{folder}: no trained model is here; `make repro` trains one in some twenty minutes, --model names "
-                             "another folder")
+        raise config.Refused(f"{folder}: no trained model is here; `make repro` trains one in some twenty minutes, --model "
+                             "names another folder")
     manifest = store.read_manifest(folder, "model")
     weights = folder / "weights.safetensors"
     sha256 = store.sha256(weights)

@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline import crops, frames, photo, store, video
 from pipeline.config import Refused
+from pipeline.crops import Box
 from pipeline.ledger import Unusable
 from pipeline.points import Predict
 
@@ -25,7 +26,7 @@ class Source:
     crops: np.ndarray  # (T, size, size, 3) uint8 RGB
     points: np.ndarray  # (T, 68, 2) float32, pixels of the crops
     still: np.ndarray  # (H, W, 3) uint8: the first picture, whole
-    box: crops.Box  # of its crop, in pixels of `still`
+    box: Box  # of its crop, in pixels of `still`
     sha256: str  # over all files in their order
 
 
@@ -46,15 +47,15 @@ def read(paths: Sequence[Path], shots: int, face: int | None, eyes: Eyes) -> Sou
     kinds = [_kind(path) for path in paths]
     if all(kinds):
         found = [_photo(path, face, eyes) for path in paths[:shots]]
-        crops_, points, still, box = [a for a, *_ in found], [b for _, b, *_ in found], found[0][2], found[0][3]
+        cut, points, (still, box) = np.stack([a for a, *_ in found]), np.stack([b for _, b, *_ in found]), found[0][2:]
     elif len(paths) == 1:
-        crops_, points, still, box = _video(paths[0], shots, eyes)
+        cut, points, still, box = _video(paths[0], shots, eyes)
     else:
-        raise Refused(f"{paths[kinds.index(False)]}: a source is any number of photos of one person or one video; this file among "
-                      f"{len(paths)} is no photo")
+        raise Refused(f"{paths[kinds.index(False)]}: a source is any number of photos of one person or one video; this file "
+                      f"among {len(paths)} is no photo")
     used = paths[:shots] if all(kinds) else paths
     digest = hashlib.sha256("".join(store.sha256(path) for path in used).encode()).hexdigest()
-    return Source(np.stack(crops_), np.stack(points), still, box, digest)
+    return Source(cut, points, still, box, digest)
 
 
 def _kind(path: Path) -> bool:
@@ -66,7 +67,7 @@ def _kind(path: Path) -> bool:
         raise Refused(f"{path}: {problem}") from None
 
 
-def _photo(path: Path, face: int | None, eyes: Eyes) -> tuple[np.ndarray, np.ndarray, np.ndarray, crops.Box]:
+def _photo(path: Path, face: int | None, eyes: Eyes) -> tuple[np.ndarray, np.ndarray, np.ndarray, Box]:
     """Crop, points in it, the photo and the crop's box in it."""
     config = eyes.config
     try:
@@ -96,14 +97,14 @@ def one(found: np.ndarray, face: int | None, config: frames.Config, where: str) 
     width = sure[:, 2] - sure[:, 0]
     sure = sure[width >= config.second_face * width.max()]
     if face is None and len(sure) > 1:
-        raise Refused(f"{where}: {len(sure)} faces of like size; cut the photo, or name one, counted from the left: --face 1 to "
-                      f"--face {len(sure)}")
+        raise Refused(f"{where}: {len(sure)} faces of like size; cut the photo, or name one, counted from the left: --face 1 "
+                      f"to --face {len(sure)}")
     if face is not None and not 1 <= face <= len(sure):
         raise Refused(f"{where}: --face {face} is asked for, of {len(sure)} in it")
     return np.asarray(sure[np.argsort(sure[:, 0])[(face or 1) - 1], :4])
 
 
-def _video(path: Path, shots: int, eyes: Eyes) -> tuple[np.ndarray, np.ndarray, np.ndarray, crops.Box]:
+def _video(path: Path, shots: int, eyes: Eyes) -> tuple[np.ndarray, np.ndarray, np.ndarray, Box]:
     """T crops spread over a video, their points, its first chosen picture and the crop's box in it."""
     config = eyes.config.model_copy(update={"faces": "detect", "per_clip": TRIES * shots, "least": 1, "longest": LONGEST})
     try:
