@@ -142,7 +142,7 @@ def adaptation(of: driver.Driver, eyes: Eyes, who: Source) -> geometry.Adaptatio
     from eval.reenact import driver, geometry
 
     adapt = geometry.Adaptation(who.points, np.array([one.points for one in driver.glance(of, eyes)]))
-    print(f"{of.path}: adapted to the source's face shape by {adapt.size:.3f} of the eyes' distance (mean of 68 points)")
+    print(f"{of.path}: adapted to the source's face shape by {adapt.size:.3f} of the eyes' distance (mean of 68 points)", flush=True)
     return adapt
 
 
@@ -189,7 +189,7 @@ def film(given: argparse.Namespace, job: Job, model: Model, out: Path) -> None:
     seconds = job.driver.count / RATE
     if seconds >= LONG and given.seconds is None:
         print(f"{job.driver.path}: {seconds / 3600:.1f} h of it are {job.driver.count:,} pictures, which at 10 to 25 a second "
-              f"take {seconds / 3600:.1f} to {2.5 * seconds / 3600:.1f} h; --start and --seconds choose a part")
+              f"take {seconds / 3600:.1f} to {2.5 * seconds / 3600:.1f} h; --start and --seconds choose a part", flush=True)
     report = drive.make(job, out, mark.make(
         method=model.method.name, model=model.sha256, source=job.source.sha256, shots=len(job.source.crops),
         size=model.size, adapted=given.adapt_landmarks, view=given.view, version=run.code()[:16]))
