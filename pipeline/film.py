@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -50,11 +52,19 @@ def film(out: Path, size: tuple[int, int], sound: stream.Part | None, metadata: 
             yield write
             assert process.stdin
             process.stdin.close()
-            if code := process.wait(4 * limits.seconds + seconds):
+            if code := _ended(process, 4 * limits.seconds + seconds):
                 _failed(out, code)
         os.replace(part, out)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _ended(process: subprocess.Popen[bytes], seconds: float) -> int:
+    """Its exit code; that of a kill where it does not end in time."""
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return -signal.SIGKILL
 
 
 def _failed(out: Path, code: int) -> None:

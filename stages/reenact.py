@@ -117,7 +117,8 @@ def consent(given: bool) -> None:
 def refuse_listed(path: Path, listed: frozenset[str]) -> None:
     """Refused where a file or folder is, by the last parts of its path, of a person or video on the take-down list."""
     parts = [*path.resolve().parts[-3:-1], path.resolve().stem]
-    for person, *video in (parts, parts[1:], parts[2:]):
+    for first in range(len(parts)):
+        person, *video = parts[first:]
         if takedown.covers(listed, person, "/".join(video)):
             raise config.Refused(f"{path}: {person} is on the take-down list ({takedown.NAME}) and must not be used")
 

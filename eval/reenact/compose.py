@@ -12,7 +12,6 @@ import numpy as np
 from pipeline import crops
 
 View = Literal["crop", "side", "paste", "still"]
-VIEWS: tuple[View, ...] = ("crop", "side", "paste", "still")
 LEAST = 256  # pixels of a side of a drawn crop in `crop` and `side`: what is smaller is enlarged
 EDGE = 0.08  # of the crop's side: over so much it fades into the person's own still
 FADE = 0.06  # of the face's height: over so much the face fades into the driver's picture

@@ -97,6 +97,8 @@ def make(job: Job, out: Path, metadata: dict[str, str]) -> Report:
         except Unusable as problem:
             raise Refused(f"{job.driver.path}: {problem}") from None
         report.looks, report.rivals = follow.looks, follow.rivals
+        if not report.pictures:
+            raise Refused(f"{job.driver.path}: no picture of it can be decoded there; --start names another place")
         if report.without == report.pictures:
             raise Refused(f"{job.driver.path}: no face in any of its {report.pictures} pictures, so it drives nothing")
     return report

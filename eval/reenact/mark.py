@@ -12,7 +12,6 @@ from pipeline.config import Refused
 from pipeline.ledger import Unusable
 
 TOOL = "talking-heads-benchmark"
-KEYS = ("method", "model", "source", "driver", "tool", "version")
 
 
 def make(**facts: Any) -> dict[str, str]:
