@@ -19,7 +19,7 @@ JOBS ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo 1 || nproc)
 STAGES := work/stages
 side_by_side = -@grep -E '^($(1))@' $(STAGES) | sed -n '1!G;h;$$p' | xargs -r -P $(JOBS) -n $(2) $(BIN)/dvc --wait-for-lock repro --single-item
 
-.PHONY: help repro together reenact tables test check rehearsal bench bench-gate weights clean
+.PHONY: help repro together reenact tables study demo test check rehearsal bench bench-gate weights clean
 .DELETE_ON_ERROR:
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,10 @@ reenact: $(VENV)/ready  ## SOURCE="a.jpg b.jpg" or a video, DRIVER=talk.mp4: an 
 tables: $(VENV)/ready  ## tables and claims anew from the stored per-frame results, offline
 	OMP_NUM_THREADS=1 $(BIN)/python -m stages.tables
 
+study: $(VENV)/study  ## USER: builds the trials of DATA (default: the data set in use) and serves them (docs/study.md)
+	$(BIN)/python -m stages.study build $(if $(DATA),--dataset "$(DATA)")
+	$(BIN)/python -m stages.study serve $(if $(DATA),--dataset "$(DATA)")
+
 test: $(VENV)/tests  ## the tests
 	$(BIN)/python -m pytest
 
@@ -63,11 +67,16 @@ BASE ?= main
 bench-gate: $(VENV)/tests  ## is this checkout slower than BASE=main? SELECT='draw-*': those benchmarks; ALLOW=NAME: meant to be
 	$(BIN)/python -m benchmarks.gate --base $(BASE) $(if $(SELECT),--select $(foreach one,$(SELECT),'$(one)')) $(if $(ALLOW),--allow $(ALLOW))
 
+demo: $(VENV)/ready  ## after `make repro`: a page with three sliders, one person drawn by FF and FT from 1, 8 and 32 photos
+	OMP_NUM_THREADS=1 $(BIN)/python -m stages.demo $(if $(DATA),--dataset "$(DATA)") --data data --models models --out demo
+	@if [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || [ "$$(uname)" = Darwin ]; then \
+	    $(BIN)/python -m webbrowser "file://$(CURDIR)/demo/index.html"; fi
+
 weights: $(VENV)/ready  ## fetch the networks of the paper's metrics and losses into weights/ (optional)
 	$(BIN)/python -m model.backbones --fetch
 
 clean:  ## remove everything that was made here: outputs, DVC's cache, the environment; committed scores stay
-	rm -rf data models report work .dvc/cache .dvc/tmp $(VENV) .ruff_cache .mypy_cache .benchmarks
+	rm -rf data models report demo work .dvc/cache .dvc/tmp $(VENV) .ruff_cache .mypy_cache .benchmarks
 	git clean -qfdX results
 
 # pip is the contract; uv, when it installs, does the same five times faster. facenet-pytorch and anny go in without their pins.
@@ -79,6 +88,10 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(call install,-r pyproject.toml,.)
 	$(call install,--no-deps facenet-pytorch anny,--no-deps facenet-pytorch anny)
+	@touch $@
+
+$(VENV)/study: $(VENV)/ready
+	$(call install,-r pyproject.toml --extra study,".[study]")
 	@touch $@
 
 # face-alignment comes without its second OpenCV: the tests hold our 2DFAN-4 against it.

@@ -48,6 +48,7 @@ class Params(Strict):
     score: dict[str, Any]
     timing: dict[str, Any]
     report: dict[str, Any]
+    study: dict[str, Any]
 
 
 def parse(model: type[Section], mapping: object, where: str) -> Section:

@@ -16,12 +16,12 @@ from pipeline.config import Strict
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-THREADS = "OMP_NUM_THREADS"
+THREADS, WORKER = "OMP_NUM_THREADS", "TALKING_HEADS_WORKER"
 AHEAD = 4  # tasks a worker that may be begun before the first of them is done: a million results are never in memory at once
 
 
 class Config(Strict):
-    """data.<dataset>.engine of params.yaml: where the work is done, never what comes out."""
+    """data.<dataset>.engine and adapt.engine of params.yaml: where the work is done, never what comes out."""
 
     kind: Literal["local", "ray", "slurm"]
     workers: int = Field(ge=1)  # tasks at a time
@@ -113,6 +113,11 @@ def one_thread() -> Iterator[None]:
             del os.environ[THREADS]
         else:
             os.environ[THREADS] = before
+
+
+def worker() -> int:
+    """Which of the local workers this process is, from 0: so that each may take a GPU of its own. 0 elsewhere."""
+    return int(os.environ.get(WORKER, "0"))
 
 
 def single() -> None:

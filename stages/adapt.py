@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Config(config.Strict):
     """The section `adapt` of params.yaml."""
 
-    workers: int  # processes, one person each on one thread: two of them do more than one with two threads
+    engine: engine.Config  # a person is a task, on one thread: two processes do more than one with two threads
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ def main() -> None:
             raise config.Refused(f"shots: {given.shots} are asked for, {short[0]} has fewer source frames; lower `shots`, or "
                                  "raise the frames a video in data.<dataset>.frames")
         people = list(range(len(faces.subjects)))
-        drawn = engine.map(partial(person, cell=cell), people, engine.local(chosen.workers if method.fine_tunes else 1))
+        drawn = engine.map(partial(person, cell=cell), people,
+                           chosen.engine if method.fine_tunes else engine.local(1))
         files = list(run.progress(drawn, len(people), f"adapt {given.method} T={given.shots}"))
         pack(files, job.out)
         job.publish("images", {"dataset": given.dataset, "method": given.method, "label": method.label, "shots": given.shots,
@@ -83,6 +84,8 @@ def opened(cell: Cell) -> tuple[Method, Faces]:
     from pipeline.episodes import Faces
 
     torch.set_num_threads(1)
+    if (gpus := torch.cuda.device_count()) > 1:  # workers side by side each take their own
+        torch.cuda.set_device(engine.worker() % gpus)
     manifest = store.read_manifest(cell.model, "model")
     kind = load(manifest["method"])
     chosen = config.parse(kind.Config, json.loads(cell.section), f"learn.{manifest['dataset']}.{manifest['method']}")

@@ -143,7 +143,8 @@ def adaptation(of: driver.Driver, eyes: Eyes, who: Source) -> geometry.Adaptatio
     from eval.reenact import driver, geometry
 
     adapt = geometry.Adaptation(who.points, np.array([one.points for one in driver.glance(of, eyes)]))
-    print(f"{of.path}: adapted to the source's face shape by {adapt.size:.3f} of the eyes' distance (mean of 68 points)", flush=True)
+    print(f"{of.path}: adapted to the source's face shape by {adapt.size:.3f} of the eyes' distance (mean of 68 points)",
+          flush=True)
     return adapt
 
 

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from eval import floors
+from eval.study import user
 from pipeline import config, run
 
 LINK = Path("videos/folder")  # where dvc.yaml looks for the user's own videos
@@ -35,9 +36,9 @@ def check(params: config.Params, where: str) -> None:
     """Refused when `datasets` or `methods` names something that is not there."""
     known = {path.stem: path for path in (run.ROOT / "model" / "methods").glob("[!_]*.py")}
     for method in params.methods:
-        if method == floors.FOLDER:
-            raise config.Refused(f"{where}: methods: results/DATASET/{method} is where scores of real frames lie; rename the "
-                                 "method's file")
+        if method in (floors.FOLDER, user.FOLDER):
+            raise config.Refused(f"{where}: methods: results/DATASET/{method} is where other results lie; rename the method's "
+                                 "file")
         config.pick(known, method, f"{where}: methods")
     for dataset in params.datasets:
         config.pick(params.data, dataset, f"{where}: data")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -30,22 +31,30 @@ def face(size: float = 64.0) -> np.ndarray:
 def write(root: Path, people: int = 3, videos: int = 2, count: int = 8, size: int = 64, blind: int = 1,
           tested: int = 1) -> Path:
     """root/frames, landmarks, split: red = row number in the picture; the last `blind` frames of a clip have no landmarks."""
-    for name in ("frames", "landmarks", "split"):
-        (root / name).mkdir(parents=True)
-    index, marks = [], []
-    writer = store.ShardWriter(root / "frames", max_items=20)
-    rng = np.random.default_rng(0)
+    rng, members = np.random.default_rng(0), []
     for person in range(people):
         for clip in range(videos):
             for number in range(count):
                 image = rng.integers(60, 200, (size, size, 3), dtype=np.uint8)
-                image[..., 0] = len(index)
-                name = f"p{person}/v{clip}"
-                place = writer.add(f"{name}/{number:06d}.png", video.to_png(image))
-                index.append({"clip": name, "person": f"p{person}", "video": f"v{clip}", "frame": number,
-                              "seconds": number / 25, **place, **dict.fromkeys(list(frames.INDEX)[9:], 0.0)})
+                image[..., 0] = len(members) % 256
                 missing = number >= count - blind
-                marks.append(np.full((68, 2), np.nan) if missing else face(size) + rng.normal(0, .5, (68, 2)))
+                marks = np.full((68, 2), np.nan) if missing else face(size) + rng.normal(0, .5, (68, 2))
+                members.append((f"p{person}", f"v{clip}", number, video.to_png(image), marks))
+    return keep(root, members, size, SPLIT.model_copy(update={"test_people": tested}))
+
+
+def keep(root: Path, members: Iterable[tuple[str, str, int, bytes, np.ndarray]], size: int, chosen: split.Config,
+         reserved: Collection[str] | None = None) -> Path:
+    """root/frames, landmarks, split of (person, video, number, PNG, landmarks), sorted; `reserved`: see pipeline/split.py."""
+    for name in ("frames", "landmarks", "split"):
+        (root / name).mkdir(parents=True)
+    index, marks = [], []
+    writer = store.ShardWriter(root / "frames", max_items=20)
+    for person, clip, number, png, points_of in members:
+        place = writer.add(f"{person}/{clip}/{number:06d}.png", png)
+        index.append({"clip": f"{person}/{clip}", "person": person, "video": clip, "frame": number,
+                      "seconds": number / 25, **place, **dict.fromkeys(list(frames.INDEX)[9:], 0.0)})
+        marks.append(points_of)
     writer.close()
     table = pd.DataFrame(index).astype(frames.INDEX)
     table.to_parquet(root / "frames/index.parquet", index=False)
@@ -56,9 +65,9 @@ def write(root: Path, people: int = 3, videos: int = 2, count: int = 8, size: in
         points.write(part, shard, table[table["shard"] == shard], found[table["shard"] == shard], {})
     points.publish(root / "landmarks", parts)
     store.write_manifest(root / "landmarks", "landmarks", {})
-    made = split.make(table, ~np.isnan(found).any((1, 2)), SPLIT.model_copy(update={"test_people": tested}), 0)
+    made = split.make(table, ~np.isnan(found).any((1, 2)), chosen, 0, reserved=reserved)
     made.train.to_parquet(root / "split/train.parquet", index=False)
     store.write_json(root / "split/test.json", made.test)
-    store.write_manifest(root / "split", "split", {"people": people - tested, "videos": len(made.train), "test_people": tested,
-                                                   "excluded": len(made.excluded)})
+    store.write_manifest(root / "split", "split", {"people": int(made.train["person"].nunique()), "videos": len(made.train),
+                                                   "test_people": len(made.test), "excluded": len(made.excluded)})
     return root

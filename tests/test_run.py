@@ -10,6 +10,7 @@ import pytest
 
 from pipeline import engine, run, store
 from pipeline.config import Refused
+from pipeline.engines import ray
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -131,6 +132,27 @@ def test_workers_multiply_matrices_on_one_thread_whatever_the_environment_says(m
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert list(engine.map(_threads, [300, 301], engine.local(2))) == [1, 1]
     assert os.environ["OMP_NUM_THREADS"] == "2"
+
+
+def _worker(folder: Path) -> int:
+    """Worker 1 dies the first time; worker 0 works on until it has come again."""
+    number = engine.worker()
+    if number == 1 and not (folder / "died").exists():
+        (folder / "died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    while number == 0 and not (folder / "again").exists():
+        time.sleep(.01)
+    (folder / "again").touch()
+    return number
+
+
+def test_workers_side_by_side_have_numbers_of_their_own_and_one_that_died_hands_its_number_on(tmp_path):
+    assert sorted(engine.map(_worker, [tmp_path] * 2, engine.local(2))) == [0, 1]
+    assert engine.worker() == 0
+
+
+def test_tasks_of_ray_share_the_gpus_that_there_are():
+    assert [ray.share(*given) for given in ((0, 4), (4, 4), (8, 4), (2, 4), (3, 4), (1, 3))] == [0, 1, 1, .5, .5, .3333]
 
 
 def test_progress_passes_every_item_through(capsys):

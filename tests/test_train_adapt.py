@@ -40,7 +40,8 @@ def root(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "die_with_parent", lambda _: None)
     made_faces.write(tmp_path / "data", people=5, tested=2)
     params = {"seed": 0, "datasets": ["made"], "methods": ["ff"], "shots": [1], "data": {}, "learn": LEARN,
-              "adapt": {"workers": 1}, "cross": {"drivers": 1, "frames": 2}, "score": {}, "timing": {}, "report": {}}
+              "adapt": {"engine": {"kind": "local", "workers": 1, "slurm": {}}}, "cross": {"drivers": 1, "frames": 2},
+              "score": {}, "timing": {}, "report": {}}
     with (tmp_path / "params.yaml").open("w") as file:
         YAML().dump(params, file)
     return tmp_path
@@ -117,6 +118,25 @@ def test_adapt_draws_every_hold_out_frame_once_and_again_the_same_bytes(root):
     assert images.shape == (len(index), 16, 16, 3) and images.dtype == np.uint8
     manifest = store.read_manifest(one, "images")
     assert (manifest["label"], manifest["driven_by"], manifest["shots"]) == ("Ours-FT", "landmarks", 2)
+
+
+@pytest.mark.parametrize(("kind", "slurm"), [("local", {}), ("slurm", {"cluster": "local"})])
+def test_people_learnt_by_workers_side_by_side_are_the_same_bytes_on_any_engine(root, kind, slurm):
+    blind = {**LEARN["made"]["ft"], "content": {**FF["content"], "perceptual": 0.0}}  # a worker has no stand-in of its own
+    params = YAML(typ="safe").load((root / "params.yaml").read_text())
+    params["learn"]["made"]["ft"] = blind
+
+    def adapted(out, engine):
+        with (root / "params.yaml").open("w") as file:
+            YAML().dump({**params, "adapt": {"engine": engine}}, file)
+        given = ("--method", "ft", "--shots", "2", "--model", str(root / "model"))
+        return contents(call(adapt, root, out, *given))
+
+    with (root / "params.yaml").open("w") as file:
+        YAML().dump(params, file)
+    trained(root, "ft", "model")
+    alone = adapted("alone", {"kind": "local", "workers": 1, "slurm": {}})
+    assert adapted("together", {"kind": kind, "workers": 2, "slurm": slurm}) == alone
 
 
 def test_people_learnt_before_an_interruption_are_not_learnt_again(root, monkeypatch):

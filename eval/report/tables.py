@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from eval.report.results import Cell, Results
+from eval.study import user
 
 DASH = "–"
 ARROW = {"higher": "↑", "lower": "↓"}
@@ -90,7 +91,7 @@ def number(value: float | None, like: float | None = None) -> str:
     return f"{value:.{decimals(value if like is None else like)}f}"
 
 
-def interval(cell: dict[str, Any] | None) -> str:
+def interval(cell: Mapping[str, Any] | None) -> str:
     """`value [low, high]`."""
     if cell is None or cell["value"] is None:
         return DASH
@@ -107,10 +108,13 @@ def quality(results: Results) -> Table:
     head = [*absent, "USER ↓", "people × frames", "driven by", "trained on",
             *(f"paper on {name}: {' / '.join(PAPER).upper()}" for name in SHORT.values())]
     table = Table("Table 1. Quality", [*_keys(metrics), *head], keys=3, anchor="quality")
-    blank = [DASH] * (len(absent) + 1)
+    blank = [DASH] * len(absent)
+    seen = {(d, *key): found for d in results.datasets for key, found in user.user(results.results, d).items()}
     for row, cell, record, theirs in _rows(results, metrics):
-        table.rows.append([*row, *blank, _counts(cell), *_facts(cell), *(_theirs(theirs, source) for source in SHORT)])
-        table.record.append(record | _beside(cell, theirs))
+        asked = seen.get((record["dataset"], record["method"], record["shots"]))
+        table.rows.append([*row, *blank, interval(asked), _counts(cell), *_facts(cell),
+                           *(_theirs(theirs, source) for source in SHORT)])
+        table.record.append(record | _beside(cell, theirs, asked))
     table.notes = _notes(results) + _unscored(results, metrics, main=True)
     return table
 
@@ -180,9 +184,11 @@ def _record(dataset: str, method: str, t: int | None, cell: Cell | None, metrics
     return record
 
 
-def _beside(cell: Cell | None, theirs: Sequence[dict[str, str]]) -> dict[str, Any]:
-    """What else a line of table1.csv has: counts, driver, the paper's numbers."""
-    more = {"user": None, "people": cell.manifest["people"] if cell else None,
+def _beside(cell: Cell | None, theirs: Sequence[dict[str, str]], asked: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What else a line of table1.csv has: USER, counts, driver, the paper's numbers."""
+    found = asked or {}
+    more = {"user": found.get("value"), "user_low": found.get("low"), "user_high": found.get("high"), "user_n": found.get("n"),
+            "people": cell.manifest["people"] if cell else None,
             "frames": cell.manifest["frames"] if cell else None, "driven_by": cell.manifest["driven_by"] if cell else None,
             "trained_on": cell.manifest.get("trained_on") if cell else None}
     for source in SHORT:
@@ -206,7 +212,8 @@ def _notes(results: Results) -> list[str]:
     levels = " or ".join(f"{100 * level:g} %" for level in sorted({cell.manifest["level"] for cell in cells}))
     notes = [f"value [low, high]: {levels} interval over PEOPLE, who were resampled, not frames; few people make it wide."
              if cells else "nothing is measured yet.",
-             f"{DASH}: not measured. USER is a user study with people and is not measured here (chance: 0.33).",
+             f"{DASH}: not measured. USER is a user study with people: `make study` asks them (chance: 0.33).",
+             *filter(None, (user.note(results.results, d) for d in results.datasets)),
              "real, same person: real hold-out frames (the 1st, 3rd, … of each list) scored against the next one of the list, "
              "so against another real frame of the person; for distances between sets these are the halves of the real frames "
              "(half as many, so more bias). real, another person: each real frame against one of the next test person; "

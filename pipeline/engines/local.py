@@ -25,9 +25,13 @@ class Pool:
 
     def give(self, number: int, item: Any) -> None:
         """Begins a task."""
-        worker = self._idle.pop() if self._idle else _Worker(self._function)
+        worker = self._idle.pop() if self._idle else _Worker(self._function, self._free())
         worker.give(number, item)
         self._busy.append(worker)
+
+    def _free(self) -> int:
+        """The least number that no worker has, where all are busy."""
+        return min(set(range(len(self._busy) + 1)) - {worker.place for worker in self._busy})
 
     def take(self) -> list[tuple[int, tuple[bool, Any]]]:
         """Waits until tasks have ended."""
@@ -64,10 +68,11 @@ class Pool:
 class _Worker:
     """A process that applies the function to one item after the other, and ends with this one."""
 
-    def __init__(self, function: Callable[[Any], Any]) -> None:
+    def __init__(self, function: Callable[[Any], Any], place: int) -> None:
         context = multiprocessing.get_context("spawn")
+        self.place = place  # its number among those that live, from 0
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(function, theirs, os.getpid()), daemon=True)
+        self.process = context.Process(target=_serve, args=(function, theirs, os.getpid(), place), daemon=True)
         with engine.one_thread():
             self.process.start()
         theirs.close()
@@ -80,10 +85,11 @@ class _Worker:
             self.pipe.send(item)
 
 
-def _serve(function: Callable[[Any], Any], pipe: Connection, parent: int) -> None:
+def _serve(function: Callable[[Any], Any], pipe: Connection, parent: int, place: int) -> None:
     """The process: no life after the parent."""
     run.die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    os.environ[engine.WORKER] = str(place)
     engine.single()
     while True:
         try:

@@ -25,7 +25,8 @@ class Pool:
         elif self._begun:
             ray.init(address="local", num_cpus=config.workers, include_dashboard=False, logging_level=logging.WARNING)
         self._function, self._where = ray.put(function), os.getcwd()
-        self._task = ray.remote(max_retries=lives - 1)(_task)
+        gpus = int(ray.cluster_resources().get("GPU", 0))
+        self._task = ray.remote(max_retries=lives - 1, num_gpus=share(gpus, config.workers))(_task)
         self._flying: dict[Any, int] = {}
 
     def give(self, number: int, item: Any) -> None:
@@ -50,6 +51,11 @@ class Pool:
             ray.cancel(result, force=True)
         if self._begun:
             ray.shutdown()
+
+
+def share(gpus: int, workers: int) -> float:
+    """Of a GPU, for each task: Ray hides GPUs from tasks that ask for none, and a GPU takes as many tasks as it must."""
+    return round(10_000 // -(-workers // gpus) / 10_000, 4) if gpus else 0.0
 
 
 def _task(function: Callable[[Any], Any], where: str, item: Any) -> tuple[bool, Any]:

