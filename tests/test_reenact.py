@@ -144,6 +144,17 @@ def test_a_pasted_face_leaves_every_pixel_outside_the_face_as_it_was():
     assert not changed[~inside].any()
 
 
+def test_a_pasted_face_takes_the_light_of_its_place():
+    chance = np.random.default_rng(0)
+    face_, there = (chance.normal(mean, spread, (64, 64, 3)).clip(0, 255).astype(np.uint8)
+                    for mean, spread in ((180, 20), ([90, 110, 70], 25)))
+    mask = compose.face_mask(face(64), 64)
+    out = compose.toned(face_, there, mask)
+    assert out[mask > .5].mean(0) == pytest.approx([90, 110, 70], abs=2)
+    assert out[mask > .5].std(0) == pytest.approx([25, 25, 25], abs=2)
+    assert np.corrcoef(out[mask > .5].ravel(), face_[mask > .5].ravel())[0, 1] > .8
+
+
 def test_a_driver_s_picture_without_a_face_stays_as_it_is():
     picture = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     assert np.array_equal(compose.paste(compose.Drawn(picture[:32, :32], picture, None, picture, None)), picture)

@@ -16,6 +16,7 @@ LEAST = 256  # pixels of a side of a drawn crop in `crop` and `side`: what is sm
 EDGE = 0.08  # of the crop's side: over so much it fades into the person's own still
 FADE = 0.06  # of the face's height: over so much the face fades into the driver's picture
 FOREHEAD = 0.25  # of the height from brows to chin: so much above the brows belongs to the face
+MOST = 1.5
 LABEL = "synthetic"
 
 
@@ -66,7 +67,25 @@ def paste(drawn: Drawn) -> np.ndarray:
     assert drawn.picture is not None
     if drawn.points is None or drawn.frame is None:
         return drawn.picture
-    return _into(drawn.picture, drawn.face, face_mask(drawn.points, len(drawn.face)), drawn.frame.box)
+    mask, box = face_mask(drawn.points, len(drawn.face)), drawn.frame.box
+    return _into(drawn.picture, toned(drawn.face, shown(drawn.picture, box, len(drawn.face)), mask), mask, box)
+
+
+def toned(face: np.ndarray, there: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The drawn face in the light of the place: mean and spread of each channel inside the mask become those of `there`.
+
+    All (size, size, …); the spread changes by MOST at most.
+    """
+    weight = mask.reshape(-1, 1) / max(float(mask.sum()), 1e-6)
+    drawn, due = (image.reshape(-1, 3).astype(np.float32) for image in (face, there))
+    (m, s), (m_due, s_due) = (_spread(pixels, weight) for pixels in (drawn, due))
+    out = (drawn - m) * np.clip(s_due / np.maximum(s, 1), 1 / MOST, MOST) + m_due
+    return np.asarray(np.rint(out).clip(0, 255).reshape(face.shape), np.uint8)
+
+
+def _spread(pixels: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    mean = (pixels * weight).sum(0)
+    return mean, np.sqrt((np.square(pixels - mean) * weight).sum(0))
 
 
 def still(whole: np.ndarray, box: crops.Box, drawn: Drawn) -> np.ndarray:
