@@ -72,14 +72,14 @@ def paste(drawn: Drawn) -> np.ndarray:
 
 
 def toned(face: np.ndarray, there: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The drawn face in the light of the place: mean and spread of each channel inside the mask become those of `there`.
+    """The drawn face in the light of the place: inside the mask each channel's mean becomes that of `there`.
 
-    All (size, size, …); the spread changes by MOST at most.
+    All (size, size, …); all channels are spread alike, by MOST at most: one by one, a grey picture would colour the noise.
     """
     weight = mask.reshape(-1, 1) / max(float(mask.sum()), 1e-6)
     drawn, due = (image.reshape(-1, 3).astype(np.float32) for image in (face, there))
     (m, s), (m_due, s_due) = (_spread(pixels, weight) for pixels in (drawn, due))
-    out = (drawn - m) * np.clip(s_due / np.maximum(s, 1), 1 / MOST, MOST) + m_due
+    out = (drawn - m) * np.clip(s_due.mean() / max(s.mean(), 1), 1 / MOST, MOST) + m_due
     return np.asarray(np.rint(out).clip(0, 255).reshape(face.shape), np.uint8)
 
 
