@@ -212,6 +212,20 @@ def test_the_crop_of_the_driver_stands_still_while_the_face_moves_a_little():
     assert np.ptp([frame.box[0] for frame in frames if frame]) < 1.5
 
 
+def test_of_a_driver_without_end_a_few_seconds_are_held_at_most():
+    asked = []
+
+    def endless():
+        while True:
+            asked.append(0)
+            yield None, face(200)
+
+    frames = track.still(track.seen(endless()), crops.stored("fsth"))
+    for k in range(200):
+        assert next(frames).frame
+        assert len(asked) <= k + 1 + track.AROUND
+
+
 def test_after_a_cut_the_crop_is_where_the_face_is_at_once():
     places = [np.array([100., 100, 200, 240])] * 30 + [np.array([500., 300, 600, 440])] * 30
     seen = list(track.still(track.seen((None, made.in_box(box)) for box in places), crops.stored("fsth")))
