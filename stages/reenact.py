@@ -7,6 +7,7 @@ DVC's. docs/reenact.md says what each option does.
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 import sys
 from pathlib import Path
@@ -94,7 +95,8 @@ def check(given: argparse.Namespace) -> None:
                              "`python -m stages.reenact a.jpg b.jpg --driver talk.mp4`")
     if len(given.driver) > 1 and not given.rank_drivers:
         raise config.Refused(f"--driver: {len(given.driver)} are given; name one, or let --rank-drivers order them")
-    if given.shots < 1 or given.start < 0 or (given.seconds is not None and given.seconds <= 0):
+    seconds = (given.start, 1.0 if given.seconds is None else given.seconds)
+    if given.shots < 1 or not all(map(math.isfinite, seconds)) or seconds[0] < 0 or seconds[1] <= 0:
         raise config.Refused("--shots is at least 1, --start at least 0, --seconds above 0")
     out = given.out or OUT
     if out.suffix.lower() != ".mp4" or out.is_dir():

@@ -16,7 +16,7 @@ LEAST = 256  # pixels of a side of a drawn crop in `crop` and `side`: what is sm
 EDGE = 0.08  # of the crop's side: over so much it fades into the person's own still
 FADE = 0.06  # of the face's height: over so much the face fades into the driver's picture
 FOREHEAD = 0.25  # of the height from brows to chin: so much above the brows belongs to the face
-MOST = 1.5
+MOST = 1.5  # times the drawn contrast; a smooth face in hard light would become noise
 LABEL = "synthetic"
 
 
