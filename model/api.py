@@ -8,6 +8,7 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -83,8 +84,8 @@ class Method(ABC):
     label: str  # as the table prints it
     driven_by: ClassVar[Literal["landmarks", "frames"]] = "landmarks"
     fine_tunes: ClassVar[bool] = False  # `adapt` takes gradient steps: worth a process a person
+    shares_batches: ClassVar[bool] = True  # `learn` may run in several processes, a part of the batch each
     Config: ClassVar[type[Settings]] = Settings
-    set_aside: ClassVar[frozenset[str]] = frozenset()  # tensors of `nets` that no new person needs
 
     def __init__(self, config: Any, facts: Facts, seed: int = 0) -> None:
         self.config, self.facts, self.seed = config, facts, seed
@@ -115,8 +116,7 @@ class Method(ABC):
 
     def parameters(self) -> int:
         """How many numbers of `nets` were learnt."""
-        return sum(value.numel() for net, module in self.nets.items() for key, value in module.named_parameters()
-                   if f"{net}.{key}" not in self.set_aside)
+        return sum(value.numel() for module in self.nets.values() for value in module.parameters())
 
     def weights(self) -> dict[str, Tensor]:
         """What `adapt` needs, by name: the tensors of `nets`."""
@@ -136,8 +136,7 @@ class Method(ABC):
             value.copy_(weights[name])
 
     def _tensors(self) -> dict[str, Tensor]:
-        named = {f"{net}.{key}": value for net, module in self.nets.items() for key, value in module.state_dict().items()}
-        return {name: value for name, value in named.items() if name not in self.set_aside}
+        return {f"{net}.{key}": value for net, module in self.nets.items() for key, value in module.state_dict().items()}
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on bit for bit: networks, optimisers, averages, step."""
@@ -145,6 +144,17 @@ class Method(ABC):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Takes what `state` returned."""
+
+    def save_table(self, path: Path) -> bool:
+        """Streams the state of a table of one row a video to that file -> whether there is one. It is no part of `state`."""
+        return False
+
+    def load_table(self, path: Path) -> None:
+        """Takes what `save_table` wrote."""
+
+    def preview(self, x: Tensor, y: Tensor) -> Head:
+        """What a look at a training under way is drawn with: `adapt`, or something cheaper where that fine-tunes."""
+        return self.adapt(x, y)
 
 
 def load(name: str) -> type[Method]:

@@ -6,20 +6,21 @@ FF stops here and draws with psi_hat = P e_hat; FT goes on per person in model/f
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from model import losses
+from model import losses, parallel
 from model.api import Episode, Facts, Head, Learning, Method, Refused, Settings
 from model.folded import folded
 from model.game import Adversarial, Precision, autocast, device, discriminator_loss, finite, generator_terms, numbers, weighted
 from model.networks import Discriminator, Embedder, Generator, Networks
-from model.optim import Adam, RowAdam, Schedule
+from model.optim import Adam, Schedule
 
 CHUNK = 16  # frames embedded or drawn at a time when nothing is learnt
 
@@ -43,6 +44,7 @@ class Guard(BaseModel):
 class Config(Learning):
     """A few-shot method that is not fine-tuned."""
 
+    at_once: int  # episodes of a process whose activations are in memory at a time; more than its share of the batch: all
     precision: Precision
     networks: Networks
     content: Annotated[losses.Vgg | losses.Pyramid, Field(discriminator="kind")]
@@ -50,7 +52,7 @@ class Config(Learning):
     adam: Adam
     lr: float  # of E, P and G
     lr_D: float
-    lr_W: float
+    lr_W: float  # a column that is seldom met moves by up to 1 / sqrt(1 - beta2) as much: model/columns.py
     schedule: Schedule
     average: float  # decay of the moving average of E and G that draws; 0 = the weights themselves
     guard: Guard
@@ -60,7 +62,6 @@ class FewShot(Method):
     """Everything FF and FT share: networks, one meta-learning update, state, and drawing with psi_hat = P e_hat."""
 
     Config: ClassVar[type[Settings]] = Config
-    set_aside = frozenset({"D.W.weight"})  # no new person has a column
     matching: Matching | None = None
     keeps_D = False  # whether `adapt` needs the discriminator
 
@@ -81,18 +82,14 @@ class FewShot(Method):
 
     @cached_property
     def optimisers(self) -> dict[str, torch.optim.Adam]:
-        theta = [p for name, p in self.D.named_parameters() if name != "W.weight"]
         return {"EG": self.config.adam.over([*self.E.parameters(), *self.G.parameters()], self.config.lr),
-                "D": self.config.adam.over(theta, self.config.lr_D)}
-
-    @cached_property
-    def rows(self) -> RowAdam:
-        return RowAdam(self.D.W.weight, self.config.adam)
+                "D": self.config.adam.over(self.D.parameters(), self.config.lr_D)}
 
     def learn(self, episode: Episode) -> dict[str, float]:
         """One update of phi, psi, P, then of theta, w_0, b and the batch's columns of W. One forward of G.
 
-        Refused when a term is not finite or the embedding has collapsed.
+        `episode` is this process's share of the batch, what comes out is of the whole. Refused, in all processes, when a term
+        is not finite or the embedding has collapsed.
         """
         episode = self._received(episode)
         factor = self.config.schedule.factor(self.step, self.config.steps)
@@ -100,49 +97,77 @@ class FewShot(Method):
             for group in self.optimisers[name].param_groups:
                 group["lr"] = lr * factor
         playing = self.step >= self.config.adversarial.start
-        videos = "videos " + ", ".join(map(str, episode.i.tolist()))
-        e, x_hat, terms = self._learn_generator(episode, playing, videos)
+        e, x_hat, terms = self._learn_generator(episode, playing)
         if playing or self.matching:
-            terms |= self._learn_discriminator(episode, e, x_hat, playing, self.config.lr_W * factor, videos)
+            terms |= self._learn_discriminator(episode, e, x_hat, playing, self.config.lr_W * factor)
         self._average()
-        terms |= self._watch(e, episode.i)
+        terms = parallel.mean(terms) | self._watch(parallel.gathered(e), parallel.gathered(episode.i))
         self.step += 1
         return terms
 
-    def _learn_generator(self, episode: Episode, playing: bool, videos: str) -> tuple[Tensor, Tensor, dict[str, float]]:
-        x, y, weights = episode.x_t, episode.y_t, self.config.adversarial
-        with autocast(self.config.precision, self.place):
-            e = self.E.each(episode.x_s, episode.y_s)  # (B, K, N)
-            x_hat = self.G(y, self.G.P(e.mean(1)))
-            w_i = self.D.W(episode.i).detach()
-            terms = generator_terms(self.content, self.D if playing else None, x, y, x_hat, w_i + self.D.w_0)
-        if self.matching:
-            terms["l_mch"] = losses.l_mch(e, w_i)
-        numbers = finite(terms, self.step, videos)
+    def _learn_generator(self, episode: Episode, playing: bool) -> tuple[Tensor, Tensor, dict[str, float]]:
+        weights = self.config.adversarial
         matching = self.matching.embedder if self.matching else 0.0
-        loss = weighted(terms, {"l_adv": weights.realism, "l_fm": weights.features, "l_mch": matching})
+        e, x_hat, shares = [], [], []
         self.optimisers["EG"].zero_grad()
-        loss.backward()
-        self.optimisers["EG"].step()
-        return e.detach(), x_hat.detach(), numbers
-
-    def _learn_discriminator(self, episode: Episode, e: Tensor, x_hat: Tensor, playing: bool, lr_W: float,
-                             videos: str) -> dict[str, float]:
-        numbers: dict[str, float] = {}
-        for _ in range(self.config.adversarial.d_steps):
-            terms, w_i = {}, self.D.W(episode.i)
-            if playing:
-                with autocast(self.config.precision, self.place):
-                    terms["l_dsc"] = discriminator_loss(self.D, episode.x_t, episode.y_t, x_hat, w_i + self.D.w_0)
+        for part in self._parts(episode):
+            x, y = part.x_t, part.y_t
+            with autocast(self.config.precision, self.place):
+                e.append(self.E.each(part.x_s, part.y_s))  # (B, K, N)
+                x_hat.append(self.G(y, self.G.P(e[-1].mean(1))))
+                w_i = self.D.W(part.i).detach()
+                terms = generator_terms(self.content, self.D if playing else None, x, y, x_hat[-1], w_i + self.D.w_0)
             if self.matching:
-                terms["l_mch_W"] = losses.l_mch(e, w_i)
-            numbers = finite(terms, self.step, videos)
+                terms["l_mch"] = losses.l_mch(e[-1], w_i)
+            shares.append(self._backward(terms, {"l_adv": weights.realism, "l_fm": weights.features, "l_mch": matching},
+                                         part, episode))
+            e[-1], x_hat[-1] = e[-1].detach(), x_hat[-1].detach()
+        self._update("EG", self.E, self.G)
+        return torch.cat(e), torch.cat(x_hat), _summed(shares)
+
+    def _learn_discriminator(self, episode: Episode, e: Tensor, x_hat: Tensor, playing: bool, lr_W: float) -> dict[str, float]:
+        matching = self.matching.columns if self.matching else 0.0
+        for _ in range(self.config.adversarial.d_steps):
+            w, shares = self.D.W(episode.i), []
             self.optimisers["D"].zero_grad()
-            columns = self.matching.columns if self.matching else 0.0
-            weighted(terms, {"l_mch_W": columns}).backward()
-            self.optimisers["D"].step()
-            self.rows.step(lr_W)
-        return {name: number for name, number in numbers.items() if name == "l_dsc"}
+            split = (whole.split(self.config.at_once) for whole in (e, x_hat, w))
+            for part, e_i, drawn, w_i in zip(self._parts(episode), *split):
+                terms = {}
+                if playing:
+                    with autocast(self.config.precision, self.place):
+                        terms["l_dsc"] = discriminator_loss(self.D, part.x_t, part.y_t, drawn, w_i + self.D.w_0)
+                if self.matching:
+                    terms["l_mch_W"] = losses.l_mch(e_i, w_i)
+                shares.append(self._backward(terms, {"l_mch_W": matching}, part, episode))
+            self._update("D", self.D)
+            assert w.grad is not None
+            self.D.W.step(episode.i, w.grad, lr_W, self.config.adam)
+        return {name: number for name, number in _summed(shares).items() if name == "l_dsc"}
+
+    def _parts(self, episode: Episode) -> Iterator[Episode]:
+        """`at_once` episodes at a time. u and v of spectral norm move in the first part only: once an update."""
+        nets, several = (self.E, self.G, self.D), len(episode.i) > self.config.at_once
+        for n, part in enumerate(zip(*(whole.split(self.config.at_once) for whole in episode))):
+            if several:
+                for net in nets:
+                    net.train(n == 0)
+            yield Episode(*part)
+        if several:
+            for net in nets:
+                net.train()
+
+    def _backward(self, terms: dict[str, Tensor], weights: dict[str, float], part: Episode, whole: Episode) -> dict[str, float]:
+        """Adds the gradients of a part, as large as its share of the batch -> its share of each term."""
+        share = len(part.i) / len(whole.i)
+        with parallel.together():
+            numbers = finite(terms, self.step, "videos " + ", ".join(map(str, part.i.tolist())))
+        (share * weighted(terms, weights)).backward()
+        return {name: share * number for name, number in numbers.items()}
+
+    def _update(self, name: str, *nets: nn.Module) -> None:
+        """A step by the gradients of all parts and processes."""
+        parallel.mean_gradients(parameter for net in nets for parameter in net.parameters())
+        self.optimisers[name].step()
 
     def _received(self, episode: Episode) -> Episode:
         size, last = self.facts.size, int(episode.i.max())
@@ -156,10 +181,8 @@ class FewShot(Method):
         """Moving average of E and G; early on it forgets faster, so that the first weights do not linger."""
         decay = min(self.config.average, (1 + self.step) / (10 + self.step))
         for averaged, net in ((self.E_mean, self.E), (self.G_mean, self.G)):
-            for mean, value in zip(averaged.parameters(), net.parameters()):
-                mean.lerp_(value, 1 - decay)
-            for kept, moved in zip(averaged.buffers(), net.buffers()):
-                kept.copy_(moved)  # u and v of the spectral norm
+            torch._foreach_lerp_([*averaged.parameters()], [*net.parameters()], 1 - decay)
+            torch._foreach_copy_([*averaged.buffers()], [*net.buffers()])  # u and v of the spectral norm
 
     def _watch(self, e: Tensor, i: Tensor) -> dict[str, float]:
         """Mean |e_hat| and its spread over the videos of the batch, averaged over recent steps. Refused on collapse."""
@@ -207,13 +230,24 @@ class FewShot(Method):
     def state(self) -> dict[str, Any]:
         return {"step": self.step, "spread": self.spread, "E": self.E.state_dict(), "G": self.G.state_dict(),
                 "D": self.D.state_dict(), "E_mean": self.E_mean.state_dict(),
-                "G_mean": self.G_mean.state_dict(), "rows": self.rows.state(),
+                "G_mean": self.G_mean.state_dict(), "updates_W": self.D.W.t,
                 **{f"optimiser_{name}": optimiser.state_dict() for name, optimiser in self.optimisers.items()}}
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.step, self.spread = state["step"], state["spread"]
         for name in ("E", "G", "D", "E_mean", "G_mean"):
             getattr(self, name).load_state_dict(state[name])
-        self.rows.load_state(state["rows"])
+        self.D.W.t = state["updates_W"]
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state[f"optimiser_{name}"])
+
+    def save_table(self, path: Path) -> bool:
+        self.D.W.save(path)
+        return True
+
+    def load_table(self, path: Path) -> None:
+        self.D.W.load(path)
+
+
+def _summed(shares: list[dict[str, float]]) -> dict[str, float]:
+    return {name: sum(share[name] for share in shares) for name in shares[0]}

@@ -50,12 +50,12 @@ class FineTuning:
     def __init__(self, G: Generator, D: Discriminator, e_new: Tensor) -> None:
         """psi' = P e_new, w' = w_0 + e_new; both are parameters of their own from here on. G and D are copied."""
         self.G = copy.deepcopy(G).train()
-        self.D = copy.deepcopy(D, {id(D.W): D.W}).train()  # W, the biggest part, is not used and not copied
+        self.D = copy.deepcopy(D, {id(D.W): D.W}).train()  # W is not used and not copied
         with torch.no_grad():
             self.psi_prime = nn.Parameter(G.P(e_new).detach().clone())  # (1, adaptive)
             self.w_prime = nn.Parameter((D.w_0 + e_new).detach().clone())  # (1, N)
         self.learnt_G = [p for name, p in self.G.named_parameters() if not name.startswith("P.")]
-        self.learnt_D = [p for name, p in self.D.named_parameters() if name not in ("W.weight", "w_0")]
+        self.learnt_D = [p for name, p in self.D.named_parameters() if name != "w_0"]
         for parameter in (*self.learnt_G, *self.learnt_D):
             parameter.requires_grad_(True)
 

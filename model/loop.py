@@ -1,90 +1,130 @@
-"""The training loop: episodes fetched one ahead, scalars to a log, a checkpoint now and then, and going on from it."""
+"""The training loop: episodes fetched ahead, scalars to a log, a checkpoint now and then, going on from it, leaving in time."""
 
 from __future__ import annotations
 
-import os
-import sys
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
+from types import FrameType
 
+import numpy as np
 import torch
 
-from model.api import Episode, Method
+from model import checkpoint, parallel
+from model.api import Episode, Method, Refused
+from model.pace import Pace, say
 
 Scalars = dict[str, float]
-CHECKPOINT, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
 
 
 def train(method: Method, episode: Callable[[int], Episode], steps: int, *, work: Path, log: Callable[[int, Scalars], None],
-          log_every: int, save_every: int) -> None:
-    """Takes `method` to `steps` updates, from the checkpoint in `work` where there is one.
+          log_every: int, save_every: int, readers: int = 1, look: Callable[[int], None] | None = None,
+          who: Callable[[int], str] | None = None) -> None:
+    """Takes `method` to `steps` updates, from the newest checkpoint in `work` where there is one.
 
     `episode(step)` must depend on nothing but the step; then an interrupted and resumed run ends with the bytes of an
-    uninterrupted one (on a CPU, with the same number of threads). `log(step, scalars)` gets the means over each `log_every`
-    updates; on resuming, what was logged before the checkpoint comes again, so `log` may start afresh.
+    uninterrupted one (on a CPU, with the same number of threads). `readers` threads call it, some steps ahead. `log(step,
+    scalars)` gets the means over each `log_every` updates; on resuming, what was logged before the checkpoint comes again, so
+    `log` may start afresh. `look(step)` is called after each update; it may draw from the method, not change it. Of several
+    processes (model/parallel.py) each calls this with an `episode` of its own slots; the first one writes, logs and looks.
+
+    SIGTERM and Ctrl-C let the running step end, save, and leave by SystemExit(143) or KeyboardInterrupt. Refused when the
+    method refuses a step; the message has `who(step)`, its videos, and what was saved before stays as it was.
     """
-    history, recent, first = _resume(method, work)
-    for step, scalars in history:
-        log(step, scalars)
-    started = time.monotonic()
-    for step, batch in zip(range(first, steps), _ahead(episode, first, steps)):
-        recent.append(method.learn(batch))
-        if (step + 1) % log_every == 0 or step + 1 == steps:
-            history.append((step + 1, _means(recent)))
-            recent.clear()
-            log(*history[-1])
-            pace = (time.monotonic() - started) / (step + 1 - first)
-            _tell(f"{method.name} step {step + 1}/{steps}", steps - step - 1, pace, len(batch.x_t), history[-1][1])
-        if (step + 1) % save_every == 0 and step + 1 < steps:
-            _save({"step": step + 1, "method": method.state(), "history": history, "recent": recent}, work)
-
-
-def _ahead(episode: Callable[[int], Episode], first: int, steps: int) -> Iterator[Episode]:
-    """episode(first), …: the next one is made while this one is learnt from."""
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(episode, first) if first < steps else None
+    found = checkpoint.load(method, work) or {"step": 0, "history": [], "recent": []}
+    history: list[tuple[int, Scalars]] = [(step, scalars) for step, scalars in found["history"]]
+    recent, first, saved = list(found["recent"]), int(found["step"]), int(found["step"])
+    if not parallel.first():
+        log, look = (lambda step, scalars: None), None
+    for row in history:
+        log(*row)
+    with (heard() as signals, torch.random.fork_rng(devices=[]), closing(_ahead(episode, first, steps, readers)) as episodes,
+          Pace(method.name, first, steps) as pace):
         for step in range(first, steps):
-            assert waiting is not None
-            ready = waiting.result()
-            waiting = pool.submit(episode, step + 1) if step + 1 < steps else None
-            yield ready
+            with pace.waiting():
+                batch = next(episodes)
+            _seed(method.seed, step)
+            try:
+                recent.append(method.learn(batch))
+            except Refused as error:
+                raise Refused(_sentence(str(error), who(step) if who else "", saved)) from None
+            done, scalars = step + 1, None
+            if done % log_every == 0 or done == steps:
+                scalars = _means(recent)
+                history.append((done, scalars))
+                recent.clear()
+                log(done, scalars)
+            pace.update(len(batch.x_t) * parallel.world(), scalars)
+            if look:
+                look(done)
+            leaving = parallel.anywhere(bool(signals))
+            if leaving or done % save_every == 0 or done == steps:
+                with parallel.together():
+                    if not parallel.first() or checkpoint.save(method, done, {"history": history, "recent": recent}, work):
+                        saved = done
+            if leaving and done < steps:
+                _leave(signals, done, saved)
 
 
-def _save(content: dict[str, object], work: Path) -> None:
-    """Whole or not at all; the one before is kept."""
-    part = work / "checkpoint.part"
-    torch.save(content, part)
-    if (work / CHECKPOINT).exists():
-        os.replace(work / CHECKPOINT, work / PREVIOUS)
-    os.replace(part, work / CHECKPOINT)
+@contextmanager
+def heard() -> Iterator[list[int]]:
+    """Within, SIGTERM and Ctrl-C end nothing: their numbers come into the list. In the main thread; others get none."""
+    came: list[int] = []
+
+    def hear(number: int, _: FrameType | None) -> None:
+        came.append(number)
+        say(f"{signal.Signals(number).name}: this step ends, its state is saved, then I leave")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+    before = {number: signal.signal(number, hear) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
-def _resume(method: Method, work: Path) -> tuple[list[tuple[int, Scalars]], list[Scalars], int]:
-    """Loads the newest readable checkpoint into `method` -> what was logged, what was not yet, the next step."""
-    for name in (CHECKPOINT, PREVIOUS):
-        if not (work / name).exists():
-            continue
-        try:
-            found = torch.load(work / name, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
-            print(f"{work / name} cannot be read ({type(error).__name__}); trying the one before", file=sys.stderr)
-            continue
-        method.load_state(found["method"])
-        print(f"going on after step {found['step']}", file=sys.stderr)
-        return list(found["history"]), list(found["recent"]), found["step"]
-    return [], [], 0
+def _leave(signals: list[int], done: int, saved: int) -> None:
+    say(f"stopped after step {done}; run again to go on after step {saved}")
+    if set(signals) == {signal.SIGINT} and parallel.first():
+        raise KeyboardInterrupt
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def _sentence(refused: str, videos: str, saved: int) -> str:
+    kept = f"the checkpoint after step {saved} stays as it is" if saved else "there is no checkpoint yet"
+    return "; ".join(filter(None, (refused, videos and f"the batch: {videos}", kept)))
+
+
+def _seed(seed: int, step: int) -> None:
+    """Torch's generators start anew at each step: a method that draws random numbers in `learn` resumes as it would go on."""
+    start = int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
+    torch.default_generator.manual_seed(start)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed(start)
+
+
+def _ahead(episode: Callable[[int], Episode], first: int, steps: int, readers: int) -> Generator[Episode, None, None]:
+    """episode(first), … in order: while one is learnt from, the next ones are made."""
+    pool, waiting = ThreadPoolExecutor(readers, "reader"), deque[Future[Episode]]()
+    try:
+        for step in range(first, steps):
+            waiting.append(pool.submit(episode, step))
+            if len(waiting) > readers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _means(rows: list[Scalars]) -> Scalars:
     """The mean of each scalar over the updates that gave it."""
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: sum(values) / len(values) for name in names if (values := [row[name] for row in rows if name in row])}
-
-
-def _tell(where: str, left: int, seconds: float, images: int, scalars: Scalars) -> None:
-    values = ", ".join(f"{name} {value:.3g}" for name, value in scalars.items())
-    pace = f"{seconds:.3f} s a step, {images / seconds:.1f} images/s, ETA {left * seconds:.0f} s"
-    print(f"{where}, {pace}: {values}", file=sys.stderr, flush=True)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from model.api import Refused
 from model.blocks import AdaIN, Attention, Conv, Linear, ResBlock
+from model.columns import Columns
 
 EMBEDDED = 4  # height and width of the last map of E and V
 Pooling = Literal["relu-sum", "sum-relu"]
@@ -148,18 +149,6 @@ class Generator(nn.Module):
         return torch.tanh(x) * 0.5 + 0.5 if self.output == "tanh" else torch.sigmoid(x)
 
 
-class Rows(nn.Module):
-    """The matrix W: one column a training video, stored as rows so that a step touches only those of its batch."""
-
-    def __init__(self, num_videos: int, n: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(num_videos, n).uniform_(-0.1, 0.1))
-
-    def forward(self, i: Tensor) -> Tensor:
-        """i (B,) -> W_i (B, N), with a sparse gradient."""
-        return F.embedding(i, self.weight, sparse=True)
-
-
 class Discriminator(nn.Module):
     """D(x, y, i) = V(x, y; theta)^T (W_i + w_0) + b, with w = W_i + w_0 as an argument (in fine-tuning w').
 
@@ -172,7 +161,7 @@ class Discriminator(nn.Module):
         n, self.pooling = config.embedder[-1], config.pooling
         self.V = _Down(6, config.embedder, size, config.attention_down, "none")
         self.last = ResBlock(n, n, "none")  # one more than E, at 4x4
-        self.W = Rows(num_videos, n)
+        self.W = Columns(num_videos, n, torch.initial_seed())  # neither a parameter nor in the state
         self.w_0, self.b = nn.Parameter(torch.empty(n).uniform_(-0.1, 0.1)), nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -43,6 +43,7 @@ class Params(Strict):
     shots: list[int]
     data: dict[str, Data]
     learn: dict[str, dict[str, dict[str, Any]]]  # data set -> method -> the method's own Config
+    train: dict[str, Any]  # how training runs, never what comes out
     adapt: dict[str, Any]
     cross: dict[str, Any]
     score: dict[str, Any]

@@ -122,29 +122,51 @@ def _covered(frames: Path, listed: Collection[str]) -> np.ndarray:
     return np.repeat(down, np.diff(np.r_[start, len(clips)]))
 
 
-def episode(faces: Faces, step: int, *, batch: int, K: int, seed: int, augment: Augment) -> dict[str, np.ndarray]:
+def episode(faces: Faces, step: int, *, batch: int, K: int, seed: int, augment: Augment,
+            slots: Sequence[int] | None = None) -> dict[str, np.ndarray]:
     """One meta-learning batch: x_t, y_t (B, 3, H, W); x_s, y_s (B, K, 3, H, W) float32 in [0, 1]; i (B,) int64.
 
-    Stateless: slot b of step s depends on (seed, s, b) only, so that training resumes by its step number. The target is never
-    among the K sources. A mirrored episode has i + num_videos. Refused: no training video has K + 1 frames with landmarks.
+    Stateless: slot b of step s depends on (seed, s, b) only, so that training resumes by its step number, and each of several
+    processes makes its own `slots` of the batch (all where None are named). The target is never among the K sources. A mirrored
+    episode has i + num_videos. Refused: no training video has K + 1 frames with landmarks.
     """
-    usable = np.flatnonzero(faces.counts > K)
-    if not len(usable):
-        raise Refused(f"K = {K}: no training video has {K + 1} frames with landmarks; lower K or raise frames.per_clip")
-    x = np.empty((batch, K + 1, 3, faces.size, faces.size), np.float32)
-    y, i = np.empty_like(x), np.empty(batch, np.int64)
-    for slot in range(batch):
-        rng = np.random.Generator(np.random.Philox(key=[seed, 0], counter=[0, 0, slot, step]))
-        i[slot] = usable[rng.integers(len(usable))]
-        rows = rng.choice(faces.train_rows(int(i[slot])), K + 1, replace=False)
-        x[slot], y[slot], mirrored = _slot(faces, rows, rng, augment)
-        i[slot] += faces.num_videos if mirrored else 0
+    slots = range(batch) if slots is None else slots
+    x = np.empty((len(slots), K + 1, 3, faces.size, faces.size), np.float32)
+    y, i = np.empty_like(x), np.empty(len(slots), np.int64)
+    usable = _usable(faces, K)
+    for place, slot in enumerate(slots):
+        i[place], rows, flip, rng = _draw(faces, usable, step, slot, K, seed, augment)
+        _fill(x[place], y[place], faces, rows, flip, rng, augment)
     return {"x_t": x[:, 0], "y_t": y[:, 0], "x_s": x[:, 1:], "y_s": y[:, 1:], "i": i}
 
 
-def _slot(faces: Faces, rows: np.ndarray, rng: np.random.Generator, augment: Augment) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Frames and landmark images of one episode, (K + 1, 3, H, W) each, and whether they are mirrored."""
-    flip = rng.random() < .5 and augment.flip  # every draw is made whatever is on: switching one leaves the others as they were
+def videos(faces: Faces, step: int, *, batch: int, K: int, seed: int, augment: Augment) -> list[str]:
+    """Who is in a batch, slot by slot: the names of the videos; no frame is read."""
+    usable = _usable(faces, K)
+    numbers = [_draw(faces, usable, step, slot, K, seed, augment)[0] for slot in range(batch)]
+    return [faces.videos[i % faces.num_videos] + (" mirrored" if i >= faces.num_videos else "") for i in numbers]
+
+
+def _usable(faces: Faces, K: int) -> np.ndarray:
+    usable = np.flatnonzero(faces.counts > K)
+    if not len(usable):
+        raise Refused(f"K = {K}: no training video has {K + 1} frames with landmarks; lower K or raise frames.per_clip")
+    return usable
+
+
+def _draw(faces: Faces, usable: np.ndarray, step: int, slot: int, K: int, seed: int,
+          augment: Augment) -> tuple[int, np.ndarray, bool, np.random.Generator]:
+    """What a slot shows: column of W, rows of the frames, whether they are mirrored; and the generator to go on with."""
+    rng = np.random.Generator(np.random.Philox(key=[seed, 0], counter=[0, 0, slot, step]))
+    i = int(usable[rng.integers(len(usable))])
+    rows = rng.choice(faces.train_rows(i), K + 1, replace=False)
+    flip = bool(rng.random() < .5 and augment.flip)
+    return i + (faces.num_videos if flip else 0), rows, flip, rng
+
+
+def _fill(x: np.ndarray, y: np.ndarray, faces: Faces, rows: np.ndarray, flip: bool, rng: np.random.Generator,
+          augment: Augment) -> None:
+    """Frames x and landmark images y of one episode, (K + 1, 3, H, W) each. Every draw is made, whatever is on."""
     gain = 1 + augment.gain * rng.uniform(-1, 1, 3) * (rng.random() < .7)
     colour = np.diag(gain) @ _hue(augment.hue * rng.uniform(-1, 1))
     sx, sy = 1 + augment.stretch * rng.uniform(-1, 1, 2)
@@ -153,10 +175,10 @@ def _slot(faces: Faces, rows: np.ndarray, rng: np.random.Generator, augment: Aug
         images, points = [_stretch(image, sx, sy) for image in images], _about_centre(points, sx, sy, faces.size)
     if flip:
         images, points = [image[:, ::-1] for image in images], marks.mirror(points, faces.size)
-    x = _planes(images)
+    _planes(images, x)
     if augment.gain or augment.hue:
-        x = np.clip(np.einsum("dc,nchw->ndhw", colour.astype(np.float32), x, optimize=True), 0, 1)
-    return x, _planes([marks.draw(point, faces.size) for point in points]), bool(flip)
+        np.clip(np.einsum("dc,nchw->ndhw", colour.astype(np.float32), x, optimize=True), 0, 1, out=x)
+    _planes([marks.draw(point, faces.size) for point in points], y)
 
 
 def _about_centre(points: np.ndarray, sx: float, sy: float, size: int) -> np.ndarray:
@@ -179,6 +201,9 @@ def _hue(degrees: float) -> np.ndarray:
     return np.array([[cos + a, a - b, a + b], [a + b, cos + a, a - b], [a - b, a + b, cos + a]])
 
 
-def _planes(images: Sequence[np.ndarray]) -> np.ndarray:
-    """n images (H, W, 3) uint8 -> (n, 3, H, W) float32 in [0, 1]."""
-    return np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2), np.float32) / np.float32(255)
+def _planes(images: Sequence[np.ndarray], out: np.ndarray | None = None) -> np.ndarray:
+    """n images (H, W, 3) uint8 -> (n, 3, H, W) float32 in [0, 1], in `out` where that is given."""
+    out = np.empty((len(images), 3, *images[0].shape[:2]), np.float32) if out is None else out
+    for image, place in zip(images, out, strict=True):
+        np.divide(image.transpose(2, 0, 1), np.float32(255), out=place, dtype=np.float32)
+    return out

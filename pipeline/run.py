@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -79,6 +80,16 @@ def stage(name: str, *, out: Path, inputs: Mapping[str, Path], config: object) -
             shutil.rmtree(part, ignore_errors=True)
         if not job.published:
             raise RuntimeError(f"stage {name} ended without publishing {out}")
+
+
+@contextmanager
+def beside(name: str, *, out: Path, inputs: Mapping[str, Path], config: object) -> Iterator[Job]:
+    """A run of a stage as other processes see it that share its work: no lease, nothing published, `out` is thrown away."""
+    die_with_parent(os.getppid())
+    manifests = {key: store.read_manifest(path) for key, path in inputs.items()}
+    key = _key(name, str(out), config, manifests)
+    with tempfile.TemporaryDirectory() as part:
+        yield Job(ROOT / "work" / name / key, _shelves(out) / key, Path(part), out, manifests)
 
 
 def forget(out: Path) -> None:

@@ -182,9 +182,11 @@ class ShardReader:
         path = self.folder / f"{shard:05d}.tar"
         if shard not in self._files:
             try:
-                self._files[shard] = os.open(path, os.O_RDONLY)
+                opened = os.open(path, os.O_RDONLY)
             except OSError as error:
                 raise Refused(f"{path}: {error.strerror}; run `dvc checkout` or `dvc repro`") from None
+            if self._files.setdefault(shard, opened) != opened:  # another thread was first
+                os.close(opened)
         data = os.pread(self._files[shard], length, offset)
         if len(data) != length or zlib.crc32(data) != crc:
             raise Refused(f"{path}: the {length} bytes at {offset} are damaged (crc differs); remove {self.folder} "

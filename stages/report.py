@@ -6,13 +6,13 @@ import argparse
 import shutil
 from pathlib import Path
 
-from eval.report import book, figures, page, tables
+from eval.report import answer, book, figures, page, tables
 from eval.report.results import Config, Results
 from pipeline import config, run, store
 
 
 def main() -> None:
-    """Writes table1, 1b, 2, 3, 4, claims, ranking, provenance (.md, .csv), figures/*.png, index.html and the manifest."""
+    """Writes table1, 1b, 2, 3, 4, tradeoff, claims, ranking, provenance (.md, .csv), figures/, index.html and the manifest."""
     arguments = argparse.ArgumentParser(description=__doc__)
     for name in ("data", "models", "results"):
         arguments.add_argument(f"--{name}", type=Path, default=Path(name))
@@ -33,12 +33,13 @@ def make(given: argparse.Namespace) -> None:
     chosen = config.parse(Config, params.report, f"{given.params}: report")
     results = Results(given.data, given.models, given.results, params.datasets, params.methods, params.shots)
     with run.stage("report", out=given.out, inputs={}, config=params.report) as job:
-        made = book.tables_of(results, given.cache)
+        compared = book.compare(results, given.cache)
+        made = book.made(results, compared)
         book.write(job.out, made)
         (job.out / "figures").mkdir()
-        drawn = figures.draw(results, job.out / "figures", chosen)
-        page.write(job.out, results, list(made.values()), drawn)
-        job.publish("report", {"synthetic": True, "datasets": params.datasets, "figures": [figure.file for figure in drawn]})
+        drawn = figures.draw(results, compared, job.out / "figures", chosen)
+        page.write(job.out, results, made, drawn, {dataset: answer.answers(found) for dataset, found in compared.items()})
+        job.publish("report", {"synthetic": True, "datasets": params.datasets, "figures": drawn.files()})
 
 
 def show(out: Path) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +16,16 @@ from pipeline import config, run
 
 if TYPE_CHECKING:
     from model.api import Episode, Method
+    from model.preview import Person
     from pipeline.episodes import Faces
+
+
+class Config(config.Strict):
+    """The section `train` of params.yaml: how training runs, never what comes out; DVC does not look at it."""
+
+    processes: int  # that share each batch, one a GPU
+    readers: int  # threads of each process that make episodes ahead
+    preview: float  # minutes between two pictures in the work folder
 
 
 def main() -> None:
@@ -25,14 +38,21 @@ def main() -> None:
     arguments.add_argument("--params", type=Path, default=Path("params.yaml"))
     given = arguments.parse_args()
     params = config.load(given.params)
+    how = config.parse(Config, params.train, f"{given.params}: train")
     paths = {name: getattr(given, name) for name in ("frames", "landmarks", "split")}
+    from model import parallel
     from model.api import Facts, load
 
     where = f"learn.{given.dataset}.{given.method}"
     kind = load(given.method)
     section = config.pick(config.pick(params.learn, given.dataset, "learn"), given.method, f"learn.{given.dataset}")
     chosen: Any = config.parse(kind.Config, section, where)
-    with run.stage("train", out=given.out, inputs=paths, config=[section, params.seed]) as job:
+    processes = how.processes if chosen.steps and kind.shares_batches else 1
+    if processes > 1 and "WORLD_SIZE" not in os.environ:
+        spread(processes)
+        return
+    with together(), (run.stage if parallel.first() else run.beside)("train", out=given.out, inputs=paths,
+                                                                     config=[section, params.seed]) as job:
         from pipeline.episodes import Faces
 
         faces = Faces(**paths, size=chosen.size)
@@ -40,7 +60,9 @@ def main() -> None:
         facts = Facts(size=chosen.size, num_videos=faces.num_videos * (2 if flip else 1))
         method = kind(chosen, facts, params.seed)
         before = method.prepare()
-        learn(method, chosen, faces, where, job, given.dataset)
+        learn(method, chosen, how, faces, where, job, given.dataset)
+        if not parallel.first():
+            return
         save(method, job.out / "weights.safetensors")
         seen = f"{given.dataset}: {faces.num_videos} videos, {chosen.steps * chosen.batch:,} targets" if chosen.steps else ""
         job.publish("model", {"dataset": given.dataset, "method": given.method, "label": method.label, "seed": params.seed,
@@ -49,41 +71,96 @@ def main() -> None:
                               "backbones": method.backbones(), "config": section})
 
 
-def learn(method: Method, chosen: Any, faces: Faces, where: str, job: run.Job, dataset: str) -> None:
-    """All updates, logged to job.out/log; goes on from job.work. No clock enters the log: the same run gives the same bytes."""
+def spread(processes: int) -> None:
+    """This stage in so many processes, by torchrun's own agent; it ends as the first of them that fails, or as told to."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    run.die_with_parent(os.getppid())
+    logging.disable()  # what failed has said so itself
+    chosen = LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=processes, rdzv_backend="c10d", max_restarts=0,
+                          rdzv_endpoint="127.0.0.1:0", local_addr="127.0.0.1")
+    try:
+        elastic_launch(chosen, sys.executable)("-m", "stages.train", *sys.argv[1:])
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode < 0:
+            raise config.Refused(f"process {rank} of {processes} was killed by signal {-failure.exitcode}; run again to go on "
+                                 "from the last checkpoint") from None
+        raise SystemExit(failure.exitcode) from None
+    except SignalException as error:
+        raise SystemExit(128 + error.sigval) from None
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Within, this process is one of torchrun's, where that has started it."""
+    from model import parallel
+
+    parallel.start()
+    try:
+        yield
+    finally:
+        parallel.stop()
+
+
+def learn(method: Method, chosen: Any, how: Config, faces: Faces, where: str, job: run.Job, dataset: str) -> None:
+    """All updates, logged to job.out/log; goes on from job.work. What came of them is shown in job.out/preview.png."""
     import torch
-    from dvclive import Live
 
-    from model import loop
+    from model import loop, pace, parallel, preview
+    from pipeline.curves import curves
 
-    with Live(str(job.out / "log"), save_dvc_exp=False, dvcyaml=None, report=None, monitor_system=False) as live:
-        def log(step: int, scalars: dict[str, float]) -> None:
-            live.step = step
-            for name, value in scalars.items():
-                live.log_metric(name, value)
-
+    people = look_at(faces, chosen.K)
+    with curves(job.out / "log") as live:
         if chosen.steps:
             torch.set_num_threads(chosen.threads)
-            print(f"train {dataset} {method.name}: {chosen.steps} steps, {method.facts.num_videos} videos", flush=True)
-            loop.train(method, reader(faces, chosen, method.seed, where), chosen.steps, work=job.work, log=log,
-                       log_every=chosen.log_every, save_every=chosen.save_every)
-        log(chosen.steps, {"images": float(chosen.steps * chosen.batch)})
+            pace.say(f"train {dataset} {method.name}: {chosen.steps} steps, {method.facts.num_videos} videos")
+            read, who = reader(faces, chosen, method.seed, where)
+            loop.train(method, read, chosen.steps, work=job.work, log=live.log, log_every=chosen.log_every,
+                       save_every=chosen.save_every, readers=how.readers, who=who,
+                       look=preview.Look(method, people, job.work / "preview", how.preview))
+        live.log(chosen.steps, {"images": float(chosen.steps * chosen.batch)})
+    if parallel.first():
+        preview.write(job.out / "preview.png", method, people)
 
 
-def reader(faces: Faces, chosen: Any, seed: int, where: str) -> Callable[[int], Episode]:
-    """step -> Episode, by the augmentation of the method's section."""
+def reader(faces: Faces, chosen: Any, seed: int, where: str) -> tuple[Callable[[int], Episode], Callable[[int], str]]:
+    """step -> Episode, this process's share, by the augmentation of the method's section; and step -> who is in the batch."""
     import torch
 
+    from model import parallel
     from model.api import Episode
-    from pipeline.episodes import Augment, episode
+    from pipeline.episodes import Augment, episode, videos
 
-    augment = config.parse(Augment, chosen.augment, f"{where}.augment")
+    given: dict[str, Any] = {"batch": chosen.batch, "K": chosen.K, "seed": seed,
+                             "augment": config.parse(Augment, chosen.augment, f"{where}.augment")}
 
     def read(step: int) -> Episode:
-        arrays = episode(faces, step, batch=chosen.batch, K=chosen.K, seed=seed, augment=augment)
+        arrays = episode(faces, step, slots=parallel.share(chosen.batch), **given)
         return Episode(**{name: torch.from_numpy(array) for name, array in arrays.items()})
 
-    return read
+    return read, lambda step: ", ".join(videos(faces, step, **given))
+
+
+def look_at(faces: Faces, K: int) -> list[Person]:
+    """Two people of the training and two of the test, K sources and another frame of each."""
+    import numpy as np
+    import torch
+
+    from model.preview import Person
+
+    def person(name: str, sources: Any, row: int) -> Person:
+        x, y = (torch.from_numpy(read([*sources, row])) for read in (faces.images, faces.poses))
+        return Person(name, x[:-1], y[:-1], x[-1], y[-1])
+
+    usable = np.flatnonzero(faces.counts > K)
+    rows = {faces.videos[i]: faces.train_rows(i) for i in usable[[0, -1][:len(usable)]]}
+    trained = [person(f"{name}, trained on", found[np.linspace(0, len(found) - 2, K).astype(int)], found[-1])
+               for name, found in rows.items()]
+    return trained + [person(f"{subject.person}, never seen", subject.sources[:K], subject.holdout[0])
+                      for subject in faces.subjects[:2]]
 
 
 def save(method: Method, path: Path) -> None:

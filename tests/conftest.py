@@ -1,11 +1,17 @@
 """Fixtures shared by all tests."""
 
+from __future__ import annotations
+
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,3 +31,17 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real clips are not here ({folder}); set SHARED_DATA to a folder that has clips/ and voxmeta/")
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium without a window. A module's own: while it runs, this thread has an event loop."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("no Chromium is on this machine: install it with `apt-get install chromium`")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        one = driver.chromium.launch(executable_path=found, args=["--disable-gpu", "--disable-quic"])
+        yield one
+        one.close()

@@ -14,7 +14,8 @@ SIZE, VIDEOS, N = 16, 6, 8
 NETWORKS: dict[str, Any] = {"embedder": [4, N], "generator": [4, 8], "res_blocks": 1, "attention_down": [8],
                             "attention_up": [8], "pooling": "relu-sum", "output": "tanh", "spectral": "all"}
 SETTINGS: dict[str, Any] = {
-    "size": SIZE, "steps": 12, "batch": 3, "K": 2, "threads": 1, "augment": {}, "precision": "fp32", "networks": NETWORKS,
+    "size": SIZE, "steps": 12, "batch": 3, "K": 2, "threads": 1, "augment": {}, "at_once": 8, "precision": "fp32",
+    "networks": NETWORKS,
     "content": {"kind": "pyramid", "weight": 5.0, "scales": 2, "gradient": 0.5, "perceptual": 1.0, "levels": [1.0, 1.0]},
     "adversarial": {"realism": 1.0, "features": 10.0, "start": 0, "d_steps": 2},
     "adam": {"beta1": 0.5, "beta2": 0.999, "eps": 1e-8}, "lr": 1e-3, "lr_D": 1e-3, "lr_W": 1e-2,
@@ -31,9 +32,9 @@ X2FACE: dict[str, Any] = {
     "optimiser": {"kind": "adam", "lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     "schedule": {"warm_up": 1, "decay_from": 12, "final": 1.0}, "plateau": None, "stage2": None}
 PIX2PIXHD: dict[str, Any] = {
-    "size": SIZE, "steps": 12, "batch": 3, "K": 2, "threads": 1, "augment": {}, "precision": "fp32", "pretrained": None,
-    "networks": {"ngf": 4, "downsamplings": 2, "blocks": 1, "padding": "zero", "ndf": 4, "scales": 2}, "features": 10.0,
-    "vgg": False, "adam": {"beta1": 0.5, "beta2": 0.999, "eps": 1e-8}, "lr": 2e-4,
+    "size": SIZE, "steps": 12, "batch": 3, "K": 2, "threads": 1, "augment": {}, "at_once": 8, "precision": "fp32",
+    "pretrained": None, "networks": {"ngf": 4, "downsamplings": 2, "blocks": 1, "padding": "zero", "ndf": 4, "scales": 2},
+    "features": 10.0, "vgg": False, "adam": {"beta1": 0.5, "beta2": 0.999, "eps": 1e-8}, "lr": 2e-4,
     "schedule": {"warm_up": 1, "decay_from": 6, "final": 0.0},
     "tuning": {"epochs": 2, "max_steps": None, "batch": 8, "lr": 2e-4}, "log_every": 3, "save_every": 5}
 

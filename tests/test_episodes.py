@@ -1,5 +1,6 @@
 """Facts about episodes: what training sees."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import made_faces
@@ -8,7 +9,7 @@ import pytest
 
 from pipeline import episodes, landmarks
 from pipeline.config import Refused
-from pipeline.episodes import Augment, Faces, episode
+from pipeline.episodes import Augment, Faces, episode, videos
 
 OFF = Augment(flip=False, gain=0., hue=0., stretch=0.)
 
@@ -65,6 +66,27 @@ def test_an_episode_depends_on_seed_step_and_slot_only(root: Path, faces: Faces)
     for other in (episode(faces, 8, batch=6, K=2, seed=5, augment=on), episode(faces, 7, batch=6, K=2, seed=6, augment=on)):
         assert not np.array_equal(other["x_t"], one["x_t"])
     assert len({one["x_t"][slot].tobytes() for slot in range(6)}) == 6
+
+
+def test_each_of_several_processes_and_threads_makes_its_slots_of_the_same_batch(root: Path, faces: Faces) -> None:
+    given = {"batch": 6, "K": 2, "seed": 5, "augment": Augment(flip=True, gain=.2, hue=10., stretch=.1)}
+    whole = [episode(faces, step, **given) for step in range(8)]
+    for world in (2, 3):
+        shares = [range(n * 6 // world, (n + 1) * 6 // world) for n in range(world)]
+        parts = [episode(faces, 4, slots=slots, **given) for slots in shares]
+        assert all(np.array_equal(np.concatenate([part[name] for part in parts]), whole[4][name]) for name in whole[4])
+    fresh = load(root)
+    with ThreadPoolExecutor(4) as pool:
+        again = list(pool.map(lambda step: episode(fresh, step, **given), range(8)))
+    assert all(np.array_equal(one[name], two[name]) for one, two in zip(whole, again) for name in one)
+
+
+def test_the_videos_of_a_batch_have_names_in_the_order_of_its_slots(faces: Faces) -> None:
+    given = {"batch": 12, "K": 2, "seed": 5, "augment": OFF.model_copy(update={"flip": True})}
+    numbers, names = episode(faces, 7, **given)["i"].tolist(), videos(faces, 7, **given)
+    n = faces.num_videos
+    assert names == [faces.videos[i] if i < n else f"{faces.videos[i - n]} mirrored" for i in numbers]
+    assert 0 < sum(name.endswith(" mirrored") for name in names) < 12
 
 
 def test_a_mirrored_episode_is_a_new_video_with_mirrored_frames_and_landmarks(faces: Faces) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from eval import calibration
-from eval.report import page
+from eval.report import figures, page
 from eval.report import tables as printed
 from eval.report.driven import calibration_notes
 from eval.report.results import Results
@@ -153,7 +153,7 @@ def test_the_page_has_the_calibration_with_network_and_aligning_detector_by_name
     made_world.floors_of(root, monkeypatch)
     made_world.scored(root, monkeypatch, "copy", lambda own, driver: made_world.truth(own))
     (root / "report").mkdir()
-    page.write(root / "report", results(root), [printed.quality(results(root))], [])
+    page.write(root / "report", results(root), {"table1": printed.quality(results(root))}, figures.NOTHING, {})
     text = " ".join((root / "report" / "index.html").read_text(encoding="utf-8").split())
     said = text[text.index("calibrated on real frames of sample"):]
     for due in ("the same person 1.00 [1.00, 1.00], another person 0.167", "AUC 1.00: so often is one of 9 pairs",

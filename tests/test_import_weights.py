@@ -27,7 +27,9 @@ def root(tmp_path, monkeypatch):
 def write(root, section):
     params = {"seed": 0, "datasets": ["made"], "methods": ["x2face"], "shots": [1], "data": {}, "score": {}, "timing": {},
               "learn": {"made": {"x2face": section, "mean": {"size": SIZE, "steps": 0, "batch": 1, "K": 1}}}, "report": {},
-              "adapt": {"engine": {"kind": "local", "workers": 1, "slurm": {}}}, "cross": {"drivers": 1, "frames": 2}}
+              "train": {"processes": 1, "readers": 2, "preview": 10.0},
+              "adapt": {"engine": {"kind": "local", "workers": 1, "slurm": {}}},
+              "cross": {"drivers": 1, "frames": 2}}
     with (root / "params.yaml").open("w") as file:
         YAML().dump(params, file)
 

@@ -1,10 +1,15 @@
 import hashlib
+import os
+import re
+import signal
+import time
 
 import pytest
 import torch
-from small import Eyes, episode, method
+from small import Eyes, episode, method, person
 
-from model import loop
+from model import checkpoint, loop, preview
+from model.api import Head, Method, Refused
 
 
 @pytest.fixture(autouse=True)
@@ -21,10 +26,11 @@ def fingerprint(one):
     return digest.hexdigest()
 
 
-def run(one, work, read=episode, steps=12):
+def run(one, work, read=episode, steps=12, **more):
     rows = []
     work.mkdir(exist_ok=True)
-    loop.train(one, read, steps, work=work, log=lambda step, scalars: rows.append((step, scalars)), log_every=3, save_every=5)
+    loop.train(one, read, steps, work=work, log=lambda step, scalars: rows.append((step, scalars)), log_every=3, save_every=5,
+               **more)
     return rows
 
 
@@ -51,37 +57,123 @@ def test_a_run_killed_and_resumed_ends_with_the_bytes_and_the_log_of_an_uninterr
     assert [step for step, _ in rows] == [3, 6, 9, 12]
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, capsys):
+@pytest.mark.parametrize(("number", "leaves"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])
+def test_a_signal_lets_the_step_end_saves_and_leaves(number, leaves, tmp_path, capsys):
     straight = method("ff")
-    run(straight, tmp_path / "a", steps=17)
-    with pytest.raises(KeyboardInterrupt):
-        run(method("ff"), tmp_path / "b", dies_at(13), steps=17)
-    checkpoint = tmp_path / "b" / loop.CHECKPOINT
-    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    rows = run(straight, tmp_path / "a")
+    handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+    with pytest.raises(leaves) as left:
+        run(method("ff"), tmp_path / "b", lambda step: (step == 7 and os.kill(os.getpid(), number)) or episode(step))
+    assert leaves is KeyboardInterrupt or left.value.code == 143
+    assert handlers == [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+    step = int(re.search(r"stopped after step (\d+); run again to go on after step \1\n", capsys.readouterr().err)[1])
+    assert step < 9 and (tmp_path / f"b/checkpoint-{step:08d}").exists()
     resumed = method("ff")
-    run(resumed, tmp_path / "b", steps=17)
-    assert "trying the one before" in capsys.readouterr().err and fingerprint(resumed) == fingerprint(straight)
+    assert run(resumed, tmp_path / "b") == rows and fingerprint(resumed) == fingerprint(straight)
 
 
-def test_a_checkpoint_opens_without_running_code_from_it(tmp_path):
+def test_a_loss_that_is_not_finite_stops_with_the_videos_and_leaves_the_last_checkpoint(tmp_path):
+    def poisoned(step):
+        return episode(step)._replace(x_t=torch.full_like(episode(step).x_t, torch.nan)) if step == 7 else episode(step)
+
+    with pytest.raises(Refused, match=r"step 7: l_cnt is nan on videos .*; the batch: p1/v2; the checkpoint after step 5 sta"):
+        loop.train(method("ft"), poisoned, 12, work=tmp_path, log=lambda *_: None, log_every=3, save_every=5,
+                   who=lambda step: {7: "p1/v2"}[step])
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00000005"]
+
+
+def test_on_a_full_disk_training_goes_on_to_the_same_end(tmp_path, monkeypatch, capsys):
+    straight, other = method("ft"), method("ft")
+    run(straight, tmp_path / "a")
+    monkeypatch.setattr(checkpoint, "PAUSES", ())
+    monkeypatch.setattr(checkpoint, "save_file", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    run(other, tmp_path / "b")
+    assert fingerprint(other) == fingerprint(straight) and not list((tmp_path / "b").iterdir())
+    assert capsys.readouterr().err.count("going on without it") == 3  # after steps 5, 10 and 12
+
+
+class Noisy(Method):
+    """Learns from random numbers, and draws some to show itself."""
+    name = "noisy"
+
+    def __init__(self):
+        super().__init__(None, None, seed=3)
+        self.weight = torch.zeros(4)
+
+    def learn(self, _):
+        self.weight += torch.rand(4)
+        return {"sum": float(self.weight.sum())}
+
+    def adapt(self, x, y, seed=0, report=None):
+        noise = torch.rand(3, 4, 4)
+        return Head(lambda pose: noise.expand(len(pose), 3, 4, 4), 4)
+
+    def state(self):
+        return {"weight": self.weight}
+
+    def load_state(self, state):
+        self.weight = state["weight"]
+
+
+def test_a_method_that_draws_random_numbers_resumes_as_it_would_have_gone_on_and_a_look_changes_nothing(tmp_path):
+    straight = Noisy()
+    rows = run(straight, tmp_path / "a")
     with pytest.raises(KeyboardInterrupt):
-        run(method("ft"), tmp_path / "a", dies_at(7))
-    found = torch.load(tmp_path / "a" / loop.CHECKPOINT, weights_only=True)
-    assert found["step"] == 5 and not (tmp_path / "a" / "checkpoint.part").exists()
+        run(Noisy(), tmp_path / "b", dies_at(7))
+    torch.rand(5)
+    resumed, person = Noisy(), preview.Person("p", *[torch.zeros(*n, 3, 4, 4) for n in ((1,), (1,), (), ())])
+    look = preview.Look(resumed, [person], tmp_path / "looks", minutes=0)
+    assert run(resumed, tmp_path / "b", look=look) == rows and torch.equal(resumed.weight, straight.weight)
+    assert sorted(path.name for path in (tmp_path / "looks").iterdir()) == [f"{step:08d}.png" for step in range(6, 13)]
+
+
+@pytest.mark.parametrize("name", ["ft", "pix2pixhd", "x2face"])
+def test_a_look_fine_tunes_nothing_and_changes_no_bit(name, tmp_path, monkeypatch):
+    straight, seen = method(name), method(name)
+    if seen.fine_tunes:
+        monkeypatch.setattr(type(seen), "adapt", lambda *_: pytest.fail("fine-tuned"))
+    run(straight, tmp_path / "a", steps=6)
+    x, y = person(3)
+    shown = preview.Person("p", x[:2], y[:2], x[2], y[2])
+    run(seen, tmp_path / "b", steps=6, look=preview.Look(seen, [shown], tmp_path / "looks", minutes=0))
+    torch.testing.assert_close(seen.state(), straight.state(), rtol=0, atol=0)
+    one, two = (path.read_bytes() for path in sorted((tmp_path / "looks").iterdir())[4:])
+    assert one != two
+    preview.write(tmp_path / "again.png", seen, [shown])
+    assert (tmp_path / "again.png").read_bytes() == two
+
+
+@pytest.mark.parametrize("readers", [1, 3])
+def test_any_number_of_readers_gives_the_episodes_in_their_order_and_not_too_far_ahead(readers, tmp_path):
+    asked, learnt = [], []
+
+    class Listens(Noisy):
+        def learn(self, batch):
+            learnt.append(int(batch.i[0]))
+            assert max(asked) <= learnt[-1] + readers
+            return {}
+
+    def read(step):
+        time.sleep(0.02 if step % 2 else 0)
+        asked.append(step)
+        return episode(step)._replace(i=torch.tensor([step]))
+
+    run(Listens(), tmp_path, read, steps=9, readers=readers)
+    assert learnt == list(range(9)) == sorted(asked)
 
 
 def test_the_log_holds_the_mean_of_each_scalar_since_the_last_line(tmp_path):
-    class Counts:
+    class Counts(Method):
         name, n = "counts", 0
+
+        def adapt(self, *_):
+            """Draws nothing."""
 
         def learn(self, _):
             self.n += 1
             return {"all": float(self.n)} | ({"late": 10.0 * self.n} if self.n > 2 else {})
 
-        def state(self):
-            return {}
-
-    rows = run(Counts(), tmp_path / "a", steps=4)
+    rows = run(Counts(None, None), tmp_path / "a", steps=4)
     assert rows == [(3, {"all": 2.0, "late": 30.0}), (4, {"all": 4.0, "late": 40.0})]
 
 
@@ -100,5 +192,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path):
 
 def test_progress_says_pace_and_what_is_left(tmp_path, capsys):
     run(method("ff"), tmp_path / "a", steps=3)
-    line = capsys.readouterr().err.splitlines()[-1]
-    assert "step 3/3, " in line and "s a step" in line and "images/s" in line and "ETA 0 s" in line and "l_cnt" in line
+    line, last = capsys.readouterr().err.splitlines()[-2:]
+    assert "step 3/3, " in line and "s a step" in line and "images/s" in line and "ETA 0:00:00" in line and "l_cnt" in line
+    assert last.startswith("ff: steps 1 to 3 in 0:00:0")
+    assert re.search(r"[\d.]+% of the time waiting for data, peak memory \d+ MiB", last)

@@ -292,7 +292,7 @@ def test_learning_brings_drawn_frames_nearer_to_real_ones():
 
 def test_the_learning_rate_stays_for_the_first_half_and_then_falls_to_nothing():
     one, rates = made(steps=8, schedule={"warm_up": 1, "decay_from": 4, "final": 0.0}), []
-    one.pair.learn = lambda *_: rates.append([o.param_groups[0]["lr"] for o in one.pair.optimisers.values()]) or {}
+    one.pair.step = lambda: rates.append([o.param_groups[0]["lr"] for o in one.pair.optimisers.values()])
     for step in range(8):
         one.learn(episode(step))
     lr = one.config.lr

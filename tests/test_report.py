@@ -1,18 +1,23 @@
+import base64
 import csv
+import hashlib
 import json
+import re
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 from types import SimpleNamespace
 
+import made_pictures
 import numpy as np
 import pytest
 
-from eval.report import book, figures, page, provenance, tables
+from eval.report import answer, book, figures, ledger, page, people, plots, provenance, tables, tradeoff, training, view
 from eval.report.results import Config, Results
 from pipeline import store
 from pipeline.config import Refused
 
-SIZE, PEOPLE = 16, ("p1", "p2")
+SIZE, PEOPLE = made_pictures.SIZE, ("p1", "p2")
 METRICS = {"ssim": {"label": "SSIM", "better": "higher", "unit": "1 = equal", "compares": "two frames", "backbones": {},
                     "main": True},
            "nme_x": {"label": "NME (x)", "better": "lower", "unit": "eyes", "compares": "landmarks", "backbones": {},
@@ -33,24 +38,6 @@ def write(folder, kind, body, files=()):
     store.write_manifest(folder, kind, body)
 
 
-def images(folder, shade):
-    import io
-
-    import pandas as pd
-    from PIL import Image
-
-    folder.mkdir(parents=True)
-    writer, index = store.ShardWriter(folder), []
-    for person in PEOPLE:
-        for row in range(4):
-            png = io.BytesIO()
-            Image.fromarray(np.full((SIZE, SIZE, 3), shade + row, np.uint8)).save(png, "PNG")
-            index.append({"person": person, "row": row, **writer.add(f"{person}-{row:06d}.png", png.getvalue())})
-    writer.close()
-    pd.DataFrame(index).to_parquet(folder / "index.parquet", index=False)
-    store.write_manifest(folder, "images", {})
-
-
 def cell(root, method, shots, ssim, fd):
     body = {"label": {"ft": "Ours-FT", "mean": "Mean"}[method], "driven_by": "landmarks", "size": SIZE, "people": 2,
             "frames": 8, "metrics": METRICS, "order": ["ssim", "fd_efflite0", "nme_x"],
@@ -59,7 +46,7 @@ def cell(root, method, shots, ssim, fd):
     values = {"ssim": number(ssim, 0.05), "fd_efflite0": number(fd, 2.0, floor=1.25),
               "nme_x": number(fd / 1000, 0.01) | {"n_failed": 3}}
     write(root / "results" / "sample" / method / str(shots) / "metrics", "score", body, [("metrics.json", values)])
-    images(root / "results" / "sample" / method / str(shots) / "images", 50 + shots)
+    made_pictures.images(root / "results" / "sample" / method / str(shots) / "images", PEOPLE, 50 + shots)
 
 
 @pytest.fixture
@@ -82,17 +69,7 @@ def results(tmp_path, monkeypatch):
                  "oracle_nme": {"all": 0.0412, "inner": 0.0333, "n": 8}}
     write(tmp_path / "data" / "sample" / "landmarks", "landmarks", landmarks)
 
-    class Faces:
-        def __init__(self, frames, landmarks, split, size):
-            self.size = size
-            self.subjects = [SimpleNamespace(person=p, video="v", sources=[4, 5], holdout=[0, 1, 2, 3]) for p in PEOPLE]
-
-        def images(self, rows):
-            return np.full((len(rows), 3, self.size, self.size), 0.5, np.float32)
-
-        poses = images
-
-    monkeypatch.setitem(sys.modules, "pipeline.episodes", SimpleNamespace(Faces=Faces))
+    made_pictures.real(monkeypatch, PEOPLE)
     monkeypatch.setitem(sys.modules, "model.backbones", SimpleNamespace(REGISTRY={"d": SimpleNamespace(
         file="shape.dat", role="68 landmarks", licence="CC0", paper=False)}))
     return Results(tmp_path / "data", tmp_path / "models", tmp_path / "results", ["sample"], ["mean", "ft"], [1, 8])
@@ -223,17 +200,26 @@ def test_significant_digits():
 class Page(HTMLParser):
     """Collects what a browser would load and checks that tags close."""
 
-    VOID = ("meta", "img", "br", "link", "hr", "input")
+    VOID = ("meta", "img", "br", "link", "hr", "input", "source")
 
     def __init__(self, text):
         super().__init__()
-        self.open, self.loads, self.text = [], [], []
+        self.open, self.loads, self.text, self.scripts, self.names, self.policy = [], [], [], 0, [], ""
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
-        self.loads += [value for name, value in attributes if name in ("src", "href", "srcset", "data")]
+        self.loads += [value for name, value in attributes if name in ("src", "href", "srcset", "data", "xlink:href")]
+        self.names += [value for name, value in attributes if name == "id"]
+        self.scripts += tag == "script"
+        if ("http-equiv", "Content-Security-Policy") in attributes:
+            self.policy = dict(attributes)["content"]
         if tag not in self.VOID:
             self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in self.VOID:
+            self.open.pop()
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag, f"</{tag}> closes nothing"
@@ -244,16 +230,19 @@ class Page(HTMLParser):
 
 def build(results, out):
     (out / "figures").mkdir(parents=True)
-    made = list(book.tables_of(results, None).values())
-    page.write(out, results, made, figures.draw(results, out / "figures", Config(people=2, rows=2)))
+    compared = book.compare(results, None)
+    drawn = figures.draw(results, compared, out / "figures", Config(people=2, rows=2))
+    page.write(out, results, book.made(results, compared), drawn, {d: answer.answers(found) for d, found in compared.items()})
     return (out / "index.html").read_text(encoding="utf-8")
 
 
 def test_the_page_is_well_formed_loads_nothing_and_names_what_a_reader_must_know(results, tmp_path):
     text = build(results, tmp_path / "report")
     found = Page(text)
-    assert found.open == [] and found.loads and all(load.startswith(("data:image/png;base64,", "#")) for load in found.loads)
-    assert "<script" not in text and "@import" not in text and "url(" not in text
+    assert found.open == [] and found.loads and all(load.startswith(("data:", "#")) for load in found.loads)
+    assert "@import" not in text and "url(" not in text.replace("url(#", "")
+    assert len(found.names) == len(set(found.names))
+    assert {load for load in found.loads if load[0] == "#"} <= {f"#{name}" for name in found.names}
     said = " ".join(" ".join(found.text).split())
     for due in ("Synthetic images", "stand-in", "cd" * 32, "ab" * 32, "4.12 %", "3.33 %", "dlib68", "0.890 [0.840, 0.940]",
                 "p1", "Real landmarks by finder7 (finder.dat efefefefefef", "ef" * 32, "not comparable",
@@ -261,39 +250,140 @@ def test_the_page_is_well_formed_loads_nothing_and_names_what_a_reader_must_know
         assert due.lower() in said.lower(), due
 
 
+def test_the_page_runs_the_one_script_that_its_policy_names_and_may_fetch_nothing(results, tmp_path):
+    text = build(results, tmp_path / "report")
+    found = Page(text)
+    script = text[text.index("<script>") + 8:text.index("</script>")]
+    assert found.scripts == 1 and base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in found.policy
+    assert found.policy.startswith("default-src 'none'; img-src data:;") and "http" not in found.policy
+
+
 def test_a_value_cannot_break_out_of_the_page(results, tmp_path):
-    made = [tables.Table("<script>alert(1)</script>", ["a", "b"], [["<b>", "&"]])] * 2
+    made = tables.Table("<script>alert(1)</script>", ["a", "b"], [["<b>", "&"]])
     (tmp_path / "r" / "figures").mkdir(parents=True)
-    page.write(tmp_path / "r", results, made, [])
-    assert "<script>" not in (tmp_path / "r" / "index.html").read_text()
+    page.write(tmp_path / "r", results, {"table1": made}, figures.NOTHING, {})
+    text = (tmp_path / "r" / "index.html").read_text()
+    assert "<script>alert" not in text and "&lt;script&gt;alert" in text and "<b>" not in text
 
 
-def test_every_figure_is_marked_synthetic_and_carries_no_date_or_program(results, tmp_path):
+def test_every_picture_of_faces_is_marked_synthetic_and_no_figure_carries_a_date(results, tmp_path):
     from PIL import Image
 
     build(results, tmp_path / "report")
     files = sorted((tmp_path / "report" / "figures").iterdir())
-    assert [file.name for file in files] == ["sample-p1.png", "sample-p2.png", "sample-people.png", "sample-training.png"]
-    for file in files:
+    pictures = [file for file in files if file.suffix == ".webp"]
+    ends = ("0", "3", "loop", "sources", "still")
+    assert [file.name for file in pictures] == [f"sample-{person}-{end}.webp" for person in PEOPLE for end in ends]
+    for file in pictures:
         with Image.open(file) as picture:
-            assert picture.info["synthetic"] == "true" and not {"Software", "Creation Time", "date"} & picture.info.keys()
+            if file.stem.endswith("sources"):  # real frames, of people who may be real: not to be called synthetic
+                assert "xmp" not in picture.info and not picture.getexif()
+                continue
+            assert b'synthetic="true"' in picture.info["xmp"] and b"compositeWithTrainedAlgorithmicMedia" in picture.info["xmp"]
+            assert picture.getexif()[people.DESCRIPTION] == people.MARK and len(picture.getexif()) == 1
+    plotted = [file for file in files if file.suffix == ".svg"]
+    assert "sample-training-l_cnt.svg" in {file.name for file in plotted} and len(plotted) + len(pictures) == len(files)
+    assert not any("dc:date" in file.read_text() or "<dc:creator" in file.read_text() for file in plotted)
 
 
-def test_a_figure_shows_each_image_once_in_its_own_cell():
-    images = [np.eye(3, dtype=np.float32)[j].reshape(3, 1, 1).repeat(8, 1).repeat(8, 2) for j in range(3)]
-    columns = [figures.Column(*names, [image]) for names, image in zip((("", "source"), ("FT", "T=1"), ("FT", "T=8")), images)]
-    picture = np.asarray(figures.sheet(columns, ["p"]))
-    left = [np.argwhere((picture == colour).all(axis=2)) for colour in 255 * np.eye(3, dtype=np.uint8)]
-    assert [len(found) for found in left] == [96 * 96] * 3
-    assert left[0][:, 1].max() < left[1][:, 1].min() and left[1][:, 1].max() < left[2][:, 1].min()
+def test_a_loop_shows_the_hold_out_frames_in_the_order_and_at_the_pace_of_the_video(results, tmp_path):
+    from PIL import Image
+
+    build(results, tmp_path / "report")
+    with Image.open(tmp_path / "report" / "figures" / "sample-p1-loop.webp") as loop:
+        assert loop.n_frames == 4 and loop.info["loop"] == 0
+        step = SIZE + people.GAP
+        assert loop.size == (4 * step - people.GAP, 2 * step - people.GAP)  # landmarks, truth, mean, ft; T = 1, 8
+        truth, durations = [], []
+        for j in range(4):
+            loop.seek(j)
+            shown = loop.convert("RGBA")
+            durations.append(loop.info["duration"])
+            truth.append(shown.getpixel((step + 8, 8))[0])
+            assert shown.getpixel((3 * step + 8, 8))[3] == 0  # ft at T = 1 was never run
+    assert durations == [100] * 4
+    assert truth == pytest.approx([102, 115, 128, 140], abs=3)
+
+
+def test_a_grid_shows_each_face_once_in_its_own_cell_and_nothing_between_them():
+    faces = [np.eye(3, dtype=np.float32)[j].reshape(3, 1, 1).repeat(8, 1).repeat(8, 2) for j in range(3)]
+    picture = np.asarray(people.grid([[faces[0], faces[1]], [None, faces[2]]]))
+    assert picture.shape == (18, 18, 4)
+    for colour, (top, left) in zip(np.eye(3), ((0, 0), (0, 10), (10, 10))):
+        where = np.argwhere((picture == [*(255 * colour), 255]).all(axis=2))
+        assert len(where) == 64 and where.min(axis=0).tolist() == [top, left]
+    assert (picture[..., 3] > 0).sum() == 3 * 64
+    assert people.grid([[np.zeros((3, 256, 256), np.float32)]]).size == (people.LARGEST, people.LARGEST)
+
+
+def test_a_difference_map_is_dark_where_nothing_differs_and_brightest_from_a_set_difference_on():
+    truth = np.full((3, 4, 4), 0.5, np.float32)
+    image = truth.copy()
+    image[:, 0, 0] += people.BRIGHT
+    image[:, 1, 1] -= 0.5
+    found = people.heat(image, truth)
+    assert found[:, 2, 2].max() < 0.02 and found[:, 0, 0].tolist() == found[:, 1, 1].tolist() and found[:, 0, 0].mean() > 0.8
 
 
 def test_the_same_results_give_the_same_bytes(results, tmp_path):
     for name in ("a", "b"):
         build(results, tmp_path / name)
     files = [sorted(path.relative_to(tmp_path / name) for path in (tmp_path / name).rglob("*.*")) for name in ("a", "b")]
-    assert files[0] == files[1] and len(files[0]) == 5
+    assert files[0] == files[1] and len(files[0]) > 10
     assert all((tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes() for file in files[0])
+
+
+def test_a_plot_in_the_page_has_the_pages_colours_and_says_what_it_shows(tmp_path):
+    mark = plots.marks(["ft"], {"ft": "FT"})["ft"]
+    with plots.panel("a.svg", "SSIM <up>", "Some & words.", tmp_path) as (axes, made):
+        axes.plot([1, 2], [3, 4], mark.marker, color=mark.colour)
+    inside = plots.inline(made[0])
+    assert inside.startswith("<svg") and "<title>SSIM &lt;up&gt;</title>\n <desc>Some &amp; words.</desc>" in inside
+    assert not re.search("#[0-9a-f]{6}", re.sub(r'(href|id)="[^"]*"', "", inside))
+    assert f"var(--m{mark.colour_number})" in inside and "currentColor" in inside and 'role="img"' in inside
+    assert "font-family" not in inside
+    assert "#" in (tmp_path / "a.svg").read_text() and "var(" not in (tmp_path / "a.svg").read_text()
+
+
+def test_quality_stands_beside_the_seconds_of_few_shot_learning(results):
+    made = tradeoff.table(results)
+    found = rows_of(made)
+    assert found["Ours-FT", "8"]["few-shot learning, s"] == "20.0"
+    assert found["Ours-FT", "8"]["SSIM ↑"] == "0.890 [0.840, 0.940]"
+    lines = {(line["method"], line["shots"]): line for line in csv.DictReader(made.csv().splitlines())}
+    assert lines["Ours-FT", "8"]["seconds"] == "20.0" and lines["Ours-FT", "8"]["ssim"] == "0.8904"
+    assert lines["Mean", "1"]["seconds"] == ""
+    assert [tradeoff.duration(x) for x in (28e-6, 0.0082, 1.0, 123.4)] == ["28 µs", "8.2 ms", "1 s", "123 s"]
+
+
+def test_a_cell_is_sorted_by_its_number_and_a_dash_by_none():
+    due = {"0.771 [0.70, 0.84]": 0.771, "–": None, "336 M": 336e6, "98.8 k": 98.8e3, "4 × 32": 4, "-0.0123": -0.0123,
+           "20.0 (1)": 20, "landmarks": None}
+    assert {text: view.cell(text).value for text in due} == due
+    assert view.cell("0.1 [0.0, 0.2] p 0.125") == view.Cell("0.1", "[0.0, 0.2] p 0.125", 0.1)
+
+
+def test_the_page_takes_the_papers_columns_apart_under_its_name(results):
+    shown = view.view(tables.quality(results))
+    assert shown.groups[-2:] == [("the paper on VoxCeleb1", 4), ("the paper on VoxCeleb2", 4)]
+    assert [column.name for column in shown.columns[-4:]] == ["FID", "SSIM", "CSIM", "USER"]
+    assert shown.title == "Table 1. Quality: sample"
+    assert [cell.value for cell in shown.rows[3].cells[-4:]] == [42.2, 0.68, 0.42, 0.39]
+    assert {len(row.cells) for row in shown.rows} == {len(shown.columns)} == {sum(span for _, span in shown.groups)}
+
+
+def test_the_ledger_counts_every_item_by_status_and_reason(results):
+    import pandas as pd
+
+    folder = results.data / "sample" / "videos"
+    folder.mkdir(parents=True)
+    rows = [{"id": f"{j}", "status": "gone", "reason": f"answer {j}"} for j in range(30)]
+    rows += [{"id": "x", "status": "ok", "reason": ""}] * 40
+    pd.DataFrame(rows).to_parquet(folder / "ledger.parquet")
+    made = ledger.table(results, "sample")
+    assert made.rows[0] == ["source videos", "ok", "used", "40"] and sum(int(row[3]) for row in made.rows) == 70
+    assert len(made.rows) == ledger.LISTED + 1
+    assert made.rows[-1][1:] == ["further", "11 rarer reasons; ledger.parquet has them all", "11"]
 
 
 def test_results_that_are_not_whole_are_refused_not_dashed(results):
@@ -313,7 +403,14 @@ def test_scalars_are_read_from_the_training_log(tmp_path):
     (tmp_path / "eval").mkdir()
     (tmp_path / "eval" / "ssim.tsv").write_text("step\tssim\n0\t0.1\n5\t0.2\n")
     (tmp_path / "images.tsv").write_text("step\timages\n5\t40\n")
-    assert figures.scalars(tmp_path) == {"eval/ssim": ([0, 5], [0.1, 0.2])}
+    assert training.scalars(tmp_path) == {"eval/ssim": ([0, 5], [0.1, 0.2])}
+
+
+def test_a_long_curve_is_averaged_down_and_keeps_its_mean():
+    steps, values = training.thinned((list(range(10_000)), [float(j % 7) for j in range(10_000)]))
+    assert len(steps) == len(values) == training.POINTS
+    assert np.mean(values) == pytest.approx(np.mean([j % 7 for j in range(10_000)]))
+    assert training.thinned(([1, 2], [3.0, 4.0])) == ([1, 2], [3, 4])
 
 
 def test_generated_frames_must_be_exactly_the_hold_out_frames(results):
@@ -348,3 +445,25 @@ def test_each_scored_cell_leads_to_its_per_frame_file_its_model_and_its_code(tmp
     sha = store.sha256(folder / "per_frame.parquet")[:12]
     assert provenance.table(results).rows == [
         ["sample", "Ours-FT", "8", "sample/ft/8/metrics/per_frame.parquet", sha, "3", "ab" * 6, "cd" * 6]]
+
+
+def test_dvc_plots_shows_columns_that_the_report_writes_with_a_template_that_is_there():
+    from ruamel.yaml import YAML
+
+    root = Path(__file__).parents[1]
+    asked, params = (YAML(typ="safe").load((root / name).read_text()) for name in ("dvc.yaml", "params.yaml"))
+    plotted = [plot for entry in asked["plots"] for plot in entry.values()]
+    assert {plot["y"]["report/tradeoff.csv"] for plot in plotted} <= set(params["score"]["metrics"])
+    assert {plot["x"]["report/tradeoff.csv"] for plot in plotted} == {"seconds"}
+    assert all((root / ".dvc" / "plots" / f"{plot['template']}.json").is_file() for plot in plotted)
+
+
+def test_a_second_data_set_stands_beside_the_first_and_one_without_results_says_so(results, tmp_path):
+    import shutil
+
+    shutil.copytree(results.results / "sample", results.results / "folder")
+    more = Results(results.data, results.models, results.results, ["sample", "folder", "large"], results.methods, results.shots)
+    found = Page(build(more, tmp_path / "report"))
+    assert found.open == [] and len(found.names) == len(set(found.names))
+    assert {"person-sample-p1", "person-folder-p1"} <= set(found.names)
+    assert "large : nothing is measured yet." in " ".join(" ".join(found.text).split())

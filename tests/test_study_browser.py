@@ -1,26 +1,11 @@
 """The study in a browser: by keyboard, on a phone, without script, and back."""
 
-import shutil
-
 import made_study as made
 import pytest
 
 from eval.study.answers import Answers
 
 TRIALS = 5
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """The system's Chromium without a window; skipped with a sentence where there is none."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("no Chromium is on this machine: install it with `apt-get install chromium`")
-    with api.sync_playwright() as driver:
-        one = driver.chromium.launch(executable_path=found, args=["--disable-gpu", "--disable-quic"])
-        yield one
-        one.close()
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +18,10 @@ def world(tmp_path_factory):
 
 
 @pytest.fixture
-def page(chromium, world):
+def page(browser, world):
     """A fresh browser window that fails the test for any message on its console and any request to another host."""
     said, asked = [], []
-    context = chromium.new_context(viewport={"width": 1100, "height": 760})
+    context = browser.new_context(viewport={"width": 1100, "height": 760})
     one = context.new_page()
     one.on("console", lambda message: said.append(message.text))
     one.on("pageerror", lambda error: said.append(str(error)))
@@ -100,20 +85,20 @@ def test_going_back_shows_the_present_trial_and_changes_nothing(page, world):
     assert [row.choice + 1 for row in answers(world)] == [1, 2]
 
 
-def test_a_rater_stops_and_goes_on_by_the_link_in_another_window(page, world, chromium):
+def test_a_rater_stops_and_goes_on_by_the_link_in_another_window(page, world, browser):
     begin(page, world)
     answer(page, "3")
     page.get_by_role("link", name="Stop here").click()
     link = page.get_by_role("link").get_attribute("href")
-    other = chromium.new_context().new_page()
+    other = browser.new_context().new_page()
     other.goto(world[2].url + link)
     assert other.get_by_text(f"Set 2 of {TRIALS}").is_visible()
     other.context.close()
 
 
 @pytest.mark.parametrize("width, height", [(360, 640), (390, 844), (844, 390), (768, 1024), (1920, 1080)])
-def test_a_set_is_on_the_screen_as_a_whole(chromium, world, width, height):
-    context = chromium.new_context(viewport={"width": width, "height": height}, has_touch=True, is_mobile=width < 900)
+def test_a_set_is_on_the_screen_as_a_whole(browser, world, width, height):
+    context = browser.new_context(viewport={"width": width, "height": height}, has_touch=True, is_mobile=width < 900)
     page = context.new_page()
     page.goto(world[2].url)
     page.get_by_role("checkbox").check()
@@ -145,8 +130,8 @@ def test_behind_a_web_server_on_this_machine_the_study_has_the_outside_s_address
     assert b"https://study.example.org/r/" in ask("GET", headers["Location"] + "/stop")[2]
 
 
-def test_the_study_works_without_script(chromium, world):
-    context = chromium.new_context(java_script_enabled=False)
+def test_the_study_works_without_script(browser, world):
+    context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(world[2].url)
     page.get_by_role("checkbox").check()

@@ -7,29 +7,38 @@ from pathlib import Path
 
 from eval import claims, propositions, ranking
 from eval.compare import Compared
-from eval.report import claimed, differences, driven, provenance, tables
+from eval.report import claimed, differences, driven, provenance, tables, tradeoff
 from eval.report.results import Results
 from eval.report.tables import Table
 
 
+def compare(results: Results, cache: Path | None) -> dict[str, Compared]:
+    """Data set -> its cells side by side. `cache` as of eval.compare.Compared."""
+    return {dataset: Compared(results, dataset, cache) for dataset in results.datasets}
+
+
 def tables_of(results: Results, cache: Path | None) -> dict[str, Table]:
-    """File name without its ending -> table, in the order of the page. `cache` as of eval.compare.Compared.
+    """The tables alone, see `made`."""
+    return made(results, compare(results, cache))
+
+
+def made(results: Results, compared: Mapping[str, Compared]) -> dict[str, Table]:
+    """File name without its ending -> table, in the order of the page.
 
     Refused when results are not whole or eval/claims.yaml has a mistake.
     """
     stated = propositions.load()
-    compared = {dataset: Compared(results, dataset, cache) for dataset in results.datasets}
     judged = {dataset: claims.judge(stated, found) for dataset, found in compared.items()}
     stable = {dataset: ranking.stability(found) for dataset, found in compared.items()}
     quality = tables.quality(results)
     quality.notes += driven.calibration_notes(results)
-    made = {"table1": quality, "table1b": tables.further(results), "table2": tables.seconds(results),
-            "table3": differences.table(results, compared),
-            "table4": driven.table(results), "claims": claimed.table(results, judged),
+    out = {"table1": quality, "tradeoff": tradeoff.table(results), "table2": tables.seconds(results),
+            "claims": claimed.table(results, judged), "table3": differences.table(results, compared),
+            "table1b": tables.further(results), "table4": driven.table(results),
             "ranking": claimed.ranking(results, stable), "provenance": provenance.table(results)}
-    for table in made.values():
+    for table in out.values():
         table.notes += lists(results)
-    return made
+    return out
 
 
 def lists(results: Results) -> list[str]:

@@ -3,41 +3,67 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.report import driven
-from eval.report.figures import Figure
+from eval.claims import VERDICTS
+from eval.report import answer, driven, ledger, plots, tradeoff, view
+from eval.report.answer import Answer
+from eval.report.figures import Figures
 from eval.report.results import Results
-from eval.report.tables import Table, number
+from eval.report.tables import ARROW, Table, number
 
 SHA = re.compile(r"[0-9a-f]{64}")
+HERE = Path(__file__).with_name("templates")
 
 
-def write(out: Path, results: Results, tables: Sequence[Table], figures: Sequence[Figure]) -> None:
-    """Writes out/index.html; images of out/figures go into it as data."""
+def write(out: Path, results: Results, tables: Mapping[str, Table], figures: Figures,
+          answers: Mapping[str, Sequence[Answer]]) -> None:
+    """Writes out/index.html; pictures of out/figures go into it as data. `answers` by data set."""
     import jinja2
 
-    here = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True,
-                              lstrip_blocks=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-    here.filters["data"] = lambda file: _data(out / "figures" / file)
+    here = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+                              undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    script, style = ((HERE / name).read_text(encoding="utf-8") for name in ("report.js", "report.css"))
+    here.filters |= {"data": lambda file: _data(out / "figures" / file), "inline": plots.inline, "number": number,
+                     "duration": tradeoff.duration, "by": answer.by}
     page = here.get_template("page.html.j2").render(
-        tables=tables, figures=figures, metrics=results.metrics(), not_measured=results.not_measured(),
-        datasets=[dataset(results, name) for name in results.datasets], networks=networks(results),
-        resamples=_resamples(results), calibrated=driven.calibrated(results), number=number)
+        style=style, script=script, policy=_policy(script), figures=figures, verdicts=VERDICTS, sure=answer.MEANING,
+        tables={name: view.view(table) for name, table in tables.items() if name != "claims"},
+        claims=_claims(results, tables.get("claims")), metrics=results.metrics(), not_measured=results.not_measured(),
+        datasets=[dataset(results, name, answers.get(name, ())) for name in results.datasets], networks=networks(results),
+        resamples=_resamples(results), calibrated=driven.calibrated(results), shots=list(results.shots),
+        headline=answer.headline, arrow=ARROW, label={method: results.label(method) for method in results.methods})
     (out / "index.html").write_text(page, encoding="utf-8")
 
 
+def _policy(script: str) -> str:
+    """What a browser may do for the page: show what is in it, and run this one script."""
+    sha = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{sha}'; "
+            "base-uri 'none'; form-action 'none'")
+
+
 def _data(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+    return "data:image/webp;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
-def dataset(results: Results, name: str) -> dict[str, Any]:
-    """What the page says of a data set: counts, ledger, split, detector and its error."""
+def _claims(results: Results, table: Table | None) -> dict[str, Any]:
+    """The claims and the notes under them."""
+    label = {row: results.label(row) for row in results.methods}
+    return {"notes": table.notes if table else [],
+            "stated": view.claims(table.record, lambda method: label.get(method, method)) if table else []}
+
+
+def dataset(results: Results, name: str, answers: Sequence[Answer]) -> dict[str, Any]:
+    """What the page says of a data set: the answers, what was scored, counts, ledger, split, detector and its error."""
     stages = {stage: results.manifest("data", name, stage) for stage in ("videos", "frames", "landmarks", "split")}
     facts: list[tuple[str, str]] = []
+    if origin := stages["videos"].get("made_from"):
+        facts.append(("made from", f"{origin.get('mesh', 'the renderer')}: the people are rendered and do not exist"))
     for stage, what in (("videos", "source videos"), ("frames", "videos cropped")):
         if status := stages[stage].get("status"):
             facts.append((what, ", ".join(f"{count} {word}" for word, count in status.items())))
@@ -50,11 +76,30 @@ def dataset(results: Results, name: str) -> dict[str, Any]:
     if split:
         facts.append(("split", f"{split['videos']} training videos of {split['people']} people; {split['test_people']} test "
                                f"people, none of them in training; {split['excluded']} videos excluded"))
-    cells = results.cells(name)
-    if cells:
-        scored = cells[0][2].manifest
+    scored = next((cell.manifest for _, _, cell in results.cells(name)), None)
+    if scored:
         facts.append(("scored", f"{scored['people']} people, {scored['frames']} hold-out frames a cell, {scored['size']} px"))
-    return {"name": name, "facts": facts}
+    return {"name": name, "facts": facts, "scored": scored, "answers": answers, "rendered": bool(origin),
+            "ledger": view.view(ledger.table(results, name)), **_around(results, name, answers)}
+
+
+def _around(results: Results, name: str, answers: Sequence[Answer]) -> dict[str, Any]:
+    """What must be said beside the answers: stand-ins, who sees the frame, which floors are better."""
+    metrics = results.metrics()
+    columns = {column for one in answers for column in (lead.column for lead in one.leads)}
+    standins = [f"{metrics[c]['label']} for {paper.upper()}" for paper, c in answer.columns(columns).items() if c != paper]
+    cells = [(method, cell.manifest) for method, _, cell in results.cells(name)]
+    better: dict[str, dict[str, list[int]]] = {}
+    for one in answers:
+        for floor, column in one.floors:
+            better.setdefault(floor, {}).setdefault(metrics[column]["label"], []).append(one.shots)
+    said = {floor: " and ".join(f"{name} ({answer.shots(ts)})" for name, ts in of.items()) for floor, of in better.items()}
+    def named(which: Callable[[str, dict[str, Any]], bool]) -> list[str]:
+        return list(dict.fromkeys(facts["label"] for method, facts in cells if which(method, facts)))
+
+    return {"standins": standins, "floors": said, "methods": named(lambda method, _: method not in answer.FLOORS),
+            "beside": named(lambda method, _: method in answer.FLOORS),
+            "frame_driven": named(lambda _, facts: facts["driven_by"] == "frames")}
 
 
 def _error(nme: dict[str, Any] | None) -> str:

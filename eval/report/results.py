@@ -71,6 +71,11 @@ class Results:
         found: dict[str, Any] = json.loads((folder / "timing.json").read_text())
         return found
 
+    def seconds(self, dataset: str, method: str, shots: int) -> float | None:
+        """Median of few-shot learning; None where it was not timed."""
+        entry = (self.timing(dataset, method) or {"few_shot": {}})["few_shot"].get(str(shots))
+        return float(entry["median"]) if entry else None
+
     def manifest(self, *parts: str) -> dict[str, Any]:
         """Manifest of a folder under data/ or models/; empty where there is none."""
         root = {"data": self.data, "models": self.models, "results": self.results}[parts[0]]

@@ -36,6 +36,10 @@ class FT(FewShot):
                     weights=self.config.adversarial, precision=self.config.precision, seed=seed, report=report)
         return self.head(tuned.G, tuned.psi_prime)
 
+    def preview(self, x: Tensor, y: Tensor) -> Head:
+        """As FF would draw the person, without fine-tuning."""
+        return super().adapt(x, y)
+
     def start(self, x: Tensor, y: Tensor) -> FineTuning:
         """The person before the first step: draws exactly what FF would with these weights."""
         return FineTuning(self.G_mean, self.D, self.embed(x, y))

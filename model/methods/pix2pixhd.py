@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from model import published
+from model import parallel, published
 from model.api import Episode, Facts, Head, Refused, Settings
 from model.game import Precision, autocast, device, finite, frozen
 from model.optim import Adam, Schedule
@@ -62,6 +62,7 @@ class Tuning(BaseModel):
 class Config(published.Config):
     """Networks, losses, optimiser and both schedules."""
 
+    at_once: int  # episodes of a process whose activations are in memory at a time; more than its share of the batch: all
     precision: Precision
     networks: Networks
     features: float  # weight of feature matching and of the VGG term; the authors' is 10 for both
@@ -206,15 +207,30 @@ class Pair:
         self.optimisers = {"G": config.adam.over(G.parameters(), lr), "D": config.adam.over(D.parameters(), lr)}
 
     def learn(self, x: Tensor, y: Tensor, step: int, who: str) -> dict[str, float]:
-        """One update of G, then of D, both on what the old G drew. x, y (B, 3, H, W) in [-1, 1]. Refused: a term not finite."""
+        """One update of G and of D, both on what the old G drew. x, y (B, 3, H, W) in [-1, 1]. Refused: a term not finite."""
+        self.zero_grad()
+        numbers = self.backward(x, y, step, who)
+        self.step()
+        return numbers
+
+    def backward(self, x: Tensor, y: Tensor, step: int, who: str, share: float = 1.0) -> dict[str, float]:
+        """Adds the gradients of both, times `share`, the part that x and y are of the batch -> the terms, times the same."""
         terms, l_dsc = self.losses(x, y)
         numbers = finite({**terms, "l_dsc": l_dsc}, step, who)
         loss = torch.stack([term * (1.0 if name == "l_gan" else self.config.features) for name, term in terms.items()]).sum()
-        for name, objective in (("G", loss), ("D", l_dsc)):
-            self.optimisers[name].zero_grad()
-            objective.backward()
-            self.optimisers[name].step()
-        return numbers
+        for objective in (loss, l_dsc):
+            (share * objective).backward()
+        return {name: share * number for name, number in numbers.items()}
+
+    def zero_grad(self) -> None:
+        """Before the first backward of an update."""
+        for optimiser in self.optimisers.values():
+            optimiser.zero_grad()
+
+    def step(self) -> None:
+        """By the gradients there are."""
+        for optimiser in self.optimisers.values():
+            optimiser.step()
 
     def losses(self, x: Tensor, y: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """({l_gan, l_fm, l_vgg} of G, l_dsc of D) of one forward pass of G and three of D. D is a constant in G's terms."""
@@ -284,7 +300,10 @@ class Pix2PixHD(published.Baseline):
         return {"G": self.G, "D": self.D}
 
     def learn(self, episode: Episode) -> dict[str, float]:
-        """One update on the targets and their landmark images; the sources go unused. Refused: a term not finite."""
+        """One update on the targets and their landmark images; the sources go unused. Refused: a term not finite.
+
+        `episode` is this process's share of the batch, what comes out is of the whole.
+        """
         size = self.facts.size
         if episode.x_t.shape[1:] != (3, size, size):
             raise Refused(f"an episode of {tuple(episode.x_t.shape)} targets met a method of {size} px: make both from the "
@@ -293,9 +312,16 @@ class Pix2PixHD(published.Baseline):
         for optimiser in self.pair.optimisers.values():
             optimiser.param_groups[0]["lr"] = lr
         x, y = self._received(episode.x_t, episode.y_t)
-        numbers = self.pair.learn(x, y, self.step, "videos " + ", ".join(map(str, episode.i.tolist())))
+        self.pair.zero_grad()
+        shares = []
+        for part_x, part_y, i in zip(*(whole.split(self.config.at_once) for whole in (x, y, episode.i))):
+            with parallel.together():
+                videos = "videos " + ", ".join(map(str, i.tolist()))
+                shares.append(self.pair.backward(part_x, part_y, self.step, videos, len(i) / len(episode.i)))
+        parallel.mean_gradients([*self.G.parameters(), *self.D.parameters()])
+        self.pair.step()
         self.step += 1
-        return numbers
+        return parallel.mean({name: sum(share[name] for share in shares) for name in shares[0]})
 
     def adapt(self, x: Tensor, y: Tensor, seed: int = 0, report: Callable[[int, int], None] | None = None) -> Head:
         """Copies of G and D learn on from the T frames, with new moments; the copy of G draws.
@@ -313,6 +339,10 @@ class Pix2PixHD(published.Baseline):
             if report:
                 report(step + 1, steps)
         return self.head(own.G)
+
+    def preview(self, x: Tensor, y: Tensor) -> Head:
+        """G before it has seen the person: what meta-learning has come to."""
+        return self.head(copy.deepcopy(self.G))
 
     def head(self, G: Generator) -> Head:
         """A G of its own -> the person's head."""
