@@ -442,6 +442,15 @@ def test_a_model_that_is_not_there_or_not_its_own_is_refused(tmp_path):
         person.load(folder, None, 8, 0)
 
 
+def test_a_model_of_other_settings_is_to_be_trained_anew(tmp_path):
+    folder = made.untrained(tmp_path / "ff")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["config"]["lr"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(Refused, match=r"ff: trained by another version.*config.lr.*`make repro` trains it anew"):
+        person.load(folder, None, 8, 0)
+
+
 def test_without_consent_nothing_is_made(monkeypatch):
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
     with pytest.raises(Refused, match="--i-have-consent"):

@@ -49,7 +49,11 @@ def load(folder: Path, steps: int | None, shots: int, seed: int) -> Model:
     section = dict(manifest["config"])
     if steps is not None:
         section["tuning"] = _tuned(section, manifest["method"], steps, shots)
-    chosen = config.parse(kind.Config, section, f"{folder}/manifest.json: config")
+    try:
+        chosen = config.parse(kind.Config, section, "config")
+    except config.Refused as problem:
+        raise config.Refused(f"{folder}: trained by another version of this program, with other settings ({problem}); "
+                             "`make repro` trains it anew") from None
     method = kind(chosen, api.Facts(**manifest["facts"]), seed)
     from safetensors.torch import load_file
 
