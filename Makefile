@@ -19,7 +19,7 @@ JOBS ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo 1 || nproc)
 STAGES := work/stages
 side_by_side = -@grep -E '^($(1))@' $(STAGES) | sed -n '1!G;h;$$p' | xargs -r -P $(JOBS) -n $(2) $(BIN)/dvc --wait-for-lock repro --single-item
 
-.PHONY: help repro together tables study demo test check rehearsal bench bench-gate weights clean
+.PHONY: help repro together reenact tables study demo test check rehearsal bench bench-gate weights clean
 .DELETE_ON_ERROR:
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,11 @@ together:
 	$(call side_by_side,train|floors,1)
 	$(call side_by_side,adapt,3)
 	$(call side_by_side,score,3)
+
+# Paths with spaces: use `python -m stages.reenact` itself, which has more options (docs/reenact.md).
+reenact: $(VENV)/ready  ## SOURCE="a.jpg b.jpg" or a video, DRIVER=talk.mp4: an mp4 (OUT=), marked as synthetic; METHOD=ff SHOTS=8 VIEW=side CONSENT=yes
+	OMP_NUM_THREADS=1 $(BIN)/python -m stages.reenact $(SOURCE) $(if $(DRIVER),--driver $(DRIVER)) $(if $(METHOD),--method $(METHOD)) \
+	    $(if $(SHOTS),--shots $(SHOTS)) $(if $(VIEW),--view $(VIEW)) $(if $(OUT),--out $(OUT)) $(if $(CONSENT),--i-have-consent) $(MORE)
 
 tables: $(VENV)/ready  ## tables and claims anew from the stored per-frame results, offline
 	OMP_NUM_THREADS=1 $(BIN)/python -m stages.tables

@@ -1,0 +1,97 @@
+"""A trained method, and the head it makes of one person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from pipeline import config, landmarks, store
+
+if TYPE_CHECKING:
+    from model.api import Head, Method
+
+
+@dataclass(frozen=True)
+class Model:
+    """A method with its weights."""
+
+    method: Method
+    manifest: dict[str, Any]
+    sha256: str  # of the weights
+
+    @property
+    def size(self) -> int:
+        """Pixels of a side of what it draws."""
+        return self.method.facts.size
+
+
+def load(folder: Path, steps: int | None, shots: int, seed: int) -> Model:
+    """The method in `folder`, as `make repro` leaves it. `steps`: of fine-tuning, None: as it was configured.
+
+    Refused: nothing was trained there, the weights are not those of the manifest, or `steps` of a method that takes none.
+    """
+    import model.api as api
+
+    if not (folder / "manifest.json").is_file():
+        raise config.Refused(f"{folder}: no trained model is here; `make repro` trains one in some twenty minutes, --model "
+                             "names another folder")
+    manifest = store.read_manifest(folder, "model")
+    weights = folder / "weights.safetensors"
+    sha256 = store.sha256(weights)
+    if manifest["files"].get(weights.name, {}).get("sha256") != sha256:
+        raise config.Refused(f"{weights}: not the file that its manifest lists; run `dvc checkout` or `make repro`")
+    kind = api.load(manifest["method"])
+    section = dict(manifest["config"])
+    if steps is not None:
+        section["tuning"] = _tuned(section, manifest["method"], steps, shots)
+    try:
+        chosen = config.parse(kind.Config, section, "config")
+    except config.Refused as problem:
+        raise config.Refused(f"{folder}: trained by another version of this program, with other settings ({problem}); "
+                             "`make repro` trains it anew") from None
+    method = kind(chosen, api.Facts(**manifest["facts"]), seed)
+    from safetensors.torch import load_file
+
+    method.load_weights(load_file(weights))
+    return Model(method, manifest, sha256)
+
+
+def _tuned(section: dict[str, Any], method: str, steps: int, shots: int) -> dict[str, Any]:
+    """The section `tuning` with so many steps, at the learning rates of the budget for T = `shots`."""
+    if steps < 1:
+        raise config.Refused(f"--steps {steps}: at least one; --method ff draws without any")
+    budgets = section.get("tuning", {}).get("budgets")
+    if not budgets:
+        raise config.Refused(f"--steps: {method} has no number of fine-tuning steps to choose; leave it out")
+    ordered = sorted(budgets, key=lambda budget: int(budget["shots"]))
+    nearest = [budget for budget in ordered if budget["shots"] <= shots or budget is ordered[0]][-1]
+    return {**section["tuning"], "budgets": [{**nearest, "steps": steps}]}
+
+
+def learn(model: Model, crops: np.ndarray, points: np.ndarray, seed: int,
+          report: Callable[[int, int], None] | None = None) -> Head:
+    """crops (T, stored, stored, 3) uint8, points (T, 68, 2) in their pixels -> the person's head."""
+    import torch
+
+    size, stored = model.size, crops.shape[1]
+    images = [crop if size == stored else cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA) for crop in crops]
+    poses = [landmarks.draw((at + .5) * (size / stored) - .5, size) for at in points]
+    return model.method.adapt(torch.from_numpy(planes(images)), torch.from_numpy(planes(poses)), seed, report)
+
+
+def planes(images: list[np.ndarray]) -> np.ndarray:
+    """n images (H, W, 3) uint8 -> (n, 3, H, W) float32 in [0, 1]."""
+    return np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2), np.float32) / 255
+
+
+def draw(head: Head, poses: list[np.ndarray]) -> list[np.ndarray]:
+    """n landmark images (or driving crops) (size, size, 3) uint8 -> n frames of the same kind."""
+    import torch
+
+    x_hat = head(torch.from_numpy(planes(poses))).permute(0, 2, 3, 1)
+    return list((x_hat * 255).round().byte().numpy())

@@ -1,0 +1,42 @@
+"""Reads what a media file says of itself: `python -I tags.py PATH FORMATS` prints one JSON object.
+
+A script of its own, as probe.py: a hostile file can hang or kill only this process, which pipeline/film.py starts under limits.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+
+def look(path: str, formats: str) -> dict[str, Any]:
+    """Metadata of the container, the codec of its sound if it can be decoded, its length; or a reason."""
+    import av
+    from av import time_base
+    from av.error import FFmpegError
+
+    try:
+        container = av.open("file:" + path, options={"protocol_whitelist": "file,pipe", "format_whitelist": formats},
+                            metadata_errors="replace")
+    except FFmpegError as error:
+        return {"reason": f"not a readable video ({error.strerror})"}
+    with container:
+        return {"metadata": dict(container.metadata), "sound": _sound(container),
+                "seconds": (container.duration or 0) / time_base}
+
+
+def _sound(container: Any) -> str:
+    from av.error import FFmpegError
+
+    if not container.streams.audio:
+        return ""
+    try:
+        next(container.decode(container.streams.audio[0]))
+    except (FFmpegError, StopIteration):
+        return ""
+    return str(container.streams.audio[0].codec_context.name)
+
+
+if __name__ == "__main__":
+    print(json.dumps(look(sys.argv[1], sys.argv[2])))

@@ -1,0 +1,239 @@
+"""A few photos, or a video, of a person who agreed to it and a driving video: an mp4 of that person, marked as synthetic.
+
+`make reenact SOURCE="a.jpg b.jpg" DRIVER=talk.mp4`, or `python -m stages.reenact a.jpg b.jpg --driver talk.mp4`. Not a stage of
+DVC's. docs/reenact.md says what each option does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline import config, run, takedown
+
+if TYPE_CHECKING:
+    from eval.reenact import driver, geometry
+    from eval.reenact.drive import Job, Report
+    from eval.reenact.person import Model
+    from eval.reenact.source import Eyes, Source
+    from model.api import Head
+
+OUT = Path("reenact.mp4")
+LONG = 600  # seconds of a driver from which on it is said what that costs
+QUESTION = ("This makes pictures of a person doing what the person never did. Have the people in the source and in the driver "
+            "agreed to it? [yes/no] ")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("source", nargs="*", type=Path, help="photos of one person, or one video")
+    parser.add_argument("--driver", nargs="+", type=Path, default=[], help="a video, or a folder of landmark arrays (.npy)")
+    parser.add_argument("--method", default="ft", help="ft learns the person by gradient steps; ff draws at once")
+    parser.add_argument("--shots", type=int, default=8, help="T, pictures of the source to learn from")
+    parser.add_argument("--steps", type=int, help="fine-tuning steps; as trained for if left out")
+    parser.add_argument("--out", type=Path, help=f"the mp4 to write ({OUT}); with --rank-drivers nothing is written without it")
+    parser.add_argument("--view", choices=("crop", "side", "paste", "still"), default="crop", help="the face alone, beside the "
+                        "driver, in the driver's picture, or in the source's own")
+    parser.add_argument("--start", type=float, default=0.0, help="second of the driver to begin at")
+    parser.add_argument("--seconds", type=float, help="so much of the driver")
+    parser.add_argument("--face", type=int, help="the how-manieth face from the left, in photos with several")
+    parser.add_argument("--adapt-landmarks", action="store_true", help="the driver's pose and expression on the source's shape")
+    parser.add_argument("--rank-drivers", action="store_true", help="orders several drivers by CSIM; the best drives --out")
+    parser.add_argument("--no-label", action="store_true", help="no visible label; the mark in the metadata stays")
+    parser.add_argument("--i-have-consent", action="store_true", help="the people shown agreed; otherwise it is asked")
+    parser.add_argument("--inspect", type=Path, metavar="FILE", help="prints the mark of a film that was made here")
+    parser.add_argument("--model", type=Path, help="folder of a trained model (models/DATASET/METHOD)")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Makes the film, ranks drivers, or reads a mark."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is half written goes
+    given = arguments()
+    params = config.load(given.params)
+    folder = given.model or Path("models") / params.datasets[0] / given.method
+    if given.inspect:
+        show(given.inspect, params, params.datasets[0])
+    else:
+        make(given, params, folder)
+
+
+def make(given: argparse.Namespace, params: config.Params, folder: Path) -> None:
+    """Consent, model, source, drivers, the person's head, and then the ranking, the film or both."""
+    check(given)
+    consent(given.i_have_consent)
+    listed = takedown.read(Path(takedown.NAME), run.ROOT / takedown.NAME)
+    for path in (*given.source, *given.driver):
+        refuse_listed(path, listed)
+    from eval.reenact import drive, driver, person, source
+
+    model = person.load(folder, given.steps, given.shots, params.seed)
+    eyes = opened(params, model.manifest["dataset"])
+    drivers = [driver.open_driver(path, given.start, given.seconds, eyes) for path in given.driver]
+    who = source.read(given.source, given.shots, given.face, eyes)
+    for of in drivers:
+        drive.size(of, given.view, model.size, who)  # refused before anything is learnt
+    adapts = [adaptation(of, eyes, who) if given.adapt_landmarks else None for of in drivers]
+    head = learnt(model, who, params.seed)
+    jobs = [drive.Job(of, eyes, head, model.size, model.method.driven_by, who, given.view, not given.no_label, adapt)
+            for of, adapt in zip(drivers, adapts)]
+    if given.rank_drivers:
+        jobs = best_first(jobs)
+    if given.out or not given.rank_drivers:
+        film(given, jobs[0], model, given.out or OUT)
+
+
+def check(given: argparse.Namespace) -> None:
+    """Refused: arguments that do not go together."""
+    if not given.source or not given.driver:
+        raise config.Refused("a source and a driver are needed: `make reenact SOURCE=\"a.jpg b.jpg\" DRIVER=talk.mp4`, or "
+                             "`python -m stages.reenact a.jpg b.jpg --driver talk.mp4`")
+    if len(given.driver) > 1 and not given.rank_drivers:
+        raise config.Refused(f"--driver: {len(given.driver)} are given; name one, or let --rank-drivers order them")
+    seconds = (given.start, 1.0 if given.seconds is None else given.seconds)
+    if given.shots < 1 or not all(map(math.isfinite, seconds)) or seconds[0] < 0 or seconds[1] <= 0:
+        raise config.Refused("--shots is at least 1, --start at least 0, --seconds above 0")
+    out = given.out or OUT
+    if out.suffix.lower() != ".mp4" or out.is_dir():
+        raise config.Refused(f"{out}: the film is an mp4; give --out a name that ends in .mp4")
+    if out.exists() and any(path.exists() and out.samefile(path) for path in (*given.source, *given.driver)):
+        raise config.Refused(f"{out}: source or driver themselves; give --out another name")
+
+
+def consent(given: bool) -> None:
+    """Asked once a run. Refused: not given, and nobody there to ask, or the answer is not yes."""
+    if given:
+        return
+    if not sys.stdin.isatty():
+        raise config.Refused("have the people in source and driver agreed? Pass --i-have-consent if so (make reenact "
+                             "CONSENT=yes); nothing is made without it")
+    if input(QUESTION).strip().lower() not in ("yes", "y"):
+        raise config.Refused("without the consent of the people shown nothing is made")
+
+
+def refuse_listed(path: Path, listed: frozenset[str]) -> None:
+    """Refused where a file or folder is, by the last parts of its path, of a person or video on the take-down list."""
+    parts = [*path.resolve().parts[-3:-1], path.resolve().stem]
+    for first in range(len(parts)):
+        person, *video = parts[first:]
+        if takedown.covers(listed, person, "/".join(video)):
+            raise config.Refused(f"{path}: {person} is on the take-down list ({takedown.NAME}) and must not be used")
+
+
+def opened(params: config.Params, dataset: str) -> Eyes:
+    """Detectors and crop as the data set of the model's training frames has them."""
+    from eval.reenact.source import Eyes
+    from model import faces
+    from pipeline import frames, landmarks
+    from stages.landmarks import choose
+
+    data = config.pick(params.data, dataset, "data")
+    chosen = config.parse(frames.Config, data.frames, f"data.{dataset}.frames")
+    detector = choose(config.parse(landmarks.Config, data.landmarks, f"data.{dataset}.landmarks").detector)
+    return Eyes(faces.Detector().detect, faces.landmarker(detector).predict, chosen)
+
+
+def adaptation(of: driver.Driver, eyes: Eyes, who: Source) -> geometry.Adaptation:
+    """From the driver's face shape, as its first pictures show it, to the source's."""
+    import numpy as np
+
+    from eval.reenact import driver, geometry
+
+    adapt = geometry.Adaptation(who.points, np.array([one.points for one in driver.glance(of, eyes)]))
+    print(f"{of.path}: adapted to the source's face shape by {adapt.size:.3f} of the eyes' distance (mean of 68 points)",
+          flush=True)
+    return adapt
+
+
+def learnt(model: Model, who: Source, seed: int) -> Head:
+    """The person's head. On one thread: two on a machine that others use stand in each other's way."""
+    import time
+
+    import torch
+
+    from eval.reenact import person
+
+    torch.set_num_threads(1)
+    start, steps = time.monotonic(), 0
+
+    def report(done: int, total: int) -> None:
+        nonlocal steps
+        steps = total
+        if done % 10 == 0 or done == total:
+            print(f"\rlearning the person: step {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+    head = person.learn(model, who.crops, who.points, seed, report)
+    print(f"{model.method.label} ({model.size} x {model.size} pixels, trained on {model.manifest['trained_on']}): learnt from "
+          f"T = {len(who.crops)} pictures in {steps} steps, {time.monotonic() - start:.1f} s")
+    return head
+
+
+def best_first(jobs: list[Job]) -> list[Job]:
+    """Prints the ranking."""
+    from eval.reenact import rank
+    from model import faces
+
+    describe = faces.descriptor("dlib128")
+    ranks = rank.ranked(jobs, describe)
+    print(rank.table(ranks, "dlib128, in the place of the paper's ArcFace"))
+    order = {one.path: n for n, one in enumerate(ranks)}
+    return sorted(jobs, key=lambda job: order[job.driver.path])
+
+
+def film(given: argparse.Namespace, job: Job, model: Model, out: Path) -> None:
+    """Makes it and says what came of it."""
+    from eval.reenact import drive, mark
+    from pipeline.utterances import RATE
+
+    seconds = job.driver.count / RATE
+    if seconds >= LONG and given.seconds is None:
+        print(f"{job.driver.path}: {seconds / 3600:.1f} h of it are {job.driver.count:,} pictures, which at 10 to 25 a second "
+              f"take {seconds / 3600:.1f} to {2.5 * seconds / 3600:.1f} h; --start and --seconds choose a part", flush=True)
+    report = drive.make(job, out, mark.make(
+        method=model.method.name, model=model.sha256, source=job.source.sha256, shots=len(job.source.crops),
+        size=model.size, adapted=given.adapt_landmarks, view=given.view, version=run.code()[:16]))
+    for line in told(report, job, given.view):
+        print(line)
+    size = drive.size(job.driver, job.view, model.size, job.source)
+    print(f"{out}: {report.pictures} pictures, {report.pictures / RATE:.2f} s, {size[0]}x{size[1]}, "
+          f"{'with the sound of the driver' if job.driver.sound else 'silent (the driver has no sound)'}; marked as synthetic, "
+          f"the face drawn at {model.size} pixels")
+
+
+def told(report: Report, job: Job, view: str) -> list[str]:
+    """What a user should know of the driver."""
+    from pipeline.utterances import RATE
+
+    lines = []
+    if report.pictures < job.driver.count - 1:
+        lines.append(f"{job.driver.path}: breaks off after {report.pictures / RATE:.2f} of {job.driver.count / RATE:.2f} s")
+    if report.lost:
+        some = ", ".join(f"{a / RATE:.2f} to {b / RATE:.2f} s" for a, b in report.lost[:3])
+        more = f" and {len(report.lost) - 3} more" if len(report.lost) > 3 else ""
+        held = "the driver's picture is left as it is" if view == "paste" else "the last pose is held"
+        lines.append(f"{job.driver.path}: no face in {report.without} of {report.pictures} pictures ({some}{more}): there "
+                     f"{held}")
+    if report.rivals:
+        lines.append(f"{job.driver.path}: a second face of like size in {report.rivals} of {report.looks} looks; the one "
+                     "followed is the larger of the first picture")
+    return lines
+
+
+def show(path: Path, params: config.Params, dataset: str) -> None:
+    """Prints the mark of a file as JSON."""
+    import json
+
+    from eval.reenact import mark
+    from pipeline import frames
+
+    limits = config.parse(frames.Config, config.pick(params.data, dataset, "data").frames, f"data.{dataset}.frames").limits
+    print(json.dumps(mark.inspect(path, limits), indent=1, sort_keys=True))
+
+
+if __name__ == "__main__":
+    run.main(main)
