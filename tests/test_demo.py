@@ -40,7 +40,8 @@ def root(tmp_path, monkeypatch):
           "augment": {"flip": True, "gain": 0.1, "hue": 0.0, "stretch": 0.0}}
     params = {"seed": 0, "datasets": ["made"], "methods": ["ff"], "shots": [1, 4, 32],
               "data": {"made": {"source": "folder", "fetch": {}, "frames": {}, "landmarks": {}, "split": {}, "engine": {}}},
-              "learn": {"made": {"ff": ff, "ft": {**ff, **FT_ONLY}}}, "train": {"processes": 1, "readers": 2, "preview": 10.0}, "adapt": {},
+              "learn": {"made": {"ff": ff, "ft": {**ff, **FT_ONLY}}},
+              "train": {"processes": 1, "readers": 2, "preview": 10.0}, "adapt": {},
               "cross": {"drivers": 1, "frames": 2}, "score": {}, "timing": {}, "report": {}, "study": {}}
     with (tmp_path / "params.yaml").open("w") as file:
         YAML().dump(params, file)

@@ -26,7 +26,8 @@ def root(tmp_path, monkeypatch):
 
 def write(root, section):
     params = {"seed": 0, "datasets": ["made"], "methods": ["x2face"], "shots": [1], "data": {}, "score": {}, "timing": {},
-              "learn": {"made": {"x2face": section, "mean": {"size": SIZE, "steps": 0, "batch": 1, "K": 1}}}, "report": {}, "study": {},
+              "learn": {"made": {"x2face": section, "mean": {"size": SIZE, "steps": 0, "batch": 1, "K": 1}}}, "report": {},
+              "study": {},
               "train": {"processes": 1, "readers": 2, "preview": 10.0},
               "adapt": {"engine": {"kind": "local", "workers": 1, "slurm": {}}},
               "cross": {"drivers": 1, "frames": 2}}
