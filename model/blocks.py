@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 EPS = 1e-4  # of spectral norm and of instance norm, as in the co-author's later code
+ROWS = 512  # positions that attend at a time on a CPU: their weights over all others then fit a cache
 
 
 class _Spectral:
@@ -25,8 +26,7 @@ class _Spectral:
     spectral: bool
 
     def _matrix(self) -> Tensor:
-        w = self.weight  # out x (h w in): a view when the weight lies channels-last in memory
-        return w.permute(0, 2, 3, 1).reshape(w.shape[0], -1) if w.ndim == 4 else w
+        return _rows(self.weight).flatten(1)  # out x (h w in)
 
     def settle(self, iterations: int) -> None:
         """Runs the power iteration to (near) convergence, for a weight that was just drawn or averaged."""
@@ -36,19 +36,15 @@ class _Spectral:
                 self.v.copy_(F.normalize(matrix.t().mv(self.u), dim=0, eps=EPS))
                 self.u.copy_(F.normalize(matrix.mv(self.v), dim=0, eps=EPS))
 
-    def normalised(self) -> Tensor:
+    def normalised(self, way: str = "") -> Tensor:
+        """W / sigma, resampled as `Conv.kernel` says."""
         if not self.spectral:
-            return self.weight
+            return _resampled(self.weight, way)
         with torch.autocast(self.weight.device.type, enabled=False):  # sigma in full precision
-            matrix, u, v = self._matrix(), self.u, self.v
             if self.training and self.weight.requires_grad and torch.is_grad_enabled():
-                with torch.no_grad():
-                    v = F.normalize(matrix.t().mv(u), dim=0, eps=EPS)
-                    u = F.normalize(matrix.mv(v), dim=0, eps=EPS)
-                    self.u.copy_(u)
-                    self.v.copy_(v)
-            sigma = torch.dot(u, matrix.mv(v))
-            return self.weight / sigma.clamp_min(EPS)
+                self.settle(1)
+            found: Tensor = _Normalised.apply(self.weight, self.u.clone(), self.v.clone(), way)
+            return found
 
     def _prepare(self, spectral: bool) -> None:
         self.spectral = spectral
@@ -62,6 +58,59 @@ class _Spectral:
             self.settle(15)
 
 
+def _rows(weight: Tensor) -> Tensor:
+    """(O, I, h, w) or (O, I) -> (O, h w, I): a view when the weight lies channels-last in memory."""
+    return weight.permute(0, 2, 3, 1).flatten(1, 2) if weight.ndim == 4 else weight[:, None]
+
+
+def _kernel(rows: Tensor) -> Tensor:
+    """(O, s s, I) -> (O, I, s, s), channels-last in memory."""
+    return rows.unflatten(1, (round(rows.shape[1] ** 0.5), -1)).permute(0, 3, 1, 2)
+
+
+def _spread(k: Tensor, way: str) -> Tensor:
+    """(O, 3, 3, I) -> (O, 4, 4, I): the sum of a kernel at the four places it has in a larger one; "up": of the kernel turned round."""
+    for side in (1, 2):
+        a, b, c = k.unbind(side)
+        k = torch.stack([c, c + b, b + a, a] if way == "up" else [a, a + b, b + c, c], side)
+    return k
+
+
+def _gathered(g: Tensor, way: str) -> Tensor:
+    """The transpose of `_spread`: (O, 4, 4, I) -> (O, 3, 3, I)."""
+    for side in (1, 2):
+        a, b, c, d = g.unbind(side)
+        g = torch.stack([c + d, b + c, a + b] if way == "up" else [a + b, b + c, c + d], side)
+    return g
+
+
+class _Normalised(torch.autograd.Function):
+    """W / sigma with sigma = u^T W v, u and v constant, as the kernel of `Conv.kernel`: a few passes over the weight."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, u: Tensor, v: Tensor, way: str) -> Tensor:
+        sigma = torch.dot(u, _rows(weight).flatten(1).mv(v)).clamp_min(EPS)
+        ctx.save_for_backward(weight, u, v, sigma)
+        ctx.way = way
+        return _resampled(weight / sigma, way)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None]:
+        weight, u, v, sigma = ctx.saved_tensors
+        if ctx.way:
+            g = _gathered(g.permute(0, 2, 3, 1), ctx.way).permute(0, 3, 1, 2) * (0.25 if ctx.way == "down" else 1.0)
+        g = _rows(g / sigma).flatten(1)
+        along = torch.dot(g.flatten(), _rows(weight).flatten()) / sigma * (sigma > EPS)
+        g = g.addr(u * -along, v)  # g / sigma - (g . W / sigma^2) u v^T
+        return g.view_as(weight) if weight.ndim == 2 else _kernel(g.unflatten(1, (-1, weight.shape[1]))), None, None, None
+
+
+def _resampled(weight: Tensor, way: str) -> Tensor:
+    if not way:
+        return weight
+    return _spread((weight / 4 if way == "down" else weight).permute(0, 2, 3, 1), way).permute(0, 3, 1, 2)
+
+
 class Conv(_Spectral, nn.Conv2d):
     """A convolution that keeps the resolution, under spectral norm (or, for G's last one, without)."""
 
@@ -71,24 +120,23 @@ class Conv(_Spectral, nn.Conv2d):
             self.weight.data = self.weight.data.contiguous(memory_format=torch.channels_last)
         self._prepare(spectral)
 
+    def kernel(self, resample: str = "") -> Tensor:
+        """W / sigma (O, I, s, s). "up", for a 3x3 kernel: that of the transposed convolution (I, O, 4, 4) of stride 2 that is the layer
+        after doubling every pixel; "down": that of the convolution (O, I, 4, 4) of stride 2 that is the average after the layer."""
+        k = self.normalised(resample)
+        return k.transpose(0, 1).contiguous(memory_format=torch.channels_last) if resample == "up" else k
+
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.normalised(), self.bias, padding=self.padding)
+        return F.conv2d(x, self.kernel(), self.bias, padding=self.padding)
 
     def doubled(self, x: Tensor) -> Tensor:
         """self(x with every pixel doubled) for a 3x3 kernel, in half the time: the pixels that the kernel meets twice are
         weighed once, by a transposed 4x4 convolution of stride 2."""
-        k = four(self.normalised().flip(2, 3).transpose(0, 1))
-        return F.conv_transpose2d(x, k.contiguous(memory_format=torch.channels_last), self.bias, stride=2, padding=1)
+        return F.conv_transpose2d(x, self.kernel("up"), self.bias, stride=2, padding=1)
 
     def averaged(self, x: Tensor) -> Tensor:
         """avg_pool2d(self(x), 2) for a 3x3 kernel with 16 products an output instead of 36: a 4x4 convolution of stride 2."""
-        k = four(self.normalised() / 4)
-        return F.conv2d(x, k.contiguous(memory_format=torch.channels_last), self.bias, stride=2, padding=1)
-
-
-def four(k: Tensor) -> Tensor:
-    """The sum of a 3x3 kernel at the four places it has in a 4x4 one."""
-    return torch.stack([F.pad(k, (left, 1 - left, top, 1 - top)) for left in (0, 1) for top in (0, 1)]).sum(0)
+        return F.conv2d(x, self.kernel("down"), self.bias, stride=2, padding=1)
 
 
 class Linear(_Spectral, nn.Linear):
@@ -162,7 +210,7 @@ class InstanceNorm(nn.Module):
 
 
 class _ReLU(nn.Module):
-    """Where no norm belongs (E, V). Never in place: the skip path must see what came in, not its positive part."""
+    """Where no norm belongs (E, V). Not in place: the skip path must see what came in, not its positive part."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -217,6 +265,32 @@ class Attention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor, psi: Iterator[Tensor] = NO_PSI) -> Tensor:
-        q, k, v = (layer(x).flatten(2).transpose(1, 2) for layer in (self.query, self.key, self.value))  # (B, HW, C)
-        attended = F.scaled_dot_product_attention(q, k, v, scale=1.0)
-        return x + self.gamma * attended.transpose(1, 2).reshape(x.shape)
+        return x + self.gamma * attend(self.query(x), self.key(x), self.value(x))
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q^T k) v over all positions, q, k (B, d, h, w), v (B, c, h, w) -> (B, c, h, w); scores in full precision."""
+    if q.device.type != "cpu":
+        positions = (part.flatten(2).transpose(1, 2) for part in (q, k, v))  # (B, h w, ·)
+        return F.scaled_dot_product_attention(*positions, scale=1.0).transpose(1, 2).unflatten(2, v.shape[2:])
+    exact = torch.promote_types(q.dtype, torch.float32)
+    parts = (q.flatten(2).transpose(1, 2).to(exact), k.flatten(2).transpose(1, 2).to(exact), v.flatten(2))
+    with torch.autocast("cpu", enabled=False):
+        single = not torch.compiler.is_exporting()  # there the number of images is open
+        images = zip(*(part.split(1) for part in parts)) if single else [parts]
+        found = torch.cat([_attended(*image, single) for image in images])  # (B, h w, c)
+    return found.transpose(1, 2).unflatten(2, v.shape[2:])
+
+
+def _attended(q: Tensor, k: Tensor, v: Tensor, single: bool) -> Tensor:
+    """q, k (B, n, d), v (B, c, n) -> (B, n, c); some rows of the softmax at a time."""
+    times = _times if single else lambda a, b: a @ b.transpose(1, 2)
+    k, v = k.contiguous(), v.contiguous()
+    return torch.cat([times(torch.softmax(times(rows, k), 2).to(v.dtype), v) for rows in q.split(ROWS, 1)], 1)
+
+
+def _times(a: Tensor, b: Tensor) -> Tensor:
+    """a b^T of one image, (1, n, d) and (1, m, d) -> (1, n, m), as a 1x1 convolution: the same products, in float32 on a CPU of several
+    threads twice as fast as a matrix product."""
+    found = F.conv2d(a.transpose(1, 2).unsqueeze(3), b.view(*b.shape[1:], 1, 1))
+    return found.squeeze(3).transpose(1, 2)

@@ -16,11 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.api import Refused
-from model.blocks import EPS, AdaIN, Conv, InstanceNorm, four
+from model.blocks import EPS, AdaIN, Conv, InstanceNorm, attend
 from model.networks import Generator
 
 WIDE = 1024  # pixels of a map from which on the norm in one kernel is the faster one in bf16 on a CPU
-ROWS = 512  # positions that attend at a time on a CPU: their weights over all others then fit a cache
 
 
 def folded(G: Generator, psi_hat: Tensor, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -100,7 +99,7 @@ class NormReLU(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """x + softmax(q k) v over all positions, gamma a part of v; some rows of the softmax at a time."""
+    """x + softmax(q k) v over all positions, gamma a part of v."""
 
     def __init__(self, attention: Any, dtype: torch.dtype) -> None:
         super().__init__()
@@ -109,13 +108,7 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, C, h, w) -> the same shape."""
-        q, k, v = (layer(x).flatten(2).transpose(1, 2) for layer in (self.query, self.key, self.value))  # (B, h w, ·)
-        if x.device.type != "cpu":
-            return x + F.scaled_dot_product_attention(q, k, v, scale=1.0).transpose(1, 2).unflatten(2, x.shape[2:])
-        exact = torch.promote_types(x.dtype, torch.float32)
-        k = k.transpose(1, 2).to(exact)
-        rows = [torch.softmax(part @ k, 2).to(v.dtype) @ v for part in q.to(exact).split(ROWS, 1)]
-        return x + torch.cat(rows, 1).transpose(1, 2).unflatten(2, x.shape[2:])
+        return x + attend(self.query(x), self.key(x), self.value(x))
 
 
 def _norm(norm: nn.Module, psi: Iterator[Tensor], dtype: torch.dtype) -> nn.Module:
@@ -128,9 +121,7 @@ def _norm(norm: nn.Module, psi: Iterator[Tensor], dtype: torch.dtype) -> nn.Modu
 
 def _convolution(layer: Conv, dtype: torch.dtype, resample: str = "", times: Tensor | None = None) -> nn.Module:
     """The layer with the weight W / sigma; "up": of its input doubled; "down": its output averaged; `times` a constant."""
-    k = layer.normalised() if times is None else layer.normalised() * times  # (out, in, 3, 3) or (out, in, 1, 1)
-    if resample:  # on two by two pixels a 3x3 kernel takes four places
-        k = four(k.flip(2, 3).transpose(0, 1) if resample == "up" else k / 4)
+    k = layer.kernel(resample) if times is None else layer.kernel(resample) * times
     kind = nn.ConvTranspose2d if resample == "up" else nn.Conv2d
     c_in, c_out, size, stride = layer.in_channels, layer.out_channels, k.shape[2], 2 if resample else 1
     plain = kind(c_in, c_out, size, stride, (size - 1) // 2, bias=layer.bias is not None, device="meta")

@@ -8,8 +8,8 @@ from small import SIZE, N, method, networks, person
 from torch import Tensor, nn
 
 from model.api import Refused
-from model.blocks import Attention, _NormReLU
-from model.folded import ROWS, NormReLU, SelfAttention, folded
+from model.blocks import ROWS, Attention, _NormReLU
+from model.folded import NormReLU, SelfAttention, folded
 from model.networks import Generator, Networks
 
 LEARN = YAML(typ="safe").load((Path(__file__).resolve().parents[1] / "params.yaml").read_text())["learn"]
@@ -174,7 +174,7 @@ def test_it_comes_back_from_a_file_of_torch_export_and_draws_the_same_in_any_bat
     torch.export.save(torch.export.export(one, (y,), dynamic_shapes=({0: frames},)), tmp_path / "person.pt2")
     read = torch.export.load(tmp_path / "person.pt2").module()
     for batch in (y, y[:1], torch.rand(7, 3, 32, 32)):
-        torch.testing.assert_close(read(batch), one(batch), rtol=0, atol=1e-6)
+        torch.testing.assert_close(read(batch), one(batch), rtol=0, atol=1e-5 if dtype == torch.float32 else 0.02)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
