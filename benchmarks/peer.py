@@ -1,7 +1,7 @@
-"""One update of a public implementation of the same networks, from a checkout of its repository: what ours are measured beside.
+"""One update of a public implementation of the same networks, from a checkout of it: what ours are measured beside.
 
-shrubb/latent-pose-reenactment, whose author is a co-author of the paper. Its networks, losses and training loop run as they are; what
-they import and do not need here is a stand-in: the loader of configuration files, and torchvision's VGG, here with random weights.
+shrubb/latent-pose-reenactment, whose author is a co-author of the paper. Its networks, losses and training loop run as they
+are; stand-ins are the loader of configuration files, which is not needed, and torchvision's VGG, here with random weights.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ def acts(root: Path, videos: int, K: int) -> dict[str, Callable[[], object]]:
     given = {"dec_stickmen": pose}
     return {"G": forward,
             "meta step": step(args, E, G, D, [*losses.values()], {**given, "enc_rgbs": sources, "enc_stickmen": poses}),
-            "fine-tune step": step(Namespace(**{**vars(args), "finetune": True}), *tuned, [losses[n] for n in CRITERIONS], given)}
+            "fine-tune step": step(Namespace(**{**vars(args), "finetune": True}), *tuned, [losses[n] for n in CRITERIONS],
+                                   given)}
 
 
 @contextmanager

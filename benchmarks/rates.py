@@ -1,8 +1,8 @@
 """How near a step comes to what the processor can do: counted FLOPs over time, of G, of the meta step, of the fine-tune step,
-beside a single 3x3 convolution of 256 channels in the same precision; and beside a public implementation of the same networks.
+beside a single 3x3 convolution of 256 channels in the same precision; and beside another implementation of the networks.
 
-`python -m benchmarks.rates [--peer CHECKOUT] [--rounds 9] [--threads 2]`: one process, one act of each after the other, again and
-again, so that what changes slowly on the machine falls on all. 256 px, one image a step, K = 8, the networks and losses of
+`python -m benchmarks.rates [--peer CHECKOUT] [--rounds 9] [--threads 2]`: one process, one act of each after the other, again
+and again, so that what changes slowly on the machine falls on all. 256 px, one image a step, K = 8, the networks and losses of
 learn.voxceleb2.ft in params.yaml with random weights. Writes benchmarks/results/rates.json.
 """
 
@@ -49,7 +49,7 @@ def whole(act: Callable[[], object]) -> Act:
 
 
 def convolutions() -> dict[str, Act]:
-    """The single convolution, forwards, in both memory formats on maps of two sizes, and forwards and backwards."""
+    """The single convolution, forwards, in both memory formats; and forwards and backwards."""
     import torch
     import torch.nn.functional as F
 
@@ -58,13 +58,12 @@ def convolutions() -> dict[str, Act]:
 
     made = {}
     for name, dtype in zip(PRECISIONS, (torch.float32, torch.bfloat16)):
-        for side, batch in ((64, 8), (128, 1)):
-            for memory in (torch.contiguous_format, torch.channels_last):
-                x, k = (torch.randn(n, 256, s, s).to(dtype, memory_format=memory) for n, s in ((batch, side), (256, 3)))
-                where = f"{batch}x256x{side}x{side} {str(memory)[6:]}"
-                made[f"convolution {where} {name}"] = whole(partial(F.conv2d, x, k, padding=1))
-                x, k = (tensor.clone().requires_grad_() for tensor in (x, k))
-                made[f"convolution and gradients {where} {name}"] = whole(partial(both, x, k))
+        for memory in (torch.contiguous_format, torch.channels_last):
+            x, k = (torch.randn(n, 256, s, s).to(dtype, memory_format=memory) for n, s in ((8, 64), (256, 3)))
+            where = f"8x256x64x64 {str(memory)[6:]}"
+            made[f"convolution {where} {name}"] = whole(partial(F.conv2d, x, k, padding=1))
+            x, k = (tensor.clone().requires_grad_() for tensor in (x, k))
+            made[f"convolution and gradients {where} {name}"] = whole(partial(both, x, k))
     return made
 
 
@@ -98,7 +97,8 @@ def ours(label: str, changes: dict[str, Any]) -> dict[str, Act]:
     tuned = one.start(x_s[0], y_s[0])
     optimisers: dict[int, Any] = {}  # made once and kept from step to step, as in a run of many
     adam = SimpleNamespace(over=lambda learnt, lr: optimisers.setdefault(len(learnt), settings.tuning.adam.over(learnt, lr)))
-    tuning = SimpleNamespace(budget=lambda _: SimpleNamespace(steps=2, lr=5e-5, lr_D=2e-4), adam=adam, batch=1, start=0.0, final=1.0)
+    budget = SimpleNamespace(steps=2, lr=5e-5, lr_D=2e-4)
+    tuning = SimpleNamespace(budget=lambda _: budget, adam=adam, batch=1, start=0.0, final=1.0)
 
     def forward(precision: str) -> None:
         with torch.no_grad(), game.autocast(precision, one.place):
@@ -152,18 +152,16 @@ def interval(values: Any) -> list[float]:
     return [float(f"{v:.4g}") for v in (np.median(values), *np.quantile(medians, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))]
 
 
-def measure(acts: dict[str, Act], rounds: int) -> dict[str, Any]:
-    """Name -> FLOPs, and seconds of each round."""
-    found: dict[str, Any] = {}
+def start(acts: dict[str, Act]) -> dict[str, Any]:
+    """Name -> FLOPs, counted in an act that is not timed, and no seconds yet."""
+    return {name: {"flops": round(flops(partial(timed, act)) * act.share), "wall": [], "cpu": []} for name, act in acts.items()}
+
+
+def more(acts: dict[str, Act], found: dict[str, Any]) -> None:
+    """One round: the seconds of one act of each."""
     for name, act in acts.items():
-        timed(act)
-        found[name] = {"flops": round(flops(lambda act=act: timed(act)) * act.share), "wall": [], "cpu": []}  # type: ignore[misc]
-    for number in range(rounds):
-        for name, act in acts.items():
-            for clock, seconds in zip(("wall", "cpu"), timed(act)):
-                found[name][clock].append(seconds)
-        print(f"round {number + 1} of {rounds}", flush=True)
-    return found
+        for clock, seconds in zip(("wall", "cpu"), timed(act)):
+            found[name][clock].append(seconds)
 
 
 def summary(found: dict[str, Any]) -> dict[str, Any]:
@@ -174,17 +172,18 @@ def summary(found: dict[str, Any]) -> dict[str, Any]:
     facts: dict[str, Any] = {"acts": {}, "share of the convolution's rate": {}, "share of the peer's time": {}}
     fastest = {}
     for precision in PRECISIONS:
-        kind = [n for n in found if n.startswith("convolution ") and " and " not in n and n.endswith(precision)]
-        fastest[precision] = max(kind, key=lambda n: found[n]["flops"] / np.median(found[n]["wall"]))
+        kind = [n for n in found if n.startswith("convolution 8") and n.endswith(precision)]
+        fastest[precision] = max(kind, key=lambda n: found[n]["flops"] / np.median(found[n]["cpu"]))
     for name, act in found.items():
-        facts["acts"][name] = {"gflop": round(act["flops"] / 1e9, 2), **{clock: interval(act[clock]) for clock in ("wall", "cpu")},
-                               "gflop per second": interval(act["flops"] / 1e9 / seconds(name, "wall"))}
-        if "convolution" not in name:
+        facts["acts"][name] = {"gflop": round(act["flops"] / 1e9, 2),
+                               **{clock: interval(act[clock]) for clock in ("wall", "cpu")}}
+        if not name.startswith("convolution 8"):
             one = fastest[name[-4:]]
             facts["share of the convolution's rate"][name] = {
                 clock: interval(act["flops"] / seconds(name, clock) * seconds(one, clock) / found[one]["flops"])
                 for clock in ("wall", "cpu")}
-        for other in [n for n in found if n.startswith("peer ") and name.startswith("as the peer: ") and n[5:-5] == name[13:-5]]:
+        same = name.removeprefix("as the peer: ")[:-5]
+        for other in [n for n in found if n[:-5] == f"peer {same}" and name.startswith("as ")]:
             facts["share of the peer's time"][f"{name} / {other}"] = {
                 clock: interval(seconds(name, clock) / seconds(other, clock)) for clock in ("wall", "cpu")}
     return facts | {"the convolution": fastest}
@@ -201,11 +200,15 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(args.threads)
-    acts = convolutions() | ours("", {}) | ours("as the peer: ", AS_THE_PEER) | (theirs(args.peer) if args.peer else {})
+    acts = convolutions() | ours("", {}) | (ours("as the peer: ", AS_THE_PEER) | theirs(args.peer) if args.peer else {})
     machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count(), "threads": args.threads,
-               "torch": torch.__version__, "load before": os.getloadavg()[0], "rounds": args.rounds, "level": LEVEL}
-    facts = summary(measure(acts, args.rounds)) | {"machine": machine | {"load after": os.getloadavg()[0]}}
-    args.out.write_text(json.dumps(facts, indent=1) + "\n")
+               "torch": torch.__version__, "load before": os.getloadavg()[0], "level": LEVEL}
+    found = start(acts)
+    for number in range(args.rounds):
+        more(acts, found)
+        facts = summary(found) | {"machine": machine | {"rounds": number + 1, "load after": os.getloadavg()[0]}}
+        args.out.write_text(json.dumps(facts, indent=1) + "\n")  # what there is, should the run be cut off
+        print(f"round {number + 1} of {args.rounds}", flush=True)
     for part in ("share of the convolution's rate", "share of the peer's time"):
         for name, values in facts[part].items():
             print(f"{part}: {name}: wall {values['wall']}, cpu {values['cpu']}")

@@ -164,8 +164,8 @@ def load(name: str) -> type[Method]:
 
 
 def _keep_memory() -> None:
-    """Has glibc keep what is freed for what comes next. By itself it gives each large block back to the system, which clears its
-    pages anew a moment later: on a CPU a sixth of a step's time, and ten times the time of a ReLU of a wide map."""
+    """Has glibc keep what is freed for what comes next. By itself it gives each large block back to the system, which clears
+    its pages anew a moment later: on a CPU a sixth of a step's time, and ten times that of a ReLU of a wide map."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:
         for option, value in ((-4, 0), (-1, -1), (-2, 1 << 26)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD: malloc.h

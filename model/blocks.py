@@ -69,7 +69,7 @@ def _kernel(rows: Tensor) -> Tensor:
 
 
 def _spread(k: Tensor, way: str) -> Tensor:
-    """(O, 3, 3, I) -> (O, 4, 4, I): the sum of a kernel at the four places it has in a larger one; "up": of the kernel turned round."""
+    """(O, 3, 3, I) -> (O, 4, 4, I): the sum of a kernel, "up": turned round, at the four places it has in a larger one."""
     for side in (1, 2):
         a, b, c = k.unbind(side)
         k = torch.stack([c, c + b, b + a, a] if way == "up" else [a, a + b, b + c, c], side)
@@ -121,8 +121,9 @@ class Conv(_Spectral, nn.Conv2d):
         self._prepare(spectral)
 
     def kernel(self, resample: str = "") -> Tensor:
-        """W / sigma (O, I, s, s). "up", for a 3x3 kernel: that of the transposed convolution (I, O, 4, 4) of stride 2 that is the layer
-        after doubling every pixel; "down": that of the convolution (O, I, 4, 4) of stride 2 that is the average after the layer."""
+        """W / sigma (O, I, s, s). Of a 3x3 kernel also "up": the kernel (I, O, 4, 4) of a transposed convolution of stride 2
+        that does what the layer does to doubled pixels; "down": the one (O, I, 4, 4) of stride 2 that gives its output averaged.
+        """
         k = self.normalised(resample)
         return k.transpose(0, 1).contiguous(memory_format=torch.channels_last) if resample == "up" else k
 
@@ -151,6 +152,19 @@ class Linear(_Spectral, nn.Linear):
             return F.linear(x.float(), self.normalised(), self.bias)
 
 
+def norm_relu(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """x (B, C, h, w), weight and bias (B, C) or (C,) in full precision -> relu(weight (x - mean) / std + bias), and mean, 1 / std
+    and weight / std over space, (B, C) each."""
+    n, exact = x.shape[2] * x.shape[3], weight.dtype
+    mean = x.sum((2, 3), dtype=exact) / n
+    near = mean.to(x.dtype)  # E[x^2] - mean^2 would cost a map that is far from 0 and nearly constant its digits
+    deviation = x - near[..., None, None]
+    variance = (deviation.square_().sum((2, 3), dtype=exact) / n - (mean - near).square()).clamp_min(0)
+    rstd = torch.rsqrt(variance + EPS)
+    scale = weight * rstd
+    return torch.addcmul(_as_map(bias - mean * scale, x), x, _as_map(scale, x)).relu_(), mean, rstd, scale
+
+
 class _NormReLU(torch.autograd.Function):
     """relu(weight (x - mean) / std + bias), mean and std over space, one weight and bias a sample and channel.
 
@@ -159,14 +173,9 @@ class _NormReLU(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        n, exact = x.shape[2] * x.shape[3], torch.promote_types(x.dtype, torch.float32)
-        weight, bias = weight.to(exact), bias.to(exact)
-        mean = x.sum((2, 3), dtype=exact) / n
-        variance = ((x * x).sum((2, 3), dtype=exact) / n - mean * mean).clamp_min_(0)
-        rstd = torch.rsqrt(variance + EPS)
-        scale = weight * rstd
-        y = torch.addcmul(_as_map(bias - mean * scale, x), x, _as_map(scale, x)).relu_()
-        ctx.save_for_backward(x, y, mean, rstd, scale)
+        exact = torch.promote_types(x.dtype, torch.float32)
+        y, *statistics = norm_relu(x, weight.to(exact), bias.to(exact))
+        ctx.save_for_backward(x, y, *statistics)
         return y
 
     @staticmethod
@@ -271,8 +280,8 @@ class Attention(nn.Module):
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """softmax(q^T k) v over all positions, q, k (B, d, h, w), v (B, c, h, w) -> (B, c, h, w); scores in full precision."""
     if q.device.type != "cpu":
-        positions = (part.flatten(2).transpose(1, 2) for part in (q, k, v))  # (B, h w, ·)
-        return F.scaled_dot_product_attention(*positions, scale=1.0).transpose(1, 2).unflatten(2, v.shape[2:])
+        rows = [part.flatten(2).transpose(1, 2) for part in (q, k, v)]  # (B, h w, ·)
+        return F.scaled_dot_product_attention(rows[0], rows[1], rows[2], scale=1.0).transpose(1, 2).unflatten(2, v.shape[2:])
     exact, height_width = torch.promote_types(q.dtype, torch.float32), v.shape[2:]
     q, k, v = (part.flatten(2).transpose(1, 2) for part in (q.to(exact), k.to(exact), v))
     with torch.autocast("cpu", enabled=False):
@@ -309,8 +318,8 @@ class _Attention(torch.autograd.Function):
 
 
 def _times(a: Tensor, b: Tensor) -> Tensor:
-    """a b^T, (n, d) and (m, d) -> (n, m). In float32 as a 1x1 convolution: the same products, on a CPU of several threads in half the
-    time of a matrix product."""
+    """a b^T, (n, d) and (m, d) -> (n, m). In float32 as a 1x1 convolution: the same products, on a CPU of several threads in
+    half the time of a matrix product."""
     if a.dtype == torch.bfloat16:
         return a @ b.t()
     return F.conv2d(a.t().unsqueeze(0).unsqueeze(3), b.unsqueeze(2).unsqueeze(3)).squeeze(0).squeeze(2).t()

@@ -178,9 +178,8 @@ class VGG(nn.Module):
         unused = {f"{layer}.{part}" for layer in layers for part in ("weight", "bias")}
         check({name: value for name, value in weights.items() if name not in unused}, shapes, where)
         for name in names:
-            for part in ("weight", "bias"):
-                getattr(self.convs[name], part).data = weights[f"{files[name]}.{part}"].float()
-            self.convs[name].to(memory_format=torch.channels_last)
+            for part, memory in (("weight", torch.channels_last), ("bias", torch.preserve_format)):
+                getattr(self.convs[name], part).data = weights[f"{files[name]}.{part}"].float().to(memory_format=memory)
 
     def _file_names(self, numbered: bool) -> dict[str, str]:
         """conv1_1 -> its name in the file: features.0 in torchvision's numbering, else the same."""

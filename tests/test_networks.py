@@ -5,7 +5,7 @@ from small import NETWORKS, SIZE, VIDEOS, N, networks
 from torch import nn
 
 from model.api import Refused
-from model.blocks import ROWS, AdaIN, Attention, Conv, InstanceNorm, Linear, ResBlock, _NormReLU, attend
+from model.blocks import ROWS, AdaIN, Attention, Conv, InstanceNorm, Linear, ResBlock, _NormReLU, attend, norm_relu
 from model.networks import Discriminator, Embedder, Generator, Networks
 
 PAPER = {"embedder": [64, 128, 256, 512, 512, 512], "generator": [64, 128, 256, 512], "res_blocks": 4,
@@ -93,6 +93,12 @@ def test_adain_is_instance_norm_then_the_given_affine_map_then_relu(memory):
     seed = torch.randn(want.shape, generator=draw, dtype=torch.float64)
     for a, b in zip(torch.autograd.grad(found, (x, weight, bias), seed), torch.autograd.grad(want, (x, weight, bias), seed)):
         torch.testing.assert_close(a, b)
+
+
+def test_the_norm_of_a_map_far_from_0_keeps_its_digits():
+    x = torch.randn(1, 4, 32, 32, generator=torch.Generator().manual_seed(0)) + 300
+    want = F.relu(F.instance_norm(x.double(), eps=1e-4)).float()
+    torch.testing.assert_close(norm_relu(x, torch.ones(4), torch.zeros(4))[0], want, rtol=0, atol=1e-4)
 
 
 def test_the_written_out_gradient_of_the_norm_is_the_numerical_one():
