@@ -63,8 +63,8 @@ def acts(root: Path, videos: int, K: int) -> dict[str, Callable[[], object]]:
     given = {"dec_stickmen": pose}
     return {"G": forward,
             "meta step": step(args, E, G, D, [*losses.values()], {**given, "enc_rgbs": sources, "enc_stickmen": poses}),
-            "fine-tune step": step(Namespace(**{**vars(args), "finetune": True}), *tuned, [losses[n] for n in CRITERIONS],
-                                   given)}
+            "fine-tune step": step(Namespace(**{**vars(args), "finetune": True}), tuned[0], tuned[1], tuned[2],
+                                   [losses[name] for name in CRITERIONS], given)}
 
 
 @contextmanager

@@ -100,7 +100,7 @@ def ours(label: str, changes: dict[str, Any]) -> dict[str, Act]:
     budget = SimpleNamespace(steps=2, lr=5e-5, lr_D=2e-4)
     tuning = SimpleNamespace(budget=lambda _: budget, adam=adam, batch=1, start=0.0, final=1.0)
 
-    def forward(precision: str) -> None:
+    def forward(precision: Any) -> None:
         with torch.no_grad(), game.autocast(precision, one.place):
             one.G_mean(y, psi_hat)
 

@@ -122,7 +122,7 @@ class Conv(_Spectral, nn.Conv2d):
 
     def kernel(self, resample: str = "") -> Tensor:
         """W / sigma (O, I, s, s). Of a 3x3 kernel also "up": the kernel (I, O, 4, 4) of a transposed convolution of stride 2
-        that does what the layer does to doubled pixels; "down": the one (O, I, 4, 4) of stride 2 that gives its output averaged.
+        that does what the layer does to doubled pixels; "down": the one (O, I, 4, 4) of stride 2 that averages its output.
         """
         k = self.normalised(resample)
         return k.transpose(0, 1).contiguous(memory_format=torch.channels_last) if resample == "up" else k
@@ -153,8 +153,8 @@ class Linear(_Spectral, nn.Linear):
 
 
 def norm_relu(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """x (B, C, h, w), weight and bias (B, C) or (C,) in full precision -> relu(weight (x - mean) / std + bias), and mean, 1 / std
-    and weight / std over space, (B, C) each."""
+    """x (B, C, h, w), weight and bias (B, C) or (C,) in full precision -> relu(weight (x - mean) / std + bias), and mean,
+    1 / std and weight / std over space, (B, C) each."""
     n, exact = x.shape[2] * x.shape[3], weight.dtype
     mean = x.sum((2, 3), dtype=exact) / n
     near = mean.to(x.dtype)  # E[x^2] - mean^2 would cost a map that is far from 0 and nearly constant its digits
