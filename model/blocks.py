@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 EPS = 1e-4  # of spectral norm and of instance norm, as in the co-author's later code
+ROWS = 512  # positions that attend at a time on a CPU: their weights over all others then fit a cache
 
 
 class _Spectral:
@@ -25,8 +26,7 @@ class _Spectral:
     spectral: bool
 
     def _matrix(self) -> Tensor:
-        w = self.weight  # out x (h w in): a view when the weight lies channels-last in memory
-        return w.permute(0, 2, 3, 1).reshape(w.shape[0], -1) if w.ndim == 4 else w
+        return _rows(self.weight).flatten(1)  # out x (h w in)
 
     def settle(self, iterations: int) -> None:
         """Runs the power iteration to (near) convergence, for a weight that was just drawn or averaged."""
@@ -36,19 +36,15 @@ class _Spectral:
                 self.v.copy_(F.normalize(matrix.t().mv(self.u), dim=0, eps=EPS))
                 self.u.copy_(F.normalize(matrix.mv(self.v), dim=0, eps=EPS))
 
-    def normalised(self) -> Tensor:
+    def normalised(self, way: str = "") -> Tensor:
+        """W / sigma, resampled as `Conv.kernel` says."""
         if not self.spectral:
-            return self.weight
+            return _resampled(self.weight, way)
         with torch.autocast(self.weight.device.type, enabled=False):  # sigma in full precision
-            matrix, u, v = self._matrix(), self.u, self.v
             if self.training and self.weight.requires_grad and torch.is_grad_enabled():
-                with torch.no_grad():
-                    v = F.normalize(matrix.t().mv(u), dim=0, eps=EPS)
-                    u = F.normalize(matrix.mv(v), dim=0, eps=EPS)
-                    self.u.copy_(u)
-                    self.v.copy_(v)
-            sigma = torch.dot(u, matrix.mv(v))
-            return self.weight / sigma.clamp_min(EPS)
+                self.settle(1)
+            found: Tensor = _Normalised.apply(self.weight, self.u.clone(), self.v.clone(), way)
+            return found
 
     def _prepare(self, spectral: bool) -> None:
         self.spectral = spectral
@@ -62,6 +58,59 @@ class _Spectral:
             self.settle(15)
 
 
+def _rows(weight: Tensor) -> Tensor:
+    """(O, I, h, w) or (O, I) -> (O, h w, I): a view when the weight lies channels-last in memory."""
+    return weight.permute(0, 2, 3, 1).flatten(1, 2) if weight.ndim == 4 else weight[:, None]
+
+
+def _kernel(rows: Tensor) -> Tensor:
+    """(O, s s, I) -> (O, I, s, s), channels-last in memory."""
+    return rows.unflatten(1, (round(rows.shape[1] ** 0.5), -1)).permute(0, 3, 1, 2)
+
+
+def _spread(k: Tensor, way: str) -> Tensor:
+    """(O, 3, 3, I) -> (O, 4, 4, I): the sum of a kernel, "up": turned round, at the four places it has in a larger one."""
+    for side in (1, 2):
+        a, b, c = k.unbind(side)
+        k = torch.stack([c, c + b, b + a, a] if way == "up" else [a, a + b, b + c, c], side)
+    return k
+
+
+def _gathered(g: Tensor, way: str) -> Tensor:
+    """The transpose of `_spread`: (O, 4, 4, I) -> (O, 3, 3, I)."""
+    for side in (1, 2):
+        a, b, c, d = g.unbind(side)
+        g = torch.stack([c + d, b + c, a + b] if way == "up" else [a + b, b + c, c + d], side)
+    return g
+
+
+class _Normalised(torch.autograd.Function):
+    """W / sigma with sigma = u^T W v, u and v constant, as the kernel of `Conv.kernel`: a few passes over the weight."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, u: Tensor, v: Tensor, way: str) -> Tensor:
+        sigma = torch.dot(u, _rows(weight).flatten(1).mv(v)).clamp_min(EPS)
+        ctx.save_for_backward(weight, u, v, sigma)
+        ctx.way = way
+        return _resampled(weight / sigma, way)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None]:
+        weight, u, v, sigma = ctx.saved_tensors
+        if ctx.way:
+            g = _gathered(g.permute(0, 2, 3, 1), ctx.way).permute(0, 3, 1, 2) * (0.25 if ctx.way == "down" else 1.0)
+        g = _rows(g / sigma).flatten(1)
+        along = torch.dot(g.flatten(), _rows(weight).flatten()) / sigma * (sigma > EPS)
+        g = g.addr(u * -along, v)  # g / sigma - (g . W / sigma^2) u v^T
+        return g.view_as(weight) if weight.ndim == 2 else _kernel(g.unflatten(1, (-1, weight.shape[1]))), None, None, None
+
+
+def _resampled(weight: Tensor, way: str) -> Tensor:
+    if not way:
+        return weight
+    return _spread((weight / 4 if way == "down" else weight).permute(0, 2, 3, 1), way).permute(0, 3, 1, 2)
+
+
 class Conv(_Spectral, nn.Conv2d):
     """A convolution that keeps the resolution, under spectral norm (or, for G's last one, without)."""
 
@@ -71,24 +120,24 @@ class Conv(_Spectral, nn.Conv2d):
             self.weight.data = self.weight.data.contiguous(memory_format=torch.channels_last)
         self._prepare(spectral)
 
+    def kernel(self, resample: str = "") -> Tensor:
+        """W / sigma (O, I, s, s). Of a 3x3 kernel also "up": the kernel (I, O, 4, 4) of a transposed convolution of stride 2
+        that does what the layer does to doubled pixels; "down": the one (O, I, 4, 4) of stride 2 that averages its output.
+        """
+        k = self.normalised(resample)
+        return k.transpose(0, 1).contiguous(memory_format=torch.channels_last) if resample == "up" else k
+
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.normalised(), self.bias, padding=self.padding)
+        return F.conv2d(x, self.kernel(), self.bias, padding=self.padding)
 
     def doubled(self, x: Tensor) -> Tensor:
         """self(x with every pixel doubled) for a 3x3 kernel, in half the time: the pixels that the kernel meets twice are
         weighed once, by a transposed 4x4 convolution of stride 2."""
-        k = four(self.normalised().flip(2, 3).transpose(0, 1))
-        return F.conv_transpose2d(x, k.contiguous(memory_format=torch.channels_last), self.bias, stride=2, padding=1)
+        return F.conv_transpose2d(x, self.kernel("up"), self.bias, stride=2, padding=1)
 
     def averaged(self, x: Tensor) -> Tensor:
         """avg_pool2d(self(x), 2) for a 3x3 kernel with 16 products an output instead of 36: a 4x4 convolution of stride 2."""
-        k = four(self.normalised() / 4)
-        return F.conv2d(x, k.contiguous(memory_format=torch.channels_last), self.bias, stride=2, padding=1)
-
-
-def four(k: Tensor) -> Tensor:
-    """The sum of a 3x3 kernel at the four places it has in a 4x4 one."""
-    return torch.stack([F.pad(k, (left, 1 - left, top, 1 - top)) for left in (0, 1) for top in (0, 1)]).sum(0)
+        return F.conv2d(x, self.kernel("down"), self.bias, stride=2, padding=1)
 
 
 class Linear(_Spectral, nn.Linear):
@@ -103,6 +152,19 @@ class Linear(_Spectral, nn.Linear):
             return F.linear(x.float(), self.normalised(), self.bias)
 
 
+def norm_relu(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """x (B, C, h, w), weight and bias (B, C) or (C,) in full precision -> relu(weight (x - mean) / std + bias), and mean,
+    1 / std and weight / std over space, (B, C) each."""
+    n, exact = x.shape[2] * x.shape[3], weight.dtype
+    mean = x.sum((2, 3), dtype=exact) / n
+    near = mean.to(x.dtype)  # E[x^2] - mean^2 would cost a map that is far from 0 and nearly constant its digits
+    deviation = x - near[..., None, None]
+    variance = (deviation.square_().sum((2, 3), dtype=exact) / n - (mean - near).square()).clamp_min(0)
+    rstd = torch.rsqrt(variance + EPS)
+    scale = weight * rstd
+    return torch.addcmul(_as_map(bias - mean * scale, x), x, _as_map(scale, x)).relu_(), mean, rstd, scale
+
+
 class _NormReLU(torch.autograd.Function):
     """relu(weight (x - mean) / std + bias), mean and std over space, one weight and bias a sample and channel.
 
@@ -111,14 +173,9 @@ class _NormReLU(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        n, exact = x.shape[2] * x.shape[3], torch.promote_types(x.dtype, torch.float32)
-        weight, bias = weight.to(exact), bias.to(exact)
-        mean = x.sum((2, 3), dtype=exact) / n
-        variance = ((x * x).sum((2, 3), dtype=exact) / n - mean * mean).clamp_min_(0)
-        rstd = torch.rsqrt(variance + EPS)
-        scale = weight * rstd
-        y = torch.addcmul(_as_map(bias - mean * scale, x), x, _as_map(scale, x)).relu_()
-        ctx.save_for_backward(x, y, mean, rstd, scale)
+        exact = torch.promote_types(x.dtype, torch.float32)
+        y, *statistics = norm_relu(x, weight.to(exact), bias.to(exact))
+        ctx.save_for_backward(x, y, *statistics)
         return y
 
     @staticmethod
@@ -162,7 +219,7 @@ class InstanceNorm(nn.Module):
 
 
 class _ReLU(nn.Module):
-    """Where no norm belongs (E, V). Never in place: the skip path must see what came in, not its positive part."""
+    """Where no norm belongs (E, V). Not in place: the skip path must see what came in, not its positive part."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -217,6 +274,52 @@ class Attention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor, psi: Iterator[Tensor] = NO_PSI) -> Tensor:
-        q, k, v = (layer(x).flatten(2).transpose(1, 2) for layer in (self.query, self.key, self.value))  # (B, HW, C)
-        attended = F.scaled_dot_product_attention(q, k, v, scale=1.0)
-        return x + self.gamma * attended.transpose(1, 2).reshape(x.shape)
+        return x + self.gamma * attend(self.query(x), self.key(x), self.value(x))
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q^T k) v over all positions, q, k (B, d, h, w), v (B, c, h, w) -> (B, c, h, w); scores in full precision."""
+    if q.device.type != "cpu":
+        rows = [part.flatten(2).transpose(1, 2) for part in (q, k, v)]  # (B, h w, ·)
+        return F.scaled_dot_product_attention(rows[0], rows[1], rows[2], scale=1.0).transpose(1, 2).unflatten(2, v.shape[2:])
+    exact, height_width = torch.promote_types(q.dtype, torch.float32), v.shape[2:]
+    q, k, v = (part.flatten(2).transpose(1, 2) for part in (q.to(exact), k.to(exact), v))
+    with torch.autocast("cpu", enabled=False):
+        if torch.compiler.is_exporting():  # there the number of images is open
+            rows = [torch.softmax(part @ k.transpose(1, 2), 2).to(v.dtype) @ v for part in q.split(ROWS, 1)]
+            found = torch.cat(rows, 1)
+        else:
+            found = torch.stack([_Attention.apply(*(part.contiguous() for part in image)) for image in zip(q, k, v)])
+    return found.transpose(1, 2).unflatten(2, height_width)
+
+
+class _Attention(torch.autograd.Function):
+    """softmax(q k^T) v of one image, q, k (n, d) in full precision, v (n, c). ROWS rows of the softmax at a time stay in the
+    processor's cache; the gradient works them out again rather than fetch n x n numbers from memory."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        ctx.save_for_backward(q, k, v)
+        v_t = v.t().contiguous()
+        return torch.cat([_times(torch.softmax(_times(rows, k), 1).to(v.dtype), v_t) for rows in q.split(ROWS)])
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v = ctx.saved_tensors
+        low, g = v.dtype, g.to(v.dtype).contiguous()
+        g_q, g_k, g_v = [], torch.zeros_like(k), torch.zeros_like(v, dtype=k.dtype)
+        for rows, g_rows in zip(q.split(ROWS), g.split(ROWS)):
+            weights = torch.softmax(_times(rows, k), 1)
+            g_scores = torch._softmax_backward_data(_times(g_rows, v).to(k.dtype), weights, 1, k.dtype).to(low)
+            g_q.append(g_scores @ k.to(low))
+            g_k += g_scores.t() @ rows.to(low)
+            g_v += weights.to(low).t() @ g_rows
+        return torch.cat(g_q).to(q.dtype), g_k, g_v.to(low)
+
+
+def _times(a: Tensor, b: Tensor) -> Tensor:
+    """a b^T, (n, d) and (m, d) -> (n, m). In float32 as a 1x1 convolution: the same products, on a CPU of several threads in
+    half the time of a matrix product."""
+    if a.dtype == torch.bfloat16:
+        return a @ b.t()
+    return F.conv2d(a.t().unsqueeze(0).unsqueeze(3), b.unsqueeze(2).unsqueeze(3)).squeeze(0).squeeze(2).t()

@@ -2,8 +2,8 @@
 
 With psi' = P e_hat_NEW given, or learnt on, nothing in G depends on the person any more. Spectral norm becomes the weight
 W / sigma; the coefficients of an adaptive instance norm become its own; P goes. A 3x3 convolution after doubling or before
-averaging becomes one 4x4 convolution of stride 2, and gamma becomes part of the attention's values. Only the statistics of the
-instance norms still follow the input. The same frames but for rounding, from plain layers: `torch.export` takes it as it is.
+averaging becomes one 4x4 convolution of stride 2. Only the statistics of the instance norms still follow the input. In float32
+it does what G does in the same order and draws G's frames to the last bit, from plain layers: `torch.export` takes it as it is.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.api import Refused
-from model.blocks import EPS, AdaIN, Conv, InstanceNorm, four
+from model.blocks import EPS, AdaIN, Conv, InstanceNorm, attend, norm_relu
 from model.networks import Generator
 
 WIDE = 1024  # pixels of a map from which on the norm in one kernel is the faster one in bf16 on a CPU
-ROWS = 512  # positions that attend at a time on a CPU: their weights over all others then fit a cache
 
 
 def folded(G: Generator, psi_hat: Tensor, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -92,30 +91,22 @@ class NormReLU(nn.Module):
         n = x.shape[2] * x.shape[3]
         if n >= WIDE and x.dtype == torch.bfloat16 and x.device.type == "cpu":  # its plain sums would cost float32 two digits
             return F.group_norm(x, x.shape[1], self.weight, self.bias, EPS).relu_()
-        mean = x.sum((2, 3), dtype=self.weight.dtype) / n
-        variance = ((x * x).sum((2, 3), dtype=self.weight.dtype) / n - mean * mean).clamp_min(0)
-        scale = self.weight * torch.rsqrt(variance + EPS)
-        shift = self.bias - mean * scale
-        return torch.addcmul(shift.to(x.dtype)[..., None, None], x, scale.to(x.dtype)[..., None, None]).relu_()
+        return norm_relu(x, self.weight, self.bias)[0]
 
 
 class SelfAttention(nn.Module):
-    """x + softmax(q k) v over all positions, gamma a part of v; some rows of the softmax at a time."""
+    """x + gamma softmax(q k) v over all positions."""
 
     def __init__(self, attention: Any, dtype: torch.dtype) -> None:
         super().__init__()
         self.query, self.key = _convolution(attention.query, dtype), _convolution(attention.key, dtype)
-        self.value = _convolution(attention.value, dtype, times=attention.gamma)
+        self.value = _convolution(attention.value, dtype)
+        self.gamma: Tensor
+        self.register_buffer("gamma", attention.gamma.detach().to(dtype, copy=True))
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, C, h, w) -> the same shape."""
-        q, k, v = (layer(x).flatten(2).transpose(1, 2) for layer in (self.query, self.key, self.value))  # (B, h w, ·)
-        if x.device.type != "cpu":
-            return x + F.scaled_dot_product_attention(q, k, v, scale=1.0).transpose(1, 2).unflatten(2, x.shape[2:])
-        exact = torch.promote_types(x.dtype, torch.float32)
-        k = k.transpose(1, 2).to(exact)
-        rows = [torch.softmax(part @ k, 2).to(v.dtype) @ v for part in q.to(exact).split(ROWS, 1)]
-        return x + torch.cat(rows, 1).transpose(1, 2).unflatten(2, x.shape[2:])
+        return x + self.gamma * attend(self.query(x), self.key(x), self.value(x))
 
 
 def _norm(norm: nn.Module, psi: Iterator[Tensor], dtype: torch.dtype) -> nn.Module:
@@ -126,16 +117,13 @@ def _norm(norm: nn.Module, psi: Iterator[Tensor], dtype: torch.dtype) -> nn.Modu
     return NormReLU(norm.weight, norm.bias, dtype) if isinstance(norm, InstanceNorm) else nn.ReLU()
 
 
-def _convolution(layer: Conv, dtype: torch.dtype, resample: str = "", times: Tensor | None = None) -> nn.Module:
-    """The layer with the weight W / sigma; "up": of its input doubled; "down": its output averaged; `times` a constant."""
-    k = layer.normalised() if times is None else layer.normalised() * times  # (out, in, 3, 3) or (out, in, 1, 1)
-    if resample:  # on two by two pixels a 3x3 kernel takes four places
-        k = four(k.flip(2, 3).transpose(0, 1) if resample == "up" else k / 4)
+def _convolution(layer: Conv, dtype: torch.dtype, resample: str = "") -> nn.Module:
+    """The layer with the weight W / sigma; "up": of its input doubled; "down": its output averaged."""
+    k = layer.kernel(resample)
     kind = nn.ConvTranspose2d if resample == "up" else nn.Conv2d
     c_in, c_out, size, stride = layer.in_channels, layer.out_channels, k.shape[2], 2 if resample else 1
     plain = kind(c_in, c_out, size, stride, (size - 1) // 2, bias=layer.bias is not None, device="meta")
     plain.weight = nn.Parameter(k.detach().to(dtype, memory_format=torch.channels_last, copy=True))
     if layer.bias is not None:
-        bias = layer.bias if times is None else layer.bias * times
-        plain.bias = nn.Parameter(bias.detach().to(dtype, copy=True))
+        plain.bias = nn.Parameter(layer.bias.detach().to(dtype, copy=True))
     return plain

@@ -159,11 +159,12 @@ class VGG(nn.Module):
     def taps(self, x: Tensor) -> list[Tensor]:
         """x (N, 3, H, W) RGB [0, 1] -> ReLU after conv1_1, 2_1, 3_1, 4_1, 5_1: (N, 64, H), ... (N, 512, H/16)."""
         h = ((x.flip(1) if self.bgr else x) * self.factor - self.mean) / self.std
+        h = h.contiguous(memory_format=torch.channels_last)
         found: list[Tensor] = []
         for name, conv in self.convs.items():
             if name.endswith("_1") and found:
                 h = F.max_pool2d(h, 2) if self.pool == "max" else F.avg_pool2d(h, 2)
-            h = F.relu(conv(h))
+            h = F.relu_(conv(h))
             if name.endswith("_1"):
                 found.append(h)
         return found
@@ -177,8 +178,8 @@ class VGG(nn.Module):
         unused = {f"{layer}.{part}" for layer in layers for part in ("weight", "bias")}
         check({name: value for name, value in weights.items() if name not in unused}, shapes, where)
         for name in names:
-            for part in ("weight", "bias"):
-                getattr(self.convs[name], part).data = weights[f"{files[name]}.{part}"].float()
+            for part, memory in (("weight", torch.channels_last), ("bias", torch.preserve_format)):
+                getattr(self.convs[name], part).data = weights[f"{files[name]}.{part}"].float().to(memory_format=memory)
 
     def _file_names(self, numbered: bool) -> dict[str, str]:
         """conv1_1 -> its name in the file: features.0 in torchvision's numbering, else the same."""

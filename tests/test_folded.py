@@ -8,8 +8,8 @@ from small import SIZE, N, method, networks, person
 from torch import Tensor, nn
 
 from model.api import Refused
-from model.blocks import Attention, _NormReLU
-from model.folded import ROWS, NormReLU, SelfAttention, folded
+from model.blocks import ROWS, Attention, _NormReLU
+from model.folded import NormReLU, SelfAttention, folded
 from model.networks import Generator, Networks
 
 LEARN = YAML(typ="safe").load((Path(__file__).resolve().parents[1] / "params.yaml").read_text())["learn"]
@@ -50,9 +50,7 @@ def test_the_folded_generator_of_every_configuration_draws_what_g_draws(settings
     config, size = Networks.model_validate(settings["networks"]), settings["size"]
     G, psi_hat = made(config, size)
     y = torch.rand(1, 3, size, size)
-    error = (folded(G, psi_hat)(y) - G(y, psi_hat)).abs()
-    assert error.mean() < 1e-5
-    assert error.max() < (1e-5 if size < 256 else 2e-4)  # at the paper's size float32 leaves G itself 7e-5 from the exact frame
+    torch.testing.assert_close(folded(G, psi_hat)(y), G(y, psi_hat), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("settings", configured())
@@ -174,7 +172,7 @@ def test_it_comes_back_from_a_file_of_torch_export_and_draws_the_same_in_any_bat
     torch.export.save(torch.export.export(one, (y,), dynamic_shapes=({0: frames},)), tmp_path / "person.pt2")
     read = torch.export.load(tmp_path / "person.pt2").module()
     for batch in (y, y[:1], torch.rand(7, 3, 32, 32)):
-        torch.testing.assert_close(read(batch), one(batch), rtol=0, atol=1e-6)
+        torch.testing.assert_close(read(batch), one(batch), rtol=0, atol=1e-5 if dtype == torch.float32 else 0.02)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

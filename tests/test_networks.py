@@ -5,7 +5,7 @@ from small import NETWORKS, SIZE, VIDEOS, N, networks
 from torch import nn
 
 from model.api import Refused
-from model.blocks import AdaIN, Attention, Conv, InstanceNorm, Linear, ResBlock, _NormReLU
+from model.blocks import ROWS, AdaIN, Attention, Conv, InstanceNorm, Linear, ResBlock, _NormReLU, attend, norm_relu
 from model.networks import Discriminator, Embedder, Generator, Networks
 
 PAPER = {"embedder": [64, 128, 256, 512, 512, 512], "generator": [64, 128, 256, 512], "res_blocks": 4,
@@ -95,6 +95,12 @@ def test_adain_is_instance_norm_then_the_given_affine_map_then_relu(memory):
         torch.testing.assert_close(a, b)
 
 
+def test_the_norm_of_a_map_far_from_0_keeps_its_digits():
+    x = torch.randn(1, 4, 32, 32, generator=torch.Generator().manual_seed(0)) + 300
+    want = F.relu(F.instance_norm(x.double(), eps=1e-4)).float()
+    torch.testing.assert_close(norm_relu(x, torch.ones(4), torch.zeros(4))[0], want, rtol=0, atol=1e-4)
+
+
 def test_the_written_out_gradient_of_the_norm_is_the_numerical_one():
     inputs = [torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True),
               *(torch.randn(2, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))]
@@ -129,6 +135,33 @@ def test_attention_starts_as_the_identity_and_then_looks_everywhere():
     x.requires_grad_()
     attention(x)[0, :, 0, 0].sum().backward()
     assert (x.grad[0].abs().sum(0) > 0).all() and not x.grad[1].any()
+
+
+@pytest.mark.parametrize("side", [4, 32])
+def test_attention_and_its_gradients_are_those_of_the_plain_formula(side):
+    draw = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, c, side, side, generator=draw, dtype=torch.float64, requires_grad=True) for c in (3, 3, 5))
+    scores = torch.einsum("bdi,bdj->bij", q.flatten(2), k.flatten(2))
+    want = torch.einsum("bij,bcj->bci", scores.softmax(2), v.flatten(2)).unflatten(2, (side, side))
+    found = attend(q, k, v)
+    assert side * side == 16 or side * side > ROWS
+    torch.testing.assert_close(found, want)
+    seed = torch.randn(want.shape, generator=draw, dtype=torch.float64)
+    for a, b in zip(torch.autograd.grad(found, (q, k, v), seed), torch.autograd.grad(want, (q, k, v), seed)):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("way", ["", "up", "down"])
+def test_the_gradient_of_a_normalised_kernel_is_that_of_the_division_by_sigma(way):
+    layer = Conv(3, 5, 3).double().eval()
+    u, v, weight = layer.u, layer.v, layer.weight
+    plain = weight / torch.dot(u, weight.permute(0, 2, 3, 1).reshape(5, -1).mv(v))
+    if way:
+        turned = plain.flip(2, 3).transpose(0, 1) if way == "up" else plain / 4
+        plain = sum(F.pad(turned, (left, 1 - left, top, 1 - top)) for left in (0, 1) for top in (0, 1))
+    seed = torch.randn_like(plain)
+    torch.testing.assert_close(layer.kernel(way), plain)
+    torch.testing.assert_close(*(torch.autograd.grad(k, weight, seed)[0] for k in (layer.kernel(way), plain)))
 
 
 def test_pooling_is_a_sum_over_space_with_the_relu_before_or_after():
