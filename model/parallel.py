@@ -22,11 +22,13 @@ BUCKET = 2**23  # numbers that travel together: 32 MiB
 
 
 def start() -> None:
-    """Joins the group that torchrun describes in the environment; with CUDA on the device of LOCAL_RANK."""
+    """Joins the group that torchrun describes in the environment; with CUDA on the device of LOCAL_RANK, Refused without one."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         return
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        if (place := int(os.environ["LOCAL_RANK"])) >= (gpus := torch.cuda.device_count()):
+            raise Refused(f"train.processes: process {place + 1} has no GPU of its own, there are {gpus}; start as many as GPUs")
+        torch.cuda.set_device(place)
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
 
 
@@ -57,11 +59,6 @@ def share(batch: int) -> range:
         raise Refused(f"a batch of {batch} cannot be shared evenly by {world()} processes: start as many as divide it")
     each = batch // world()
     return range(rank() * each, (rank() + 1) * each)
-
-
-def barrier() -> None:
-    """Returns when all processes have come here."""
-    anywhere(False)
 
 
 def anywhere(flag: bool) -> bool:

@@ -54,7 +54,6 @@ def exchanged() -> dict[str, Any]:
     some.grad, others.grad = torch.tensor([1.0, 2.0, 3.0]) * (rank + 1), torch.full((2, 2), float(rank)).t()
     parallel.BUCKET = 3
     parallel.mean_gradients([some, others, torch.nn.Parameter(torch.zeros(1))])
-    parallel.barrier()
     return {"gradients": (some.grad, others.grad), "gathered": parallel.gathered(torch.tensor([[rank, 7]])),
             "mean": parallel.mean({"a": rank, "b": 2.0}), "anywhere": (parallel.anywhere(rank == 1), parallel.anywhere(False)),
             "share": list(parallel.share(6)), "first": parallel.first()}

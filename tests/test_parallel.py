@@ -74,6 +74,16 @@ def test_alone_nothing_is_exchanged(monkeypatch):
         raise Refused("as it was")
 
 
+def test_more_processes_than_gpus_are_refused_before_they_wait_for_each_other(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_: pytest.fail("waits"))
+    for name, value in {"WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(Refused, match="process 2 has no GPU of its own, there are 1; start as many as GPUs"):
+        parallel.start()
+
+
 def test_a_batch_that_does_not_divide_is_refused(monkeypatch):
     monkeypatch.setattr(parallel, "world", lambda: 3)
     with pytest.raises(Refused, match="a batch of 8 cannot be shared evenly by 3 processes"):
