@@ -22,12 +22,12 @@ BUCKET = 2**23  # numbers that travel together: 32 MiB
 
 
 def start() -> None:
-    """Joins the group that torchrun describes in the environment; with CUDA on the device of LOCAL_RANK, Refused without one."""
+    """Joins the group that torchrun describes in the environment; with CUDA on GPU LOCAL_RANK. Refused: there is none."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         return
     if torch.cuda.is_available():
         if (place := int(os.environ["LOCAL_RANK"])) >= (gpus := torch.cuda.device_count()):
-            raise Refused(f"train.processes: process {place + 1} has no GPU of its own, there are {gpus}; start as many as GPUs")
+            raise Refused(f"train.processes: process {place + 1} has no GPU of its own, there are {gpus}; set no more")
         torch.cuda.set_device(place)
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
 

@@ -42,6 +42,15 @@ def test_two_processes_log_and_learn_what_one_does_with_the_whole_batch(two, nam
 
 
 @pytest.mark.parametrize("name", ["ff", "ft", "pix2pixhd"])
+def test_two_processes_end_with_the_bits_of_one_that_takes_the_batch_in_two_parts(two, name):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    alone = learnt(name, at_once=2)
+    torch.set_num_threads(threads)
+    torch.testing.assert_close(two[0][name], alone, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["ff", "ft", "pix2pixhd"])
 def test_every_process_ends_with_the_same_bits(two, name):
     torch.testing.assert_close(two[0][name], two[1][name], atol=0, rtol=0)
 
@@ -80,7 +89,7 @@ def test_more_processes_than_gpus_are_refused_before_they_wait_for_each_other(mo
     monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_: pytest.fail("waits"))
     for name, value in {"WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(Refused, match="process 2 has no GPU of its own, there are 1; start as many as GPUs"):
+    with pytest.raises(Refused, match="process 2 has no GPU of its own, there are 1; set no more"):
         parallel.start()
 
 
