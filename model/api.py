@@ -86,7 +86,7 @@ class Method(ABC):
     label: str  # as the table prints it
     driven_by: ClassVar[Literal["landmarks", "frames"]] = "landmarks"
     fine_tunes: ClassVar[bool] = False  # `adapt` takes gradient steps: worth a process a person
-    shares_batches: ClassVar[bool] = True  # `learn` may run in several processes, a part of the batch each
+    shares_batches: ClassVar[bool] = False  # `learn` runs in several processes, a part of the batch each (model/parallel.py)
     Config: ClassVar[type[Settings]] = Settings
 
     def __init__(self, config: Any, facts: Facts, seed: int = 0) -> None:

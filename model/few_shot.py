@@ -62,6 +62,7 @@ class FewShot(Method):
     """Everything FF and FT share: networks, one meta-learning update, state, and drawing with psi_hat = P e_hat."""
 
     Config: ClassVar[type[Settings]] = Config
+    shares_batches = True
     matching: Matching | None = None
     keeps_D = False  # whether `adapt` needs the discriminator
 

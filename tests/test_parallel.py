@@ -9,7 +9,7 @@ from learners import learnt
 from small import Eyes, episode, method
 
 from model import parallel
-from model.api import Refused
+from model.api import Method, Refused
 
 
 @pytest.fixture(autouse=True)
@@ -61,8 +61,9 @@ def test_a_term_that_is_not_finite_in_one_process_stops_all_with_its_sentence(tw
     assert two[0]["refused"]["pix2pixhd"].startswith("step 0: l_fm is nan on videos 2, 4;")
 
 
-def test_x2face_refuses_to_learn_in_several_processes(two):
-    assert "2 processes were started, but its batch norm" in two[1]["refused"]["x2face"]
+def test_what_learns_from_whole_batches_only_is_refused_in_several_processes(two):
+    assert two[1]["refused"]["x2face"].startswith("x2face: 2 processes were started, but it learns from whole batches only;")
+    assert not Method.shares_batches  # whoever adds a method has to say that it does
 
 
 def test_what_is_exchanged_is_of_all_processes(two):

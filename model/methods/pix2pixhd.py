@@ -250,7 +250,7 @@ class Pix2PixHD(published.Baseline):
 
     name, label = "pix2pixhd", "Pix2pixHD"
     driven_by: ClassVar[Literal["landmarks", "frames"]] = "landmarks"
-    fine_tunes = True
+    fine_tunes = shares_batches = True
     Config: ClassVar[type[Settings]] = Config
     kinds = ("G", "D")
     extras = frozenset({"running_mean", "running_var", "num_batches_tracked"})  # of instance norm, as torch < 0.4 wrote them
