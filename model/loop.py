@@ -49,7 +49,7 @@ def train(method: Method, episode: Callable[[int], Episode], steps: int, *, work
     with (heard() as signals, torch.random.fork_rng(devices=[]), closing(_ahead(episode, first, steps, readers)) as episodes,
           Pace(method.name, first, steps) as pace):
         for step in range(first, steps):
-            with pace.waiting():
+            with pace.waiting(), parallel.together():
                 batch = next(episodes)
             _seed(method.seed, step)
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +37,29 @@ def learnt(name: str, **changes: Any) -> dict[str, Any]:
                                                            if len(columns)}}
 
 
-def refusal(name: str) -> str:
-    """What a process says when the last frame of the batch is broken."""
-    one, batch = small.method(name), share(0)
-    if parallel.rank() == parallel.world() - 1:
-        batch.x_t[-1, 0, 0, 0] = float("nan")
+def refusal(name: str, read: Callable[[], Episode]) -> str:
+    """What a process says of its first episode."""
+    given = {"work": Path("nowhere"), "log": lambda *_: None, "log_every": 1, "save_every": 1}
     try:
-        loop.train(one, lambda _: batch, 1, work=Path("nowhere"), log=lambda *_: None, log_every=9, save_every=9)
+        loop.train(small.method(name), lambda _: read(), 1, **given)
     except Refused as sentence:
         return str(sentence)
     return ""
+
+
+def broken() -> Episode:
+    """The first batch, whose last frame is broken."""
+    batch = share(0)
+    if parallel.rank() == parallel.world() - 1:
+        batch.x_t[-1, 0, 0, 0] = float("nan")
+    return batch
+
+
+def unreadable() -> Episode:
+    """The first batch, whose last frame cannot be read."""
+    if parallel.rank() == parallel.world() - 1:
+        raise Refused("the frame is damaged")
+    return share(0)
 
 
 def exchanged() -> dict[str, Any]:
@@ -66,6 +80,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     parallel.start()
     made = {"ff": learnt("ff"), "ft": learnt("ft"), "ft in parts": learnt("ft", at_once=1), "pix2pixhd": learnt("pix2pixhd"),
-            "refused": {name: refusal(name) for name in ("ff", "pix2pixhd", "x2face")}, "exchanged": exchanged()}
+            "refused": {name: refusal(name, broken) for name in ("ff", "pix2pixhd", "x2face")},
+            "unread": refusal("ff", unreadable), "exchanged": exchanged()}
     torch.save(made, Path(sys.argv[1]) / f"{parallel.rank()}.pt")
     parallel.stop()

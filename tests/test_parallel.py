@@ -61,6 +61,10 @@ def test_a_term_that_is_not_finite_in_one_process_stops_all_with_its_sentence(tw
     assert two[0]["refused"]["pix2pixhd"].startswith("step 0: l_fm is nan on videos 2, 4;")
 
 
+def test_a_frame_that_one_process_cannot_read_stops_all_with_its_sentence(two):
+    assert [one["unread"] for one in two] == ["the frame is damaged"] * 2
+
+
 def test_what_learns_from_whole_batches_only_is_refused_in_several_processes(two):
     assert two[1]["refused"]["x2face"].startswith("x2face: 2 processes were started, but it learns from whole batches only;")
     assert not Method.shares_batches  # whoever adds a method has to say that it does
