@@ -1,9 +1,9 @@
 """Several processes of `torchrun` that learn as one: each takes its share of every batch. Alone, all of this does nothing.
 
 An update of this project is several backward passes, each over nets of which the others are frozen, and reads gradients
-between them. So gradients are averaged by an explicit all-reduce after each backward, not by DistributedDataParallel, whose
-hooks expect one forward and one backward of all parameters an iteration. Every function that exchanges something must be
-called by all processes, in the same order.
+between them. So gradients are averaged by an explicit all-reduce before each step of an optimiser, not by
+DistributedDataParallel, whose hooks expect one forward and one backward of all parameters an iteration. Every function that
+exchanges something must be called by all processes, in the same order.
 """
 
 from __future__ import annotations
