@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PositiveInt
 from torch import Tensor, nn
 
 
@@ -36,17 +36,17 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     size: int  # height and width of the images, pixels
     steps: int  # updates of meta-learning; 0: nothing is learnt
-    batch: int  # episodes an update
-    K: int  # source frames of an episode
+    batch: PositiveInt  # episodes an update
+    K: PositiveInt  # source frames of an episode
 
 
 class Learning(Settings):
     """What the configuration of every method that learns has besides."""
 
-    threads: int  # of the training process; another number gives other last bits
+    threads: PositiveInt  # of the training process; another number gives other last bits
     augment: dict[str, Any]  # the reader of episodes knows its keys
-    log_every: int  # steps
-    save_every: int
+    log_every: PositiveInt  # steps
+    save_every: PositiveInt
 
 
 class Episode(NamedTuple):
@@ -86,7 +86,7 @@ class Method(ABC):
     label: str  # as the table prints it
     driven_by: ClassVar[Literal["landmarks", "frames"]] = "landmarks"
     fine_tunes: ClassVar[bool] = False  # `adapt` takes gradient steps: worth a process a person
-    shares_batches: ClassVar[bool] = True  # `learn` may run in several processes, a part of the batch each
+    shares_batches: ClassVar[bool] = False  # `learn` runs in several processes, a part of the batch each (model/parallel.py)
     Config: ClassVar[type[Settings]] = Settings
 
     def __init__(self, config: Any, facts: Facts, seed: int = 0) -> None:

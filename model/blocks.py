@@ -29,7 +29,7 @@ class _Spectral:
         return _rows(self.weight).flatten(1)  # out x (h w in)
 
     def settle(self, iterations: int) -> None:
-        """Runs the power iteration to (near) convergence, for a weight that was just drawn or averaged."""
+        """Runs the power iteration to (near) convergence, for a weight that was just drawn."""
         with torch.no_grad():
             matrix = self._matrix()
             for _ in range(iterations):

@@ -60,7 +60,7 @@ class Columns:
         found["W"] -= lr * g / (np.sqrt(v / (1 - adam.beta2**self.t)) + adam.eps)
         found["v"], found["last"] = v, self.t
         for video, record in zip(videos.tolist(), found):
-            os.pwrite(self.file.fileno(), record.tobytes(), video * self.record.itemsize)
+            _write(self.file.fileno(), record.tobytes(), video * self.record.itemsize)
 
     def read(self, videos: Sequence[int]) -> NDArray[np.void]:
         """The records of these videos; `last` is 0 where a column was never moved."""
@@ -114,4 +114,13 @@ def _copy(source: int, target: int) -> None:
             raise
         end = os.lseek(source, start, os.SEEK_HOLE)
         while start < end:
-            start += os.pwrite(target, os.pread(source, min(PIECE, end - start), start), start)
+            piece = os.pread(source, min(PIECE, end - start), start)
+            _write(target, piece, start)
+            start += len(piece)
+
+
+def _write(file: int, data: bytes, at: int) -> None:
+    """All of it. A disk that is nearly full takes a part without an error, which comes only with the next try."""
+    while data:
+        taken = os.pwrite(file, data, at)
+        data, at = data[taken:], at + taken

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor, nn
 
 from model import losses, parallel
@@ -44,7 +44,7 @@ class Guard(BaseModel):
 class Config(Learning):
     """A few-shot method that is not fine-tuned."""
 
-    at_once: int  # episodes of a process whose activations are in memory at a time; more than its share of the batch: all
+    at_once: PositiveInt  # episodes of a process that are in memory at a time; more than its share of the batch: all
     precision: Precision
     networks: Networks
     content: Annotated[losses.Vgg | losses.Pyramid, Field(discriminator="kind")]
@@ -62,6 +62,7 @@ class FewShot(Method):
     """Everything FF and FT share: networks, one meta-learning update, state, and drawing with psi_hat = P e_hat."""
 
     Config: ClassVar[type[Settings]] = Config
+    shares_batches = True
     matching: Matching | None = None
     keeps_D = False  # whether `adapt` needs the discriminator
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PositiveInt
 from torch import Tensor, nn
 
 from model import losses
@@ -25,7 +25,7 @@ class Adversarial(BaseModel):
     realism: float  # weight of -D(x_hat); the paper's is 1
     features: float  # weight of L_FM; the paper's is 10
     start: int  # meta-learning step at which D and its terms come in; the paper's is 0
-    d_steps: int  # updates of D an update of G
+    d_steps: PositiveInt  # updates of D an update of G
 
 
 def device() -> torch.device:

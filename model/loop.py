@@ -33,8 +33,12 @@ def train(method: Method, episode: Callable[[int], Episode], steps: int, *, work
     processes (model/parallel.py) each calls this with an `episode` of its own slots; the first one writes, logs and looks.
 
     SIGTERM and Ctrl-C let the running step end, save, and leave by SystemExit(143) or KeyboardInterrupt. Refused when the
-    method refuses a step; the message has `who(step)`, its videos, and what was saved before stays as it was.
+    method refuses a step; the message has `who(step)`, its videos, and what was saved before stays as it was. Refused, too, in
+    one of several processes by a method that does not share batches.
     """
+    if parallel.world() > 1 and not method.shares_batches:
+        raise Refused(f"{method.name}: {parallel.world()} processes were started, but it learns from whole batches only; start "
+                      "it in one")
     found = checkpoint.load(method, work) or {"step": 0, "history": [], "recent": []}
     history: list[tuple[int, Scalars]] = [(step, scalars) for step, scalars in found["history"]]
     recent, first, saved = list(found["recent"]), int(found["step"]), int(found["step"])
@@ -45,7 +49,7 @@ def train(method: Method, episode: Callable[[int], Episode], steps: int, *, work
     with (heard() as signals, torch.random.fork_rng(devices=[]), closing(_ahead(episode, first, steps, readers)) as episodes,
           Pace(method.name, first, steps) as pace):
         for step in range(first, steps):
-            with pace.waiting():
+            with pace.waiting(), parallel.together():
                 batch = next(episodes)
             _seed(method.seed, step)
             try:
@@ -64,8 +68,8 @@ def train(method: Method, episode: Callable[[int], Episode], steps: int, *, work
             leaving = parallel.anywhere(bool(signals))
             if leaving or done % save_every == 0 or done == steps:
                 with parallel.together():
-                    if not parallel.first() or checkpoint.save(method, done, {"history": history, "recent": recent}, work):
-                        saved = done
+                    whole = parallel.first() and checkpoint.save(method, done, {"history": history, "recent": recent}, work)
+                saved = done if parallel.anywhere(whole) else saved
             if leaving and done < steps:
                 _leave(signals, done, saved)
 

@@ -1,9 +1,9 @@
 """Several processes of `torchrun` that learn as one: each takes its share of every batch. Alone, all of this does nothing.
 
 An update of this project is several backward passes, each over nets of which the others are frozen, and reads gradients
-between them. So gradients are averaged by an explicit all-reduce after each backward, not by DistributedDataParallel, whose
-hooks expect one forward and one backward of all parameters an iteration. Every function that exchanges something must be
-called by all processes, in the same order.
+between them. So gradients are averaged by an explicit all-reduce before each step of an optimiser, not by
+DistributedDataParallel, whose hooks expect one forward and one backward of all parameters an iteration. Every function that
+exchanges something must be called by all processes, in the same order.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ BUCKET = 2**23  # numbers that travel together: 32 MiB
 
 
 def start() -> None:
-    """Joins the group that torchrun describes in the environment; with CUDA on the device of LOCAL_RANK."""
+    """Joins the group that torchrun describes in the environment; with CUDA on GPU LOCAL_RANK. Refused: there is none."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         return
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        if (place := int(os.environ["LOCAL_RANK"])) >= (gpus := torch.cuda.device_count()):
+            raise Refused(f"train.processes: process {place + 1} has no GPU of its own, there are {gpus}; set no more")
+        torch.cuda.set_device(place)
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
 
 
@@ -57,11 +59,6 @@ def share(batch: int) -> range:
         raise Refused(f"a batch of {batch} cannot be shared evenly by {world()} processes: start as many as divide it")
     each = batch // world()
     return range(rank() * each, (rank() + 1) * each)
-
-
-def barrier() -> None:
-    """Returns when all processes have come here."""
-    anywhere(False)
 
 
 def anywhere(flag: bool) -> bool:

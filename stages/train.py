@@ -12,6 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import PositiveInt
+
 from pipeline import config, run
 
 if TYPE_CHECKING:
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
 class Config(config.Strict):
     """The section `train` of params.yaml: how training runs, never what comes out; DVC does not look at it."""
 
-    processes: int  # that share each batch, one a GPU
-    readers: int  # threads of each process that make episodes ahead
+    processes: PositiveInt  # that share each batch, one a GPU
+    readers: PositiveInt  # threads of each process that make episodes ahead
     preview: float  # minutes between two pictures in the work folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 import small  # noqa: E402
 
-from model import parallel  # noqa: E402
+from model import loop, parallel  # noqa: E402
 from model.api import Episode, Refused  # noqa: E402
 
 BATCHES = ([0, 2, 2, 4], [5, 1, 5, 3], [2, 0, 2, 1])  # the same video in one process's share and in that of two
@@ -36,16 +37,29 @@ def learnt(name: str, **changes: Any) -> dict[str, Any]:
                                                            if len(columns)}}
 
 
-def refusal(name: str) -> str:
-    """What a process says when the last frame of the batch is broken."""
-    one, batch = small.method(name), share(0)
-    if parallel.rank() == parallel.world() - 1:
-        batch.x_t[-1, 0, 0, 0] = float("nan")
+def refusal(name: str, read: Callable[[], Episode]) -> str:
+    """What a process says of its first episode."""
+    given = {"work": Path("nowhere"), "log": lambda *_: None, "log_every": 1, "save_every": 1}
     try:
-        one.learn(batch)
+        loop.train(small.method(name), lambda _: read(), 1, **given)
     except Refused as sentence:
         return str(sentence)
     return ""
+
+
+def broken() -> Episode:
+    """The first batch, whose last frame is broken."""
+    batch = share(0)
+    if parallel.rank() == parallel.world() - 1:
+        batch.x_t[-1, 0, 0, 0] = float("nan")
+    return batch
+
+
+def unreadable() -> Episode:
+    """The first batch, whose last frame cannot be read."""
+    if parallel.rank() == parallel.world() - 1:
+        raise Refused("the frame is damaged")
+    return share(0)
 
 
 def exchanged() -> dict[str, Any]:
@@ -54,7 +68,6 @@ def exchanged() -> dict[str, Any]:
     some.grad, others.grad = torch.tensor([1.0, 2.0, 3.0]) * (rank + 1), torch.full((2, 2), float(rank)).t()
     parallel.BUCKET = 3
     parallel.mean_gradients([some, others, torch.nn.Parameter(torch.zeros(1))])
-    parallel.barrier()
     return {"gradients": (some.grad, others.grad), "gathered": parallel.gathered(torch.tensor([[rank, 7]])),
             "mean": parallel.mean({"a": rank, "b": 2.0}), "anywhere": (parallel.anywhere(rank == 1), parallel.anywhere(False)),
             "share": list(parallel.share(6)), "first": parallel.first()}
@@ -67,6 +80,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     parallel.start()
     made = {"ff": learnt("ff"), "ft": learnt("ft"), "ft in parts": learnt("ft", at_once=1), "pix2pixhd": learnt("pix2pixhd"),
-            "refused": {name: refusal(name) for name in ("ff", "pix2pixhd", "x2face")}, "exchanged": exchanged()}
+            "refused": {name: refusal(name, broken) for name in ("ff", "pix2pixhd", "x2face")},
+            "unread": refusal("ff", unreadable), "exchanged": exchanged()}
     torch.save(made, Path(sys.argv[1]) / f"{parallel.rank()}.pt")
     parallel.stop()

@@ -93,6 +93,22 @@ def test_the_file_has_no_name_and_takes_the_room_of_what_was_moved(monkeypatch, 
     assert np.array_equal(again.read(videos), columns.read(videos)) and (again.read(videos[-8:])["last"] > 0).all()
 
 
+def test_a_write_that_a_filling_disk_cuts_short_goes_on_or_is_an_error(monkeypatch):
+    columns, adam, write, room = Columns(4, 64, seed=0), Adam(beta1=0.0, beta2=0.9, eps=1e-8), os.pwrite, [300, 300]
+
+    def narrow(file, data, at):
+        if not room:
+            raise OSError(28, "No space left on device")
+        return write(file, data[:room.pop()], at)
+
+    monkeypatch.setattr("model.columns.os.pwrite", narrow)
+    columns.step(torch.tensor([1]), torch.ones(1, 64), 1e-2, adam)  # 520 bytes in two writes
+    assert not room and columns.read([1])["last"] == 1 and (columns.read([1])["v"] > 0).all()
+    room.append(300)
+    with pytest.raises(OSError, match="No space left"):
+        columns.step(torch.tensor([2]), torch.ones(1, 64), 1e-2, adam)
+
+
 def test_a_loaded_table_replaces_the_one_that_was_there(tmp_path):
     a, b = (Columns(100, 600, seed=0) for _ in range(2))
     for columns, i in ((a, [3]), (b, [3, 90])):

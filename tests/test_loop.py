@@ -43,13 +43,13 @@ def dies_at(step):
     return read
 
 
-@pytest.mark.parametrize("name", ["ff", "ft"])
-def test_a_run_killed_and_resumed_ends_with_the_bytes_and_the_log_of_an_uninterrupted_one(name, tmp_path):
-    straight = method(name)
+@pytest.mark.parametrize(("name", "at_once"), [("ff", 8), ("ft", 8), ("ft", 1), ("pix2pixhd", 8), ("pix2pixhd", 2)])
+def test_a_run_killed_and_resumed_ends_with_the_bytes_and_the_log_of_an_uninterrupted_one(name, at_once, tmp_path):
+    straight = method(name, at_once=at_once)
     rows = run(straight, tmp_path / "a")
     with pytest.raises(KeyboardInterrupt):
-        run(method(name), tmp_path / "b", dies_at(7))
-    resumed, seen = method(name), []
+        run(method(name, at_once=at_once), tmp_path / "b", dies_at(7))
+    resumed, seen = method(name, at_once=at_once), []
     again = run(resumed, tmp_path / "b", lambda step: seen.append(step) or episode(step))
     assert seen == list(range(5, 12))  # from the checkpoint after step 5
     assert fingerprint(resumed) == fingerprint(straight) and again == rows

@@ -4,6 +4,7 @@ from pydantic import ValidationError
 from small import SIZE, VIDEOS, Eyes, method, person, settings
 
 from model.api import Episode, Facts, Refused, load
+from pipeline import config
 
 NAMES = ["mean", "copy", "ff", "ft", "x2face", "pix2pixhd"]
 FLOOR = {"size": SIZE, "steps": 0, "batch": 1, "K": 1}
@@ -35,6 +36,13 @@ def test_every_method_adapts_to_any_number_of_frames_and_draws_any_number(name, 
         assert drawn.shape == (n, 3, SIZE, SIZE) and drawn.dtype == torch.float32 and not drawn.requires_grad
     assert torch.equal(x, given[0]) and torch.equal(y, given[1])
     assert one.driven_by == ("frames" if name in DRIVEN_BY_FRAMES else "landmarks") and one.name == name
+
+
+@pytest.mark.parametrize("key", ["batch", "K", "threads", "log_every", "save_every", "at_once"])
+def test_a_setting_that_counts_from_one_is_refused_at_zero(key):
+    for name in ("ff", "pix2pixhd"):
+        with pytest.raises(config.Refused, match=f"learn\\.{key}: found 0; input should be greater than 0"):
+            config.parse(load(name).Config, {**settings(name), key: 0}, "learn")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,7 +9,7 @@ from learners import learnt
 from small import Eyes, episode, method
 
 from model import parallel
-from model.api import Refused
+from model.api import Method, Refused
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +42,15 @@ def test_two_processes_log_and_learn_what_one_does_with_the_whole_batch(two, nam
 
 
 @pytest.mark.parametrize("name", ["ff", "ft", "pix2pixhd"])
+def test_two_processes_end_with_the_bits_of_one_that_takes_the_batch_in_two_parts(two, name):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    alone = learnt(name, at_once=2)
+    torch.set_num_threads(threads)
+    torch.testing.assert_close(two[0][name], alone, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["ff", "ft", "pix2pixhd"])
 def test_every_process_ends_with_the_same_bits(two, name):
     torch.testing.assert_close(two[0][name], two[1][name], atol=0, rtol=0)
 
@@ -52,8 +61,13 @@ def test_a_term_that_is_not_finite_in_one_process_stops_all_with_its_sentence(tw
     assert two[0]["refused"]["pix2pixhd"].startswith("step 0: l_fm is nan on videos 2, 4;")
 
 
-def test_x2face_refuses_to_learn_in_several_processes(two):
-    assert "2 processes were started, but its batch norm" in two[1]["refused"]["x2face"]
+def test_a_frame_that_one_process_cannot_read_stops_all_with_its_sentence(two):
+    assert [one["unread"] for one in two] == ["the frame is damaged"] * 2
+
+
+def test_what_learns_from_whole_batches_only_is_refused_in_several_processes(two):
+    assert two[1]["refused"]["x2face"].startswith("x2face: 2 processes were started, but it learns from whole batches only;")
+    assert not Method.shares_batches  # whoever adds a method has to say that it does
 
 
 def test_what_is_exchanged_is_of_all_processes(two):
@@ -72,6 +86,16 @@ def test_alone_nothing_is_exchanged(monkeypatch):
     assert parallel.share(3) == range(3) and parallel.mean({"a": 1.0}) == {"a": 1.0} and not parallel.anywhere(False)
     with pytest.raises(Refused, match="as it was"), parallel.together():
         raise Refused("as it was")
+
+
+def test_more_processes_than_gpus_are_refused_before_they_wait_for_each_other(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_: pytest.fail("waits"))
+    for name, value in {"WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(Refused, match="process 2 has no GPU of its own, there are 1; set no more"):
+        parallel.start()
 
 
 def test_a_batch_that_does_not_divide_is_refused(monkeypatch):

@@ -302,8 +302,9 @@ def test_an_episode_of_another_size_or_with_what_is_not_finite_is_refused_before
 
 
 @pytest.mark.parametrize("changes", [
-    {}, {"optimiser": {"kind": "sgd", "lr": 1e-5, "momentum": 0.9}, "plateau": {"every": 2, "patience": 0, "factor": 0.5}}])
-def test_a_run_killed_and_resumed_ends_with_the_bits_of_an_uninterrupted_one(changes, tmp_path):
+    {}, {"optimiser": {"kind": "sgd", "lr": 1e-5, "momentum": 0.9}, "plateau": {"every": 2, "patience": 0, "factor": 0.5}},
+    {"stage2": {**STAGE2, "start": 4}}, {"stage2": {**STAGE2, "start": 6}}])
+def test_a_run_killed_and_resumed_ends_with_the_bits_of_an_uninterrupted_one(changes, tmp_path, eyes):
     def run(name, dies_at=99):
         one, rows = make(**changes), []
         (tmp_path / name).mkdir(exist_ok=True)
@@ -321,7 +322,8 @@ def test_a_run_killed_and_resumed_ends_with_the_bits_of_an_uninterrupted_one(cha
         run("b", 7)
     resumed, again = run("b")
     torch.testing.assert_close(resumed.state(), straight.state(), rtol=0, atol=0)
-    assert again == rows and (straight.watch.share < 1) == bool(changes)
+    assert again == rows and (straight.watch.share < 1) == ("plateau" in changes)
+    assert ("l_same" in rows[-1][1]) == ("stage2" in changes)
 
 
 def test_the_learning_rate_falls_on_a_plateau_as_torchs_scheduler_lets_it():

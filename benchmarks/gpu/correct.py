@@ -103,9 +103,8 @@ def step(quick: bool, state: dict[str, Any], precision: str = "fp32", tf32: bool
 
 
 def gradients(net: torch.nn.Module) -> Tensor:
-    """All gradients of a network in one vector, without that of W."""
-    found = [p.grad.flatten() for p in net.parameters() if p.grad is not None and not p.grad.is_sparse]
-    return torch.cat(found).double().cpu()
+    """All gradients of a network in one vector."""
+    return torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None]).double().cpu()
 
 
 def compared(name: str, found: Numbers, reference: Numbers) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PositiveInt
 from torch import Tensor, nn
 
 from model import parallel, published
@@ -62,7 +62,7 @@ class Tuning(BaseModel):
 class Config(published.Config):
     """Networks, losses, optimiser and both schedules."""
 
-    at_once: int  # episodes of a process whose activations are in memory at a time; more than its share of the batch: all
+    at_once: PositiveInt  # episodes of a process that are in memory at a time; more than its share of the batch: all
     precision: Precision
     networks: Networks
     features: float  # weight of feature matching and of the VGG term; the authors' is 10 for both
@@ -250,7 +250,7 @@ class Pix2PixHD(published.Baseline):
 
     name, label = "pix2pixhd", "Pix2pixHD"
     driven_by: ClassVar[Literal["landmarks", "frames"]] = "landmarks"
-    fine_tunes = True
+    fine_tunes = shares_batches = True
     Config: ClassVar[type[Settings]] = Config
     kinds = ("G", "D")
     extras = frozenset({"running_mean", "running_var", "num_batches_tracked"})  # of instance norm, as torch < 0.4 wrote them

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from model import backbones, optim, parallel, published
+from model import backbones, optim, published
 from model.api import Episode, Facts, Head, Refused, Settings
 from model.game import Precision, autocast, device, finite
 from model.published import Baseline
@@ -243,13 +243,7 @@ class X2Face(Baseline):
         return warp(self.embedded(x_s), self.offset(driver))
 
     def learn(self, episode: Episode) -> dict[str, float]:
-        """One update of both networks: the target drives, and is the truth. Refused when a term is not finite.
-
-        Refused, too, in one of several processes: batch norm and stage II look at the whole batch.
-        """
-        if parallel.world() > 1:
-            raise Refused(f"x2face: {parallel.world()} processes were started, but its batch norm takes the statistics of a "
-                          "whole batch: train it in one process")
+        """One update of both networks: the target drives, and is the truth. Refused when a term is not finite."""
         episode = self._received(episode)
         videos = "videos " + ", ".join(map(str, episode.i.tolist()))
         if self.config.stage2 and self.step == self.config.stage2.start:
