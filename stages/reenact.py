@@ -59,8 +59,12 @@ def main() -> None:
     folder = given.model or Path("models") / params.datasets[0] / given.method
     if given.inspect:
         show(given.inspect, params, params.datasets[0])
-    else:
+        return
+    try:
         make(given, params, folder)
+    except KeyboardInterrupt:  # not what a stage says: nothing is kept to go on from
+        print("\ninterrupted; no film was written", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 def make(given: argparse.Namespace, params: config.Params, folder: Path) -> None:
@@ -101,6 +105,8 @@ def check(given: argparse.Namespace) -> None:
     out = given.out or OUT
     if out.suffix.lower() != ".mp4" or out.is_dir():
         raise config.Refused(f"{out}: the film is an mp4; give --out a name that ends in .mp4")
+    if not out.parent.is_dir():
+        raise config.Refused(f"{out}: there is no folder {out.parent}; make it first")
     if out.exists() and any(path.exists() and out.samefile(path) for path in (*given.source, *given.driver)):
         raise config.Refused(f"{out}: source or driver themselves; give --out another name")
 

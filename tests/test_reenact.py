@@ -479,6 +479,28 @@ def test_who_is_on_the_take_down_list_is_not_used(tmp_path, path, listed, refuse
         reenact.refuse_listed(tmp_path / path, frozenset([listed]))
 
 
+def test_a_film_that_cannot_be_written_is_refused_before_anything_is_learnt(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr("sys.argv", ["reenact", "a.jpg", "--driver", "talk.mp4", "--out", str(tmp_path / "no" / "a.mp4")])
+    with pytest.raises(Refused, match=r"there is no folder .*no; make it first"):
+        reenact.main()  # before source, driver and consent are looked at
+
+
+def test_an_interrupted_film_is_said_not_to_be_there(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr("sys.argv", ["reenact", "a.jpg", "--driver", "talk.mp4"])
+    monkeypatch.setattr(reenact, "make", interrupted)
+    with pytest.raises(SystemExit) as end:
+        reenact.main()
+    assert end.value.code == 130
+    assert capsys.readouterr().err.strip() == "interrupted; no film was written"
+
+
 def test_the_command_makes_a_marked_film_of_a_real_photo_and_says_what_it_is(tmp_path):
     skimage = pytest.importorskip("skimage.data")
     image = np.asarray(skimage.astronaut())
