@@ -174,8 +174,9 @@ def learnt(model: Model, who: Source, seed: int) -> Head:
             print(f"\rlearning the person: step {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
     head = person.learn(model, who.crops, who.points, seed, report)
-    print(f"{model.method.label} ({model.size} x {model.size} pixels, trained on {model.manifest['trained_on']}): learnt from "
-          f"T = {len(who.crops)} pictures in {steps} steps, {time.monotonic() - start:.1f} s")
+    trained = f", trained on {of}" if (of := model.manifest["trained_on"]) else ""
+    print(f"{model.method.label} ({model.size} x {model.size} pixels{trained}): learnt from T = {len(who.crops)} "
+          f"picture{'s' * (len(who.crops) > 1)} in {steps} steps, {time.monotonic() - start:.1f} s")
     return head
 
 

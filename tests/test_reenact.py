@@ -298,11 +298,12 @@ def test_drivers_are_ranked_by_the_likeness_of_what_they_drive(tmp_path):
     jobs = []
     for name, wide in (("far", 1.9), ("near", 1.0), ("between", 1.4)):
         (tmp_path / name).mkdir()
-        np.save(tmp_path / name / "a.npy", np.tile(face(200) * (wide, 1), (3, 1, 1)))
+        np.save(tmp_path / name / "a.npy", np.tile(face(200) * (wide, 1), (63, 1, 1)))
         jobs.append(job(tmp_path / name))
     ranks = rank.ranked(jobs, Describe())
     assert [one.path.name for one in ranks] == ["near", "between", "far"]
     assert ranks[0].csim == pytest.approx(1, abs=1e-4)
+    assert [one.pictures for one in ranks] == [driver.LOOKS] * 3  # of 63
     assert "1  " in rank.table(ranks, "dlib128") and "dlib128" in rank.table(ranks, "dlib128")
 
 
