@@ -71,7 +71,8 @@ def make(given: argparse.Namespace, params: config.Params, folder: Path) -> None
     """Consent, model, source, drivers, the person's head, and then the ranking, the film or both."""
     check(given)
     consent(given.i_have_consent)
-    listed = takedown.read(Path(takedown.NAME), run.ROOT / takedown.NAME)
+    places = (Path(), run.ROOT, *(Path("data", dataset) for dataset in params.data))
+    listed = takedown.read(*(place / takedown.NAME for place in places))
     for path in (*given.source, *given.driver):
         refuse_listed(path, listed)
     from eval.reenact import drive, driver, person, source

@@ -480,6 +480,18 @@ def test_who_is_on_the_take_down_list_is_not_used(tmp_path, path, listed, refuse
         reenact.refuse_listed(tmp_path / path, frozenset([listed]))
 
 
+@pytest.mark.parametrize("place", [".", "data/ci"])
+def test_the_lists_of_the_checkout_and_of_its_data_sets_count(tmp_path, monkeypatch, place):
+    (tmp_path / place).mkdir(parents=True, exist_ok=True)
+    (tmp_path / place / "takedown.txt").write_text("anna/talk  # asked us\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr("sys.argv", ["reenact", "bob/a.jpg", "--driver", "videos/anna/talk.mp4", "--i-have-consent", "--params",
+                                     str(ROOT / "params.yaml")])
+    with pytest.raises(Refused, match=r"talk.mp4: anna is on the take-down list"):
+        reenact.main()
+
+
 def test_a_film_that_cannot_be_written_is_refused_before_anything_is_learnt(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("signal.signal", lambda *_: None)
