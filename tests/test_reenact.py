@@ -75,6 +75,8 @@ def test_a_file_without_a_mark_is_not_called_real(tmp_path):
         mark.inspect(made.talk(tmp_path / "a.mp4", 5), LIMITS)
     assert mark.find({"comment": json.dumps({"synthetic": True})}) is None  # of another tool
     assert mark.find({"COMMENT": mark.make()["comment"]})
+    for deep in (500, 100_000):  # what JSON's own reader, or writer, would end on
+        assert mark.find({"comment": mark.make(view="x")["comment"].replace('"x"', "[" * deep + "]" * deep)}) is None
 
 
 def test_what_the_driver_s_file_says_of_itself_does_not_reach_the_film(tmp_path):
