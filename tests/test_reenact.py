@@ -17,6 +17,7 @@ from eval.reenact import compose, drive, driver, geometry, mark, person, rank, s
 from eval.reenact.ahead import ahead
 from pipeline import crops, film, photo, stream, video
 from pipeline.config import Refused
+from pipeline.ledger import Unusable
 from stages import reenact
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -390,6 +391,15 @@ def test_photos_and_a_video_are_not_mixed_and_a_video_gives_t_pictures(tmp_path)
     assert found.points.shape == (5, 68, 2)
 
 
+def test_a_source_video_that_takes_too_long_to_read_is_refused_with_the_way_out(tmp_path, monkeypatch):
+    def slow(*_):
+        raise Unusable("timeout", "reading it took more than 60 s of processor time")
+
+    monkeypatch.setattr(source.frames, "read", slow)
+    with pytest.raises(Refused, match=r"a.mp4: reading it took more than 60 s of processor time; cut a minute out of it"):
+        source.read([made.talk(tmp_path / "a.mp4", 5)], 2, None, made.EYES)
+
+
 @pytest.mark.parametrize("start", [10, 100])
 def test_a_driver_that_ends_before_its_start_is_refused(tmp_path, start):
     with pytest.raises(Refused, match=f"ends at 1.0 s, before the {start} s"):
@@ -536,7 +546,7 @@ def test_the_command_makes_a_marked_film_of_a_real_photo_and_says_what_it_is(tmp
     assert json.loads(shown.stdout)["method"] == "ff"
 
 
-def test_a_cartoon_ends_in_a_sentence_or_is_drawn(tmp_path):
+def test_a_cartoon_is_refused_in_a_sentence(tmp_path):
     from model import faces
 
     eyes = source.Eyes(faces.Detector().detect, faces.landmarker("dlib68").predict, made_clips.CONFIG)
