@@ -293,6 +293,14 @@ def test_adaptation_keeps_what_the_driver_does():
     assert moved[55:60, 1].mean() == pytest.approx(8, rel=.15)
 
 
+def test_the_docs_have_the_table_that_the_benchmark_of_adaptation_printed():
+    from benchmarks import adaptation
+
+    lines = adaptation.table(json.loads(adaptation.OUT.read_text()))
+    table = lines[:lines.index("")]
+    assert len(table) == 16 and "\n".join(table) in (ROOT / "docs" / "reenact.md").read_text()
+
+
 def test_drivers_are_ranked_by_the_likeness_of_what_they_drive(tmp_path):
     class Describe:
         def __call__(self, image: np.ndarray, points: np.ndarray) -> np.ndarray:
