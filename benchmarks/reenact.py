@@ -1,8 +1,8 @@
 """How many pictures a second `make reenact` makes, everything included, and where the time goes.
 
-`python -m benchmarks.reenact` draws a film of 128 x 128 pixels with the networks of `learn.sample` of params.yaml, one block
-longer, by random weights (they cost what trained ones cost), from a made driver of 1280 x 720 pixels with sound, and writes
-results/reenact.json beside this file. Learning the person is not in it. What a thread spends is its processor time; the clock
+`python -m benchmarks.reenact` draws a film of 128 x 128 pixels in each view with the networks of `learn.sample` of params.yaml,
+one block longer, by random weights (they cost what trained ones cost), from a made driver of 1280 x 720 pixels with sound, and
+writes results/reenact.json beside this file. Learning the person is not in it. A thread spends processor time; the clock
 counts the others of the machine too, so that pictures a second of processor time on two cores are given beside it.
 """
 
@@ -15,12 +15,12 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import cv2
 import numpy as np
 
-from eval.reenact import drive, driver, mark, person, source
+from eval.reenact import compose, drive, driver, mark, person, source
 from pipeline import config, frames, store, video
 from pipeline.sources import sample
 
@@ -31,16 +31,15 @@ SIZE, DRAWN, RATE = 128, 25, 25  # pixels of the model; pictures that are drawn 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     arguments.add_argument("--seconds", type=int, default=12, help="of the driver")
-    arguments.add_argument("--view", choices=("crop", "side", "paste", "still"), default="paste")
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="reenact-") as folder:
-        found = measured(Path(folder), given.seconds, given.view)
+        found = measured(Path(folder), given.seconds)
     store.write_json(OUT, found)
     print(json.dumps(found, indent=1))
 
 
-def measured(folder: Path, seconds: int, view: Any) -> dict[str, Any]:
-    """One film, timed."""
+def measured(folder: Path, seconds: int) -> dict[str, Any]:
+    """View -> one film, timed."""
     import torch
 
     from model import faces
@@ -55,14 +54,19 @@ def measured(folder: Path, seconds: int, view: Any) -> dict[str, Any]:
     who = source.read([folder / "talk.mp4"], 8, None, eyes)
     head = person.learn(model, who.crops, who.points, 0)
     of = driver.open_driver(folder / "talk.mp4", 0.0, None, eyes)
-    job = drive.Job(of, eyes, head, SIZE, "landmarks", who, view, True, None)
+    return {view: timed(drive.Job(of, eyes, head, SIZE, "landmarks", who, view, True, None), folder / "out.mp4")
+            for view in get_args(compose.View)}
+
+
+def timed(job: drive.Job, out: Path) -> dict[str, Any]:
+    """One film."""
     began, before = time.monotonic(), spent()
-    report = drive.make(job, folder / "out.mp4", mark.make(method="ff"))
+    report = drive.make(job, out, mark.make(method="ff"))
     clock = time.monotonic() - began
     own, ffmpeg = (after - earlier for after, earlier in zip(spent(), before))
     n, cpu = report.pictures, own + ffmpeg
     shares = {"decoding and encoding": ffmpeg, **report.spent, "composing and the rest": own - sum(report.spent.values())}
-    return {"pixels": SIZE, "view": view, "pictures": n, "without_face": report.without, "seconds": round(clock, 2),
+    return {"pixels": SIZE, "pictures": n, "without_face": report.without, "seconds": round(clock, 2),
             "pictures_a_second": round(n / clock, 1), "cpu_ms_a_picture": round(1000 * cpu / n, 1),
             "cpu_ms_a_picture_of": {name: round(1000 * value / n, 1) for name, value in shares.items()},
             "pictures_a_second_of_two_free_cores": round(2 * n / cpu, 1)}

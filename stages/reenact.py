@@ -59,15 +59,20 @@ def main() -> None:
     folder = given.model or Path("models") / params.datasets[0] / given.method
     if given.inspect:
         show(given.inspect, params, params.datasets[0])
-    else:
+        return
+    try:
         make(given, params, folder)
+    except KeyboardInterrupt:  # not what a stage says: nothing is kept to go on from
+        print("\ninterrupted; no film was written", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 def make(given: argparse.Namespace, params: config.Params, folder: Path) -> None:
     """Consent, model, source, drivers, the person's head, and then the ranking, the film or both."""
     check(given)
     consent(given.i_have_consent)
-    listed = takedown.read(Path(takedown.NAME), run.ROOT / takedown.NAME)
+    places = (Path(), run.ROOT, *(Path("data", dataset) for dataset in params.data))
+    listed = takedown.read(*(place / takedown.NAME for place in places))
     for path in (*given.source, *given.driver):
         refuse_listed(path, listed)
     from eval.reenact import drive, driver, person, source
@@ -101,6 +106,8 @@ def check(given: argparse.Namespace) -> None:
     out = given.out or OUT
     if out.suffix.lower() != ".mp4" or out.is_dir():
         raise config.Refused(f"{out}: the film is an mp4; give --out a name that ends in .mp4")
+    if not out.parent.is_dir():
+        raise config.Refused(f"{out}: there is no folder {out.parent}; make it first")
     if out.exists() and any(path.exists() and out.samefile(path) for path in (*given.source, *given.driver)):
         raise config.Refused(f"{out}: source or driver themselves; give --out another name")
 
@@ -168,8 +175,9 @@ def learnt(model: Model, who: Source, seed: int) -> Head:
             print(f"\rlearning the person: step {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
     head = person.learn(model, who.crops, who.points, seed, report)
-    print(f"{model.method.label} ({model.size} x {model.size} pixels, trained on {model.manifest['trained_on']}): learnt from "
-          f"T = {len(who.crops)} pictures in {steps} steps, {time.monotonic() - start:.1f} s")
+    trained = f", trained on {of}" if (of := model.manifest["trained_on"]) else ""
+    print(f"{model.method.label} ({model.size} x {model.size} pixels{trained}): learnt from T = {len(who.crops)} "
+          f"picture{'s' * (len(who.crops) > 1)} in {steps} steps, {time.monotonic() - start:.1f} s")
     return head
 
 

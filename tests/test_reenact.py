@@ -17,6 +17,7 @@ from eval.reenact import compose, drive, driver, geometry, mark, person, rank, s
 from eval.reenact.ahead import ahead
 from pipeline import crops, film, photo, stream, video
 from pipeline.config import Refused
+from pipeline.ledger import Unusable
 from stages import reenact
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,6 +76,8 @@ def test_a_file_without_a_mark_is_not_called_real(tmp_path):
         mark.inspect(made.talk(tmp_path / "a.mp4", 5), LIMITS)
     assert mark.find({"comment": json.dumps({"synthetic": True})}) is None  # of another tool
     assert mark.find({"COMMENT": mark.make()["comment"]})
+    for deep in (500, 100_000):  # what JSON's own reader, or writer, would end on
+        assert mark.find({"comment": mark.make(view="x")["comment"].replace('"x"', "[" * deep + "]" * deep)}) is None
 
 
 def test_what_the_driver_s_file_says_of_itself_does_not_reach_the_film(tmp_path):
@@ -290,6 +293,14 @@ def test_adaptation_keeps_what_the_driver_does():
     assert moved[55:60, 1].mean() == pytest.approx(8, rel=.15)
 
 
+def test_the_docs_have_the_table_that_the_benchmark_of_adaptation_printed():
+    from benchmarks import adaptation
+
+    lines = adaptation.table(json.loads(adaptation.OUT.read_text()))
+    table = lines[:lines.index("")]
+    assert len(table) == 16 and "\n".join(table) in (ROOT / "docs" / "reenact.md").read_text()
+
+
 def test_drivers_are_ranked_by_the_likeness_of_what_they_drive(tmp_path):
     class Describe:
         def __call__(self, image: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -298,11 +309,12 @@ def test_drivers_are_ranked_by_the_likeness_of_what_they_drive(tmp_path):
     jobs = []
     for name, wide in (("far", 1.9), ("near", 1.0), ("between", 1.4)):
         (tmp_path / name).mkdir()
-        np.save(tmp_path / name / "a.npy", np.tile(face(200) * (wide, 1), (3, 1, 1)))
+        np.save(tmp_path / name / "a.npy", np.tile(face(200) * (wide, 1), (63, 1, 1)))
         jobs.append(job(tmp_path / name))
     ranks = rank.ranked(jobs, Describe())
     assert [one.path.name for one in ranks] == ["near", "between", "far"]
     assert ranks[0].csim == pytest.approx(1, abs=1e-4)
+    assert [one.pictures for one in ranks] == [driver.LOOKS] * 3  # of 63
     assert "1  " in rank.table(ranks, "dlib128") and "dlib128" in rank.table(ranks, "dlib128")
 
 
@@ -385,6 +397,15 @@ def test_photos_and_a_video_are_not_mixed_and_a_video_gives_t_pictures(tmp_path)
     found = source.read([talk], 5, None, made.EYES)
     assert found.crops.shape == (5, 64, 64, 3)
     assert found.points.shape == (5, 68, 2)
+
+
+def test_a_source_video_that_takes_too_long_to_read_is_refused_with_the_way_out(tmp_path, monkeypatch):
+    def slow(*_):
+        raise Unusable("timeout", "reading it took more than 60 s of processor time")
+
+    monkeypatch.setattr(source.frames, "read", slow)
+    with pytest.raises(Refused, match=r"a.mp4: reading it took more than 60 s of processor time; cut a minute out of it"):
+        source.read([made.talk(tmp_path / "a.mp4", 5)], 2, None, made.EYES)
 
 
 @pytest.mark.parametrize("start", [10, 100])
@@ -479,6 +500,40 @@ def test_who_is_on_the_take_down_list_is_not_used(tmp_path, path, listed, refuse
         reenact.refuse_listed(tmp_path / path, frozenset([listed]))
 
 
+@pytest.mark.parametrize("place", [".", "data/ci"])
+def test_the_lists_of_the_checkout_and_of_its_data_sets_count(tmp_path, monkeypatch, place):
+    (tmp_path / place).mkdir(parents=True, exist_ok=True)
+    (tmp_path / place / "takedown.txt").write_text("anna/talk  # asked us\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr("sys.argv", ["reenact", "bob/a.jpg", "--driver", "videos/anna/talk.mp4", "--i-have-consent", "--params",
+                                     str(ROOT / "params.yaml")])
+    with pytest.raises(Refused, match=r"talk.mp4: anna is on the take-down list"):
+        reenact.main()
+
+
+def test_a_film_that_cannot_be_written_is_refused_before_anything_is_learnt(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr("sys.argv", ["reenact", "a.jpg", "--driver", "talk.mp4", "--out", str(tmp_path / "no" / "a.mp4")])
+    with pytest.raises(Refused, match=r"there is no folder .*no; make it first"):
+        reenact.main()  # before source, driver and consent are looked at
+
+
+def test_an_interrupted_film_is_said_not_to_be_there(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr("sys.argv", ["reenact", "a.jpg", "--driver", "talk.mp4"])
+    monkeypatch.setattr(reenact, "make", interrupted)
+    with pytest.raises(SystemExit) as end:
+        reenact.main()
+    assert end.value.code == 130
+    assert capsys.readouterr().err.strip() == "interrupted; no film was written"
+
+
 def test_the_command_makes_a_marked_film_of_a_real_photo_and_says_what_it_is(tmp_path):
     skimage = pytest.importorskip("skimage.data")
     image = np.asarray(skimage.astronaut())
@@ -499,7 +554,7 @@ def test_the_command_makes_a_marked_film_of_a_real_photo_and_says_what_it_is(tmp
     assert json.loads(shown.stdout)["method"] == "ff"
 
 
-def test_a_cartoon_ends_in_a_sentence_or_is_drawn(tmp_path):
+def test_a_cartoon_is_refused_in_a_sentence(tmp_path):
     from model import faces
 
     eyes = source.Eyes(faces.Detector().detect, faces.landmarker("dlib68").predict, made_clips.CONFIG)

@@ -205,7 +205,7 @@ def test_a_picture_is_there_for_the_present_trial_only(pages):
     link = begin(pages)
     form = made.fields(pages.get(link).data)
     assert pages.get(f"{link}/1/1.png").status_code == 200
-    for path in ("1/0.png", "1/4.png", "2/1.png", "0/1.png"):
+    for path in ("1/0.png", "1/4.png", "2/1.png", "0/1.png", f"{2**63}/1.png", f"1/{2**63}.png"):
         assert pages.get(f"{link}/{path}").status_code == 404
     post(pages, form["action"], proof=form["proof"], choice=1)
     assert pages.get(f"{link}/1/1.png").status_code == 404  # answered: nobody looks at it again
@@ -220,7 +220,8 @@ def test_nobody_begins_without_consent(pages, answers):
     assert sqlite3.connect(answers.path).execute("select count(*) from rater").fetchone() == (1,)
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "", "http://localhost.evil.example", "http://localhost:81"])
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "", "http://localhost.evil.example", "http://localhost:81",
+                                    "http://["])
 def test_a_form_from_elsewhere_is_refused(pages, answers, origin):
     link = begin(pages)
     form = made.fields(pages.get(link).data)
@@ -260,6 +261,7 @@ def test_an_answer_out_of_turn_or_without_a_choice_is_refused(pages, answers):
     for choice in ("", "0", "4", "one"):
         assert post(pages, form["action"], proof=form["proof"], choice=choice).status_code == 400
     assert post(pages, f"{link}/2", proof=form["proof"], choice=1).status_code == 403
+    assert post(pages, f"{link}/{2**63}", proof=form["proof"], choice=1).status_code == 404  # more than SQLite counts
     assert post(pages, "/r/nobody/1", proof=form["proof"], choice=1).status_code == 404
     assert pages.post(form["action"], data="x" * 5000, headers={"Origin": "http://localhost"}).status_code == 413
     assert answers.rows() == []

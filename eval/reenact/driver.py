@@ -75,12 +75,12 @@ def adapted(points: np.ndarray | None, adapt: Adapt) -> np.ndarray | None:
 
 
 def glance(of: Driver, eyes: Eyes) -> list[track.Seen]:
-    """Some LOOKS of its pictures with a face, spread over its first SECONDS: for its face's shape, and for ranking.
+    """LOOKS of its pictures at most, those with a face, spread over its first SECONDS: for its face's shape, and for ranking.
 
     Refused: no face in any of them.
     """
     many = min(of.count, round(SECONDS * RATE))
-    every = max(many // LOOKS, 1)
+    every = max(-(-many // LOOKS), 1)
     found: list[tuple[np.ndarray | None, np.ndarray | None]]
     if of.points is not None:
         found = [(None, adapted(points, None)) for points in of.points[:many:every]]

@@ -26,9 +26,10 @@ def find(metadata: Mapping[str, str]) -> dict[str, Any] | None:
         if name.lower() == "comment":
             try:
                 body = json.loads(text)
-            except ValueError:
+            except (ValueError, RecursionError):
                 return None
-            return body if isinstance(body, dict) and body.get("synthetic") is True and body.get("tool") == TOOL else None
+            ours = isinstance(body, dict) and body.get("synthetic") is True and body.get("tool") == TOOL
+            return body if ours and not any(isinstance(value, dict | list) for value in body.values()) else None
     return None
 
 

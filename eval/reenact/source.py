@@ -116,6 +116,6 @@ def _video(path: Path, shots: int, eyes: Eyes) -> tuple[np.ndarray, np.ndarray, 
         good = good[np.unique(np.linspace(0, len(good) - 1, shots).round().astype(int))]
         whole = video.decode(path, clip.numbers[good[:1]], config.limits, LONGEST)
     except Unusable as problem:
-        raise Refused(f"{path}: {problem}") from None
+        raise Refused(f"{path}: {problem}{'; cut a minute out of it' if problem.status == 'timeout' else ''}") from None
     x0, y0, x1, y1 = (float(edge) * whole.scale for edge in clip.box)
     return np.stack([clip.crops[k] for k in good]), points[good], whole.images[0], (x0, y0, x1, y1)

@@ -13,7 +13,6 @@ import time
 from collections import Counter, OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from eval.study import plan
 from eval.study.answers import Answers, Turn
@@ -31,6 +30,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin", "X-Robots-Tag": "noindex",
     "Referrer-Policy": "same-origin"}  # no-referrer would also hide the Origin of forms, which is looked at
 BODY = 4096  # bytes of a form
+SET = "<int(max=1000000):n>"  # in addresses; a larger number is nobody's, and more than SQLite can look for
 
 
 class Desk:
@@ -106,7 +106,7 @@ def create(study: Study, answers: Answers, config: Config, lists: tuple[Path, ..
 
     def ours(*what: object) -> None:
         """Refuses a form that did not come from a page of ours, or was made for another rater or trial."""
-        if urlsplit(request.headers.get("Origin", "")).netloc != request.host:
+        if request.headers.get("Origin", "").partition("://")[2] != request.host:
             abort(403)
         if not hmac.compare_digest(request.form.get("proof", "").encode(), desk.proof(*what).encode()):
             abort(403)
@@ -135,7 +135,7 @@ def create(study: Study, answers: Answers, config: Config, lists: tuple[Path, ..
         return render_template("trial.html", token=token, n=n, done=done, total=desk.length(), shown=range(1, SHOWN + 1),
                                proof=desk.proof(token, n, found[1].id), late="late" in request.args)
 
-    @app.post("/r/<token>/<int:n>")
+    @app.post(f"/r/<token>/{SET}")
     def answer(token: str, n: int) -> Any:
         rater = whose(token)
         found = answers.shown(rater, n)
@@ -146,7 +146,7 @@ def create(study: Study, answers: Answers, config: Config, lists: tuple[Path, ..
         accepted = desk.answer(rater, n, choice - 1)
         return redirect(url_for("trial", token=token, late=None if accepted else 1), 303)
 
-    @app.get("/r/<token>/<int:n>/<int:k>.png")
+    @app.get(f"/r/<token>/{SET}/<int:k>.png")
     def picture(token: str, n: int, k: int) -> Response:
         found = answers.shown(whose(token), n)
         one = desk.trials().get(found[0]) if found and not found[1] else None
