@@ -146,7 +146,8 @@ def even(image: np.ndarray) -> np.ndarray:
 
 
 def labelled(image: np.ndarray) -> np.ndarray:
-    """A copy with LABEL in white on black in the lower left corner; its letters have a thirtieth of the height."""
+    """A copy with LABEL in white on black in the lower right corner, where `side` has the drawn face; letters a thirtieth of
+    the height."""
     return _stamped(image, *_stamp(image.shape[0], image.shape[1]))
 
 
@@ -165,8 +166,8 @@ def _stamp(height: int, width: int) -> tuple[np.ndarray, int]:
 
 def _stamped(image: np.ndarray, stamp: np.ndarray, gap: int) -> np.ndarray:
     out, (h, w) = image.copy(), stamp.shape[:2]
-    bottom = max(len(image) - gap, h)
-    place = out[bottom - h:bottom, gap:gap + w]
+    bottom, right = max(len(image) - gap, h), max(image.shape[1] - gap, w)
+    place = out[bottom - h:bottom, right - w:right]
     place[...] = np.maximum(stamp[:len(place), :place.shape[1]], place // 4)
     return out
 
