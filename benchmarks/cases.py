@@ -181,7 +181,7 @@ def episode(size: Size, folder: Path) -> Ready:
     augment = Augment(flip=True, gain=.25, hue=20., stretch=.08)
 
     def act(faces: Faces) -> None:
-        sample(faces, 0, batch=8, K=2, seed=0, augment=augment)
+        sample(faces, 0, slots=range(8), K=2, seed=0, augment=augment)
 
     return Ready(act, lambda: Faces(root / "frames", root / "landmarks", root / "split", side_of(size)))
 

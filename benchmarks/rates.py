@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import time
 from collections.abc import Callable
 from functools import partial
@@ -24,6 +23,7 @@ import numpy as np
 
 from benchmarks import cases, peer
 from benchmarks.counters import flops
+from benchmarks.gate import machine
 
 RESULT = Path(__file__).resolve().parent / "results" / "rates.json"
 K, PRECISIONS = 8, ("fp32", "bf16")
@@ -67,30 +67,16 @@ def convolutions() -> dict[str, Act]:
     return made
 
 
-def random_vgg(name: str, pool: str) -> Any:
-    """VGG19 or VGGFace without its file."""
-    import torch
-
-    from model.trunks import VGG, VGG_CHANNELS, VGG_CONVS
-
-    weights, c_in = {}, 3
-    for block, (count, c_out) in enumerate(zip((*VGG_CONVS[name.split("_")[0]][:4], 1), VGG_CHANNELS), 1):
-        for n in range(1, count + 1):
-            weights[f"conv{block}_{n}.weight"] = torch.randn(c_out, c_in, 3, 3) * (2 / (9 * c_in)) ** 0.5
-            weights[f"conv{block}_{n}.bias"] = torch.zeros(c_out)
-            c_in = c_out
-    return VGG(weights, name, pool)
-
-
 def ours(label: str, changes: dict[str, Any]) -> dict[str, Act]:
     """G, the meta step and the fine-tune step in both precisions, of one method."""
     import torch
 
+    from benchmarks.gpu import sizes
     from model import backbones
     from model.api import Episode
 
     one = cases.method("ft", cases.Size("voxceleb2", 1, {"ft": cases.merged({"batch": 1, "guard": {"after": 10**9}}, changes)}))
-    with patch.object(backbones, "_vgg", random_vgg):
+    with patch.object(backbones, "_vgg", sizes.random_vgg):
         one.content  # noqa: B018  # made once
     x, y, x_s, y_s = cases.images(1, 256), cases.images(1, 256), cases.images(1, K, 256), cases.images(1, K, 256)
     episode, settings = Episode(x, y, x_s, y_s, torch.tensor([0])), one.config
@@ -201,12 +187,11 @@ def main() -> None:
 
     torch.set_num_threads(args.threads)
     acts = convolutions() | ours("", {}) | (ours("as the peer: ", AS_THE_PEER) | theirs(args.peer) if args.peer else {})
-    machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count(), "threads": args.threads,
-               "torch": torch.__version__, "load before": os.getloadavg()[0], "level": LEVEL}
+    on = machine() | {"threads": args.threads, "level": LEVEL}
     found = start(acts)
     for number in range(args.rounds):
         more(acts, found)
-        facts = summary(found) | {"machine": machine | {"rounds": number + 1, "load after": os.getloadavg()[0]}}
+        facts = summary(found) | {"machine": on | {"rounds": number + 1, "load after": os.getloadavg()[0]}}
         args.out.write_text(json.dumps(facts, indent=1) + "\n")  # what there is, should the run be cut off
         print(f"round {number + 1} of {args.rounds}", flush=True)
     for part in ("share of the convolution's rate", "share of the peer's time"):

@@ -22,5 +22,5 @@ def test_an_episode_of_8_with_2_sources_at_64_pixels(benchmark, tmp_path: Path, 
     root = made_faces.write(tmp_path, people=8, count=16, size=128)
     faces = Faces(root / "frames", root / "landmarks", root / "split", 64)
     steps = count()
-    benchmark.pedantic(lambda: episode(faces, next(steps), batch=8, K=2, seed=0, augment=augment), rounds=30, iterations=10,
-                       warmup_rounds=3)
+    act = lambda: episode(faces, next(steps), slots=range(8), K=2, seed=0, augment=augment)
+    benchmark.pedantic(act, rounds=30, iterations=10, warmup_rounds=3)

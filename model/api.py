@@ -147,9 +147,8 @@ class Method(ABC):
     def load_state(self, state: dict[str, Any]) -> None:
         """Takes what `state` returned."""
 
-    def save_table(self, path: Path) -> bool:
-        """Streams the state of a table of one row a video to that file -> whether there is one. It is no part of `state`."""
-        return False
+    def save_table(self, path: Path) -> None:
+        """Streams a table of one row a video to that file, where the method has one. It is no part of `state`."""
 
     def load_table(self, path: Path) -> None:
         """Takes what `save_table` wrote."""

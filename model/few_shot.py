@@ -242,9 +242,8 @@ class FewShot(Method):
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state[f"optimiser_{name}"])
 
-    def save_table(self, path: Path) -> bool:
+    def save_table(self, path: Path) -> None:
         self.D.W.save(path)
-        return True
 
     def load_table(self, path: Path) -> None:
         self.D.W.load(path)

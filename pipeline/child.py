@@ -29,12 +29,10 @@ def run(command: Sequence[str], *, seconds: int, memory: int, clock: float, most
     output, as PRINTED of its log; largest: bytes of a file it writes; given: its standard input; more: added to the
     environment. Unusable `timeout`: it needed more time.
     """
-    bounds = [str(seconds), str(memory * 2**20), str(largest), str(os.getpid())]
-    seen = {name: os.environ[name] for name in SEEN if name in os.environ}
     until = time.monotonic() + clock
-    with subprocess.Popen([sys.executable, "-I", "-S", str(limited.__file__), *bounds, *command], cwd=folder,
-                          start_new_session=True, stdin=subprocess.PIPE if given else subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=OWN | seen | dict(more or {})) as process:
+    with subprocess.Popen(bound(command, seconds, memory, largest), cwd=folder, start_new_session=True,
+                          stdin=subprocess.PIPE if given else subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, env=environment() | dict(more or {})) as process:
         try:
             output, log = _heard(process, given, most, until)
             code = process.wait(max(until - time.monotonic(), 0))
@@ -46,6 +44,17 @@ def run(command: Sequence[str], *, seconds: int, memory: int, clock: float, most
     if code in (-signal.SIGXCPU, -signal.SIGKILL):  # SIGKILL at the hard limit
         raise Unusable("timeout", f"it took more than {seconds} s of processor time")
     return subprocess.CompletedProcess(list(command), code, output, log)
+
+
+def bound(command: Sequence[str], seconds: int, memory: int, largest: int) -> list[str]:
+    """The command that runs `command` under these limits, as `run` takes them, and ends with this process."""
+    bounds = [str(seconds), str(memory * 2**20), str(largest), str(os.getpid())]
+    return [sys.executable, "-I", "-S", str(limited.__file__), *bounds, *command]
+
+
+def environment() -> dict[str, str]:
+    """All that such a program sees of ours."""
+    return OWN | {name: os.environ[name] for name in SEEN if name in os.environ}
 
 
 def _heard(process: subprocess.Popen[bytes], given: bytes, most: int, until: float) -> tuple[bytes, bytes]:

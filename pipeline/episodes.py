@@ -100,7 +100,7 @@ class Faces:
 
     def images(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Frames as float32 (n, 3, size, size), RGB in [0, 1]."""
-        return _planes([self.raw(int(row)) for row in rows])
+        return planes([self.raw(int(row)) for row in rows])
 
     def points(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Landmarks (n, 68, 2) float32, pixels of `size`; NaN where no face was found."""
@@ -111,7 +111,7 @@ class Faces:
 
     def poses(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Landmark images y, float32 (n, 3, size, size) in [0, 1]; drawn now, never stored."""
-        return _planes([marks.draw(points, self.size) for points in self.points(rows)])
+        return planes([marks.draw(points, self.size) for points in self.points(rows)])
 
 
 def _covered(frames: Path, listed: Collection[str]) -> np.ndarray:
@@ -122,15 +122,13 @@ def _covered(frames: Path, listed: Collection[str]) -> np.ndarray:
     return np.repeat(down, np.diff(np.r_[start, len(clips)]))
 
 
-def episode(faces: Faces, step: int, *, batch: int, K: int, seed: int, augment: Augment,
-            slots: Sequence[int] | None = None) -> dict[str, np.ndarray]:
-    """One meta-learning batch: x_t, y_t (B, 3, H, W); x_s, y_s (B, K, 3, H, W) float32 in [0, 1]; i (B,) int64.
+def episode(faces: Faces, step: int, *, slots: Sequence[int], K: int, seed: int, augment: Augment) -> dict[str, np.ndarray]:
+    """The B `slots` of a meta-learning batch: x_t, y_t (B, 3, H, W); x_s, y_s (B, K, 3, H, W) float32 in [0, 1]; i (B,) int64.
 
     Stateless: slot b of step s depends on (seed, s, b) only, so that training resumes by its step number, and each of several
-    processes makes its own `slots` of the batch (all where None are named). The target is never among the K sources. A mirrored
-    episode has i + num_videos. Refused: no training video has K + 1 frames with landmarks.
+    processes makes its own slots. The target is never among the K sources. A mirrored episode has i + num_videos. Refused: no
+    training video has K + 1 frames with landmarks.
     """
-    slots = range(batch) if slots is None else slots
     x = np.empty((len(slots), K + 1, 3, faces.size, faces.size), np.float32)
     y, i = np.empty_like(x), np.empty(len(slots), np.int64)
     usable = _usable(faces, K)
@@ -140,10 +138,10 @@ def episode(faces: Faces, step: int, *, batch: int, K: int, seed: int, augment: 
     return {"x_t": x[:, 0], "y_t": y[:, 0], "x_s": x[:, 1:], "y_s": y[:, 1:], "i": i}
 
 
-def videos(faces: Faces, step: int, *, batch: int, K: int, seed: int, augment: Augment) -> list[str]:
-    """Who is in a batch, slot by slot: the names of the videos; no frame is read."""
+def videos(faces: Faces, step: int, *, slots: Sequence[int], K: int, seed: int, augment: Augment) -> list[str]:
+    """Who is in these slots of a batch: the names of the videos; no frame is read."""
     usable = _usable(faces, K)
-    numbers = [_draw(faces, usable, step, slot, K, seed, augment)[0] for slot in range(batch)]
+    numbers = [_draw(faces, usable, step, slot, K, seed, augment)[0] for slot in slots]
     return [faces.videos[i % faces.num_videos] + (" mirrored" if i >= faces.num_videos else "") for i in numbers]
 
 
@@ -175,10 +173,10 @@ def _fill(x: np.ndarray, y: np.ndarray, faces: Faces, rows: np.ndarray, flip: bo
         images, points = [_stretch(image, sx, sy) for image in images], _about_centre(points, sx, sy, faces.size)
     if flip:
         images, points = [image[:, ::-1] for image in images], marks.mirror(points, faces.size)
-    _planes(images, x)
+    planes(images, x)
     if augment.gain or augment.hue:
         np.clip(np.einsum("dc,nchw->ndhw", colour.astype(np.float32), x, optimize=True), 0, 1, out=x)
-    _planes([marks.draw(point, faces.size) for point in points], y)
+    planes([marks.draw(point, faces.size) for point in points], y)
 
 
 def _about_centre(points: np.ndarray, sx: float, sy: float, size: int) -> np.ndarray:
@@ -201,7 +199,7 @@ def _hue(degrees: float) -> np.ndarray:
     return np.array([[cos + a, a - b, a + b], [a + b, cos + a, a - b], [a - b, a + b, cos + a]])
 
 
-def _planes(images: Sequence[np.ndarray], out: np.ndarray | None = None) -> np.ndarray:
+def planes(images: Sequence[np.ndarray] | np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """n images (H, W, 3) uint8 -> (n, 3, H, W) float32 in [0, 1], in `out` where that is given."""
     out = np.empty((len(images), 3, *images[0].shape[:2]), np.float32) if out is None else out
     for image, place in zip(images, out, strict=True):

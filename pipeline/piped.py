@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from pipeline import child, limited
+from pipeline import child
 from pipeline.ledger import Unusable
 
 PIPE = 1 << 20  # bytes that a pipe holds
@@ -23,11 +23,9 @@ def program(command: Sequence[str], *, seconds: int, memory: int, largest: int =
     seconds of processor time; memory: MiB of address space; largest: bytes of a file it writes. Start it in a thread that lives
     as long as it should: the kernel ends it with the thread.
     """
-    bounds = [str(seconds), str(memory * 2**20), str(largest), str(os.getpid())]
-    seen = {name: os.environ[name] for name in child.SEEN if name in os.environ}
-    with subprocess.Popen([sys.executable, "-I", "-S", str(limited.__file__), *bounds, *command], start_new_session=True,
-                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=child.OWN | seen,
-                          bufsize=0, pipesize=PIPE if sys.platform == "linux" else -1) as process:
+    with subprocess.Popen(child.bound(command, seconds, memory, largest), start_new_session=True, stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=child.environment(), bufsize=0,
+                          pipesize=PIPE if sys.platform == "linux" else -1) as process:
         try:
             yield process
         finally:

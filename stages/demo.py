@@ -102,8 +102,9 @@ def learn(method: Any, faces: Faces, subject: Subject, T: int, driving: np.ndarr
 
 def _planes(cells: np.ndarray) -> np.ndarray:
     """(M, Y, S, S, 3) uint8 -> (M Y, 3, S, S) float32 in [0, 1]."""
-    flat = cells.reshape(-1, *cells.shape[2:]).transpose(0, 3, 1, 2)
-    return np.ascontiguousarray(flat, np.float32) / 255
+    from pipeline.episodes import planes
+
+    return planes(cells.reshape(-1, *cells.shape[2:]))
 
 
 if __name__ == "__main__":

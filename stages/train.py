@@ -136,14 +136,14 @@ def reader(faces: Faces, chosen: Any, seed: int, where: str) -> tuple[Callable[[
     from model.api import Episode
     from pipeline.episodes import Augment, episode, videos
 
-    given: dict[str, Any] = {"batch": chosen.batch, "K": chosen.K, "seed": seed,
+    given: dict[str, Any] = {"K": chosen.K, "seed": seed,
                              "augment": config.parse(Augment, chosen.augment, f"{where}.augment")}
 
     def read(step: int) -> Episode:
         arrays = episode(faces, step, slots=parallel.share(chosen.batch), **given)
         return Episode(**{name: torch.from_numpy(array) for name, array in arrays.items()})
 
-    return read, lambda step: ", ".join(videos(faces, step, **given))
+    return read, lambda step: ", ".join(videos(faces, step, slots=range(chosen.batch), **given))
 
 
 def look_at(faces: Faces, K: int) -> list[Person]:

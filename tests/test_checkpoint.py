@@ -31,7 +31,6 @@ class Counts(Method):
 
     def save_table(self, path):
         path.write_bytes(self.table)
-        return True
 
     def load_table(self, path):
         self.table = path.read_bytes()

@@ -143,7 +143,7 @@ def test_state_and_table_together_go_on_bit_for_bit(name, tmp_path):
     for step in range(3):
         straight.learn(episode(step))
     state = torch.load(_saved(straight.state(), tmp_path / "state"), weights_only=True)
-    assert straight.save_table(tmp_path / "W")
+    straight.save_table(tmp_path / "W")
     resumed.load_state(state)
     resumed.load_table(tmp_path / "W")
     assert straight.learn(episode(3)) == resumed.learn(episode(3))

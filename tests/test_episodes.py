@@ -34,7 +34,7 @@ def rows(x: np.ndarray) -> np.ndarray:
 
 
 def test_shapes_types_and_ranges(faces: Faces) -> None:
-    made = episode(faces, 3, batch=5, K=2, seed=0, augment=OFF)
+    made = episode(faces, 3, slots=range(5), K=2, seed=0, augment=OFF)
     shapes = {name: (value.shape, str(value.dtype)) for name, value in made.items()}
     image = (3, 64, 64)
     assert shapes == {"x_t": ((5, *image), "float32"), "y_t": ((5, *image), "float32"), "x_s": ((5, 2, *image), "float32"),
@@ -45,7 +45,7 @@ def test_shapes_types_and_ranges(faces: Faces) -> None:
 
 def test_all_frames_of_an_episode_are_of_its_video_and_the_target_is_no_source(faces: Faces) -> None:
     for step in range(40):
-        made = episode(faces, step, batch=4, K=3, seed=0, augment=OFF)
+        made = episode(faces, step, slots=range(4), K=3, seed=0, augment=OFF)
         for target, sources, i in zip(rows(made["x_t"]), rows(made["x_s"]), made["i"]):
             assert len({target, *sources}) == 4
             assert {target, *sources} <= set(faces.train_rows(i).tolist())
@@ -54,35 +54,36 @@ def test_all_frames_of_an_episode_are_of_its_video_and_the_target_is_no_source(f
 def test_frames_without_landmarks_are_never_sampled_and_all_others_are(faces: Faces) -> None:
     seen = set()
     for step in range(150):
-        seen |= set(rows(episode(faces, step, batch=4, K=2, seed=1, augment=OFF)["x_t"]).tolist())
+        seen |= set(rows(episode(faces, step, slots=range(4), K=2, seed=1, augment=OFF)["x_t"]).tolist())
     assert seen == {int(row) for i in range(faces.num_videos) for row in faces.train_rows(i)}
 
 
 def test_an_episode_depends_on_seed_step_and_slot_only(root: Path, faces: Faces) -> None:
     on = Augment(flip=True, gain=.2, hue=10., stretch=.1)
-    one = episode(faces, 7, batch=6, K=2, seed=5, augment=on)
-    fresh = episode(load(root), 7, batch=3, K=2, seed=5, augment=on)
+    one = episode(faces, 7, slots=range(6), K=2, seed=5, augment=on)
+    fresh = episode(load(root), 7, slots=range(3), K=2, seed=5, augment=on)
     assert all((one[name][:3] == fresh[name]).all() for name in one)
-    for other in (episode(faces, 8, batch=6, K=2, seed=5, augment=on), episode(faces, 7, batch=6, K=2, seed=6, augment=on)):
+    for step, seed in ((8, 5), (7, 6)):
+        other = episode(faces, step, slots=range(6), K=2, seed=seed, augment=on)
         assert not np.array_equal(other["x_t"], one["x_t"])
     assert len({one["x_t"][slot].tobytes() for slot in range(6)}) == 6
 
 
 def test_each_of_several_processes_and_threads_makes_its_slots_of_the_same_batch(root: Path, faces: Faces) -> None:
-    given = {"batch": 6, "K": 2, "seed": 5, "augment": Augment(flip=True, gain=.2, hue=10., stretch=.1)}
-    whole = [episode(faces, step, **given) for step in range(8)]
+    given = {"K": 2, "seed": 5, "augment": Augment(flip=True, gain=.2, hue=10., stretch=.1)}
+    whole = [episode(faces, step, slots=range(6), **given) for step in range(8)]
     for world in (2, 3):
         shares = [range(n * 6 // world, (n + 1) * 6 // world) for n in range(world)]
         parts = [episode(faces, 4, slots=slots, **given) for slots in shares]
         assert all(np.array_equal(np.concatenate([part[name] for part in parts]), whole[4][name]) for name in whole[4])
     fresh = load(root)
     with ThreadPoolExecutor(4) as pool:
-        again = list(pool.map(lambda step: episode(fresh, step, **given), range(8)))
+        again = list(pool.map(lambda step: episode(fresh, step, slots=range(6), **given), range(8)))
     assert all(np.array_equal(one[name], two[name]) for one, two in zip(whole, again) for name in one)
 
 
 def test_the_videos_of_a_batch_have_names_in_the_order_of_its_slots(faces: Faces) -> None:
-    given = {"batch": 12, "K": 2, "seed": 5, "augment": OFF.model_copy(update={"flip": True})}
+    given = {"slots": range(12), "K": 2, "seed": 5, "augment": OFF.model_copy(update={"flip": True})}
     numbers, names = episode(faces, 7, **given)["i"].tolist(), videos(faces, 7, **given)
     n = faces.num_videos
     assert names == [faces.videos[i] if i < n else f"{faces.videos[i - n]} mirrored" for i in numbers]
@@ -90,8 +91,8 @@ def test_the_videos_of_a_batch_have_names_in_the_order_of_its_slots(faces: Faces
 
 
 def test_a_mirrored_episode_is_a_new_video_with_mirrored_frames_and_landmarks(faces: Faces) -> None:
-    plain = episode(faces, 0, batch=40, K=1, seed=0, augment=OFF)
-    flipped = episode(faces, 0, batch=40, K=1, seed=0, augment=OFF.model_copy(update={"flip": True}))
+    plain = episode(faces, 0, slots=range(40), K=1, seed=0, augment=OFF)
+    flipped = episode(faces, 0, slots=range(40), K=1, seed=0, augment=OFF.model_copy(update={"flip": True}))
     mirrored = flipped["i"] >= faces.num_videos
     assert 8 < mirrored.sum() < 32
     assert (flipped["i"] % faces.num_videos == plain["i"]).all()
@@ -103,8 +104,8 @@ def test_a_mirrored_episode_is_a_new_video_with_mirrored_frames_and_landmarks(fa
 
 
 def test_colour_changes_are_the_same_for_all_frames_of_an_episode_and_leave_landmarks(faces: Faces) -> None:
-    plain = episode(faces, 0, batch=8, K=2, seed=0, augment=OFF)
-    made = episode(faces, 0, batch=8, K=2, seed=0, augment=OFF.model_copy(update={"gain": .25}))
+    plain = episode(faces, 0, slots=range(8), K=2, seed=0, augment=OFF)
+    made = episode(faces, 0, slots=range(8), K=2, seed=0, augment=OFF.model_copy(update={"gain": .25}))
     ratio = made["x_t"][:, 1:].mean((2, 3)) / plain["x_t"][:, 1:].mean((2, 3))  # red holds the row number
     others = made["x_s"][:, :, 1:].mean((3, 4)) / plain["x_s"][:, :, 1:].mean((3, 4))
     assert np.allclose(ratio[:, None], others, atol=.01)
@@ -155,7 +156,7 @@ def test_a_listed_video_is_not_sampled_and_keeps_its_column(tmp_path: Path) -> N
     after = load(root)
     assert after.num_videos == before.num_videos and after.videos == before.videos and after.subjects == []
     assert len(after.train_rows(0)) == 0
-    seen = {int(i) for step in range(40) for i in episode(after, step, batch=4, K=2, seed=0, augment=OFF)["i"]}
+    seen = {int(i) for step in range(40) for i in episode(after, step, slots=range(4), K=2, seed=0, augment=OFF)["i"]}
     assert seen == set(range(1, after.num_videos))
     with pytest.raises(Refused, match="take-down list"):
         after.images(before.train_rows(0))
@@ -163,7 +164,7 @@ def test_a_listed_video_is_not_sampled_and_keeps_its_column(tmp_path: Path) -> N
 
 def test_too_few_frames_for_k_and_too_large_a_size_are_refused(root: Path, faces: Faces) -> None:
     with pytest.raises(Refused, match=r"K = 7: no training video has 8 frames"):
-        episode(faces, 0, batch=1, K=7, seed=0, augment=OFF)
+        episode(faces, 0, slots=range(1), K=7, seed=0, augment=OFF)
     with pytest.raises(Refused, match="stored at 64 pixels, 128 are asked for"):
         load(root, 128)
 

@@ -57,7 +57,7 @@ def read(folder: str, size: int, seconds: float, seed: int) -> tuple[int, float]
     augment, frames, start = Augment(flip=True, gain=.25, hue=20., stretch=.08), 0, time.perf_counter()
     while not frames or time.perf_counter() - start < seconds:
         faces = Faces(*(Path(folder) / name for name in ("frames", "landmarks", "split")), size)
-        episode(faces, frames, batch=BATCH, K=K, seed=seed, augment=augment)
+        episode(faces, frames, slots=range(BATCH), K=K, seed=seed, augment=augment)
         frames += BATCH * (K + 1)
     return frames, time.perf_counter() - start
 

@@ -26,8 +26,8 @@ def size(quick: bool, changes: dict[str, dict[str, Any]]) -> cases.Size:
 
 def method(name: str, quick: bool, **changes: Any) -> Any:
     """A method with random weights, its frozen networks included: time does not depend on them."""
-    backbones.vgg19 = lambda weights="caffe", pool="max": _vgg(f"vgg19_{weights}", pool)
-    backbones.vggface = lambda pool="max": _vgg("vggface_caffe", pool)
+    backbones.vgg19 = lambda weights="caffe", pool="max": random_vgg(f"vgg19_{weights}", pool)
+    backbones.vggface = lambda pool="max": random_vgg("vggface_caffe", pool)
     return cases.method(name, size(quick, {name: changes}))
 
 
@@ -47,5 +47,6 @@ def _weights(kind: str) -> dict[str, Tensor]:
     return found
 
 
-def _vgg(kind: str, pool: str) -> trunks.VGG:
+def random_vgg(kind: str, pool: str) -> trunks.VGG:
+    """vgg19_caffe, vgg19_torchvision or vggface_caffe without its file."""
     return trunks.VGG(_weights(kind.split("_")[0]), kind=kind, pool=pool)

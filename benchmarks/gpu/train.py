@@ -157,7 +157,7 @@ def episodes(faces: Faces, section: dict[str, Any], steps: int) -> Iterator[api.
     augment = Augment(**section["augment"])
 
     def read(step: int) -> api.Episode:
-        found = episode(faces, step, batch=section["batch"], K=section["K"], seed=0, augment=augment)
+        found = episode(faces, step, slots=range(section["batch"]), K=section["K"], seed=0, augment=augment)
         return api.Episode(**{name: torch.from_numpy(array) for name, array in found.items()})
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:

@@ -15,7 +15,8 @@ from eval.demo.poses import Grid
 
 MARK = ('<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
         '<rdf:Description xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" Iptc4xmpExt:DigitalSourceType='
-        '"trainedAlgorithmicMedia">synthetic: true</rdf:Description></rdf:RDF></x:xmpmeta>')
+        '"http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia">synthetic: true</rdf:Description></rdf:RDF>'
+        '</x:xmpmeta>')
 
 
 @dataclass(frozen=True)

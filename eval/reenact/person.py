@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from eval.features import eight_bit
 from pipeline import config, landmarks, store
+from pipeline.episodes import planes
 
 if TYPE_CHECKING:
     from model.api import Head, Method
@@ -38,22 +40,21 @@ def load(folder: Path, steps: int | None, shots: int, seed: int) -> Model:
     import model.api as api
 
     if not (folder / "manifest.json").is_file():
-        raise config.Refused(f"{folder}: no trained model is here; `make repro` trains one in some twenty minutes, --model "
-                             "names another folder")
+        raise config.Refused(f"{folder}: no trained model is here; `make repro` trains one in a quarter of an hour, "
+                             "--model names another folder")
     manifest = store.read_manifest(folder, "model")
     weights = folder / "weights.safetensors"
     sha256 = store.sha256(weights)
     if manifest["files"].get(weights.name, {}).get("sha256") != sha256:
         raise config.Refused(f"{weights}: not the file that its manifest lists; run `dvc checkout` or `make repro`")
     kind = api.load(manifest["method"])
-    section = dict(manifest["config"])
-    if steps is not None:
-        section["tuning"] = _tuned(section, manifest["method"], steps, shots)
     try:
-        chosen = config.parse(kind.Config, section, "config")
+        chosen: Any = config.parse(kind.Config, manifest["config"], "config")
     except config.Refused as problem:
         raise config.Refused(f"{folder}: trained by another version of this program, with other settings ({problem}); "
                              "`make repro` trains it anew") from None
+    if steps is not None:
+        chosen = _tuned(chosen, manifest["method"], steps, shots)
     method = kind(chosen, api.Facts(**manifest["facts"]), seed)
     from safetensors.torch import load_file
 
@@ -61,16 +62,15 @@ def load(folder: Path, steps: int | None, shots: int, seed: int) -> Model:
     return Model(method, manifest, sha256)
 
 
-def _tuned(section: dict[str, Any], method: str, steps: int, shots: int) -> dict[str, Any]:
-    """The section `tuning` with so many steps, at the learning rates of the budget for T = `shots`."""
+def _tuned(chosen: Any, method: str, steps: int, shots: int) -> Any:
+    """The method's settings with so many steps, at the learning rates of the budget for T = `shots`."""
     if steps < 1:
         raise config.Refused(f"--steps {steps}: at least one; --method ff draws without any")
-    budgets = section.get("tuning", {}).get("budgets")
-    if not budgets:
+    tuning: Any = getattr(chosen, "tuning", None)
+    if not hasattr(tuning, "budgets"):
         raise config.Refused(f"--steps: {method} has no number of fine-tuning steps to choose; leave it out")
-    ordered = sorted(budgets, key=lambda budget: int(budget["shots"]))
-    nearest = [budget for budget in ordered if budget["shots"] <= shots or budget is ordered[0]][-1]
-    return {**section["tuning"], "budgets": [{**nearest, "steps": steps}]}
+    budget = tuning.budget(shots).model_copy(update={"steps": steps})
+    return chosen.model_copy(update={"tuning": tuning.model_copy(update={"budgets": [budget]})})
 
 
 def learn(model: Model, crops: np.ndarray, points: np.ndarray, seed: int,
@@ -84,14 +84,8 @@ def learn(model: Model, crops: np.ndarray, points: np.ndarray, seed: int,
     return model.method.adapt(torch.from_numpy(planes(images)), torch.from_numpy(planes(poses)), seed, report)
 
 
-def planes(images: list[np.ndarray]) -> np.ndarray:
-    """n images (H, W, 3) uint8 -> (n, 3, H, W) float32 in [0, 1]."""
-    return np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2), np.float32) / 255
-
-
 def draw(head: Head, poses: list[np.ndarray]) -> list[np.ndarray]:
     """n landmark images (or driving crops) (size, size, 3) uint8 -> n frames of the same kind."""
     import torch
 
-    x_hat = head(torch.from_numpy(planes(poses))).permute(0, 2, 3, 1)
-    return list((x_hat * 255).round().byte().numpy())
+    return list(eight_bit(head(torch.from_numpy(planes(poses))).numpy()))
