@@ -178,7 +178,7 @@ def summary(found: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Measures, prints, writes."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--peer", type=Path, help=f"a checkout of {peer.REPOSITORY}")
+    parser.add_argument("--peer", type=Path, help=f"a checkout of {peer.REPOSITORY} at {peer.COMMIT}")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=RESULT)
@@ -188,6 +188,8 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     acts = convolutions() | ours("", {}) | (ours("as the peer: ", AS_THE_PEER) | theirs(args.peer) if args.peer else {})
     on = machine() | {"threads": args.threads, "level": LEVEL}
+    if args.peer:
+        on["peer"] = f"{peer.REPOSITORY} at {peer.COMMIT}"
     found = start(acts)
     for number in range(args.rounds):
         more(acts, found)

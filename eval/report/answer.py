@@ -18,7 +18,7 @@ from eval.report.tables import number
 FLOORS = ("mean", "copy")  # they draw nothing: never an answer, but said where they score better than it
 COLUMNS = ("ssim", "csim", "fid")  # the paper's
 INSTANT = 1.0  # seconds of few-shot learning that a person does not wait for
-CLEAR, LIKELY, OPEN = SURE = ("clear", "likely", "open")
+CLEAR, LIKELY, OPEN = "clear", "likely", "open"
 MEANING = {CLEAR: "every comparison with the others is decided: the interval over people of the paired difference leaves out 0",
            LIKELY: "ahead in most comparisons, more decided for it than against it",
            OPEN: "no method is ahead of the others beyond what other people could turn round"}
@@ -50,7 +50,7 @@ class Answer(NamedTuple):
     dataset: str
     shots: int
     method: str
-    sure: str  # one of SURE
+    sure: str  # a key of MEANING
     won: int  # comparisons (column x other method) whose interval lies on its side
     lost: int
     undecided: int
