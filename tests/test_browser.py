@@ -47,11 +47,10 @@ def report(tmp_path_factory):
 @pytest.fixture
 def opened(browser, report):
     """Opens the report as a reader with these habits has it; what the console said or was asked for fails the test."""
-    said, contexts = [], []
+    said = []
 
     def open_(unfolded=True, **habits):
-        contexts.append(browser.new_context(**habits))
-        shown = contexts[-1].new_page()
+        shown = browser.new_context(**habits).new_page()
         shown.on("console", lambda message: said.append(message.text))
         shown.on("pageerror", lambda error: said.append(str(error)))
         shown.on("request", lambda request: request.url.startswith(("data:", report.as_uri())) or said.append(request.url))
@@ -61,8 +60,6 @@ def opened(browser, report):
         return shown
 
     yield open_
-    for context in contexts:
-        context.close()
     assert said == []
 
 

@@ -29,7 +29,6 @@ def page(browser, world):
     yield one
     assert said == [] and asked and all(url.startswith(world[2].url) for url in asked)
     assert context.cookies() == []
-    context.close()
 
 
 def begin(page, world):
@@ -93,7 +92,6 @@ def test_a_rater_stops_and_goes_on_by_the_link_in_another_window(page, world, br
     other = browser.new_context().new_page()
     other.goto(world[2].url + link)
     assert other.get_by_text(f"Set 2 of {TRIALS}").is_visible()
-    other.context.close()
 
 
 @pytest.mark.parametrize("width, height", [(360, 640), (390, 844), (844, 390), (768, 1024), (1920, 1080)])
@@ -110,7 +108,6 @@ def test_a_set_is_on_the_screen_as_a_whole(browser, world, width, height):
         assert box["x"] >= 0 and box["x"] + box["width"] <= width and box["y"] + box["height"] - top <= height
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.get_by_role("button", name="Answer").bounding_box()["height"] >= 44
-    context.close()
 
 
 def test_behind_a_web_server_on_this_machine_the_study_has_the_outside_s_address(world):
@@ -141,4 +138,3 @@ def test_the_study_works_without_script(browser, world):
         page.get_by_role("radio", name="Picture 2").check(force=True)
         page.get_by_role("button", name="Answer").click()
     assert [row.choice + 1 for row in answers(world)] == [2, 2]
-    context.close()
