@@ -133,14 +133,17 @@ def reader(faces: Faces, chosen: Any, seed: int, where: str) -> tuple[Callable[[
     import torch
 
     from model import parallel
-    from model.api import Episode
+    from model.api import Episode, Refused
     from pipeline.episodes import Augment, episode, videos
 
     given: dict[str, Any] = {"K": chosen.K, "seed": seed,
                              "augment": config.parse(Augment, chosen.augment, f"{where}.augment")}
 
     def read(step: int) -> Episode:
-        arrays = episode(faces, step, slots=parallel.share(chosen.batch), **given)
+        try:
+            arrays = episode(faces, step, slots=parallel.share(chosen.batch), **given)
+        except config.Refused as error:  # the loop knows the other kind, and has all processes stop by it
+            raise Refused(str(error)) from None
         return Episode(**{name: torch.from_numpy(array) for name, array in arrays.items()})
 
     return read, lambda step: ", ".join(videos(faces, step, slots=range(chosen.batch), **given))

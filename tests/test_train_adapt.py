@@ -209,6 +209,18 @@ def test_eight_bits_are_rounded_to_the_nearest():
     assert adapt.eight_bit(values)[0, 0, :, 0].tolist() == [0, 0, 1, 254, 255, 255]
 
 
+def test_a_frame_that_cannot_be_read_is_refused_as_the_loop_tells_it_to_all_processes(root):
+    from model.api import Refused, load
+    from pipeline.episodes import Faces
+
+    faces = Faces(*(root / "data" / name for name in ("frames", "landmarks", "split")), 16)
+    for shard in (root / "data/frames").glob("*.tar"):
+        shard.write_bytes(bytes(shard.stat().st_size))
+    read, _ = train.reader(faces, load("ff").Config.model_validate(FF), 0, "learn.made.ff")
+    with pytest.raises(Refused, match=r"are damaged \(crc differs\)"):
+        read(0)
+
+
 def test_more_shots_than_source_frames_are_refused(root):
     trained(root, "mean", "model")
     with pytest.raises(ValueError, match=r"shots: 9 are asked for, p. has fewer source frames"):
