@@ -6,7 +6,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import torch
@@ -18,10 +18,14 @@ EVERY = 15.0  # seconds between two lines of a log
 
 
 def say(sentence: str) -> None:
-    """A line on stderr, above the bar where there is one; of several processes the first one speaks."""
+    """A line on stderr, above the bar where there is one; of several processes the first one speaks.
+
+    Lost where nothing takes it, as a log on a full disk: no training ends for that.
+    """
     if parallel.first():
-        tqdm.write(sentence, file=sys.stderr)
-        sys.stderr.flush()
+        with suppress(OSError):
+            tqdm.write(sentence, file=sys.stderr)
+            sys.stderr.flush()
 
 
 class Pace:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,8 +27,9 @@ class Curves:
             _write(self.live, step, scalars)
         except OSError as error:
             if self.whole:
-                print(f"{self.folder} cannot be written ({error}); training goes on, the log is written at its end",
-                      file=sys.stderr)
+                with suppress(OSError):  # stderr may be a file on the same disk
+                    print(f"{self.folder} cannot be written ({error}); training goes on, the log is written at its end",
+                          file=sys.stderr)
             self.whole = False
 
     def end(self) -> None:

@@ -1,5 +1,6 @@
 """The stages train and adapt on a made data set, run as DVC runs them but inside this process."""
 
+import io
 import json
 import sys
 from io import BytesIO
@@ -104,6 +105,20 @@ def test_on_a_full_disk_training_goes_on_and_its_log_is_written_when_there_is_ro
     assert contents(trained(root, "ff", "two")) == whole
     said = capsys.readouterr().err
     assert said.count("training goes on, the log is written at its end") == 1 and "going on without it" in said
+
+
+def test_a_stderr_that_takes_nothing_ends_no_training(root, monkeypatch):
+    class Full(io.StringIO):
+        def write(self, _):
+            raise OSError(28, "No space left on device")
+
+    whole = contents(trained(root, "ff", "one"))
+    from dvclive import Live
+
+    write, left = Live.log_metric, [0]
+    monkeypatch.setattr(Live, "log_metric", lambda *given: Full().write(left.pop()) if left else write(*given))
+    monkeypatch.setattr(sys, "stderr", Full())
+    assert contents(trained(root, "ff", "two")) == whole and not left
 
 
 def test_an_interrupted_training_goes_on_and_ends_with_the_same_bytes(root, monkeypatch):
