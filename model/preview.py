@@ -17,7 +17,7 @@ from torch import Tensor
 from model.api import Method, Refused
 from model.pace import say
 
-SHOWN, STRIP = 3, 14  # source frames shown; height of the line over a row, pixels
+SHOWN, STRIP = 3, 14  # source frames shown, at most; height of the line over a row, pixels
 
 
 class Person(NamedTuple):
@@ -54,19 +54,18 @@ def write(path: Path, method: Method, people: Sequence[Person]) -> None:
     """A PNG: over each row who it is, then source frames, landmark image, what the method draws, and the truth."""
     mark = PngImagePlugin.PngInfo()
     mark.add_text("synthetic", "true")
-    png = io.BytesIO()
+    png, shown = io.BytesIO(), min(SHOWN, *(len(person.x_s) for person in people))
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        Image.fromarray(np.concatenate([_row(method, person) for person in people])).save(png, "PNG", pnginfo=mark)
+        Image.fromarray(np.concatenate([_row(method, person, shown) for person in people])).save(png, "PNG", pnginfo=mark)
     part = path.with_suffix(".part")
     part.write_bytes(png.getvalue())
     os.replace(part, path)
 
 
-def _row(method: Method, person: Person) -> np.ndarray:
-    """(STRIP + H, W columns, 3) uint8."""
-    pictures = [*person.x_s[:SHOWN], person.y, _drawn(method, person), person.x]
+def _row(method: Method, person: Person, shown: int) -> np.ndarray:
+    """(STRIP + H, W columns, 3) uint8, with so many source frames."""
+    pictures = [*person.x_s[:shown], person.y, _drawn(method, person), person.x]
     strip = Image.new("RGB", (person.x.shape[-1] * len(pictures), STRIP))
-    shown = min(SHOWN, len(person.x_s))
     ImageDraw.Draw(strip).text((2, 1), f"{person.name}: {shown} of {len(person.x_s)} sources, landmarks, drawn, truth")
     row = (torch.cat(pictures, 2).permute(1, 2, 0) * 255).round().byte().numpy()
     return np.concatenate([np.asarray(strip), row])

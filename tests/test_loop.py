@@ -6,7 +6,8 @@ import time
 
 import pytest
 import torch
-from small import Eyes, episode, method, person
+from PIL import Image
+from small import SIZE, Eyes, episode, method, person
 
 from model import checkpoint, loop, preview
 from model.api import Head, Method, Refused
@@ -143,6 +144,14 @@ def test_a_look_fine_tunes_nothing_and_changes_no_bit(name, tmp_path, monkeypatc
     assert (tmp_path / "again.png").read_bytes() == two
 
 
+def test_people_with_few_and_with_many_source_frames_are_shown_in_one_picture(tmp_path):
+    x, y = person(5)
+    people = [preview.Person("p", x[:n], y[:n], x[4], y[4]) for n in (4, 2)]
+    preview.write(tmp_path / "look.png", method("ff"), people)
+    with Image.open(tmp_path / "look.png") as picture:
+        assert picture.size == (5 * SIZE, 2 * (preview.STRIP + SIZE))  # two sources, landmarks, drawn, truth
+
+
 @pytest.mark.parametrize("readers", [1, 3])
 def test_any_number_of_readers_gives_the_episodes_in_their_order_and_not_too_far_ahead(readers, tmp_path):
     asked, learnt = [], []
@@ -178,7 +187,7 @@ def test_the_log_holds_the_mean_of_each_scalar_since_the_last_line(tmp_path):
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path):
-    from small import FT_ONLY, SETTINGS, SIZE, VIDEOS
+    from small import FT_ONLY, SETTINGS, VIDEOS
 
     from model.api import Facts, load
     kind = load("ft")
