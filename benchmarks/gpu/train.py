@@ -23,6 +23,7 @@ import torch
 from ruamel.yaml import YAML
 
 from benchmarks.cases import merged
+from benchmarks.gpu import bare
 from benchmarks.gpu.run import ROOT, Bench, wait
 from model import api, backbones
 from pipeline import split
@@ -70,7 +71,8 @@ def data(bench: Bench, root: Path, fetch: dict[str, Any], size: int, seconds: fl
 
 def rendered(people: list[str], fetch: dict[str, Any], seconds: float) -> Iterator[Member]:
     """The frames of as many people as are drawn within `seconds`, a process a core."""
-    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+    spawned = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(mp_context=spawned, initializer=bare.stand_in) as pool:  # before this file is imported there
         for found in pool.map(partial(filmed, fetch=fetch, end=time.time() + seconds), people):
             yield from found
 
@@ -79,14 +81,11 @@ def filmed(person: str, fetch: dict[str, Any], end: float) -> list[Member]:
     """All videos of one person; none when the time is over."""
     import cv2
 
-    from benchmarks.gpu import bare
-
-    bare.stand_in()
-    cv2.setNumThreads(1)
     from pipeline import video
     from pipeline.sources import sample
     from pipeline.sources.heads import scene
 
+    cv2.setNumThreads(1)
     config, number = sample.Config(**{key: value for key, value in fetch.items() if key != "per_shard"}), int(person[1:])
     if time.time() > end:
         return []
