@@ -4,12 +4,15 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
-from benchmarks.gpu import bare, run, tables
+from benchmarks.gpu import bare, run, steps, tables
 
 ROOT = Path(__file__).resolve().parents[1]
 ABSENT = ("pydantic", "ruamel", "av", "anny", "dlib", "dvc", "dvclive", "ffmpeg", "imageio_ffmpeg", "facenet_pytorch",
@@ -54,6 +57,26 @@ def test_results_have_medians_counts_sizes_and_bounds(body):
     assert results["loader"]["1 processes"]["per_core"] > 0
     assert results["train"]["data"]["what"].startswith("noise") and "EfficientNet" in results["train"]["content"]
     assert set(results["train"]["ssim"]) == {"not fine-tuned", "T=1", "T=8", "T=32"}
+
+
+def test_the_largest_batch_is_taken_whole_and_without_what_was_measured_before(tmp_path, monkeypatch):
+    class Narrow:
+        place, peak = torch.device("cuda"), 96 * 2**30
+
+        def learn(self, batch):
+            if batch > 16:
+                raise torch.OutOfMemoryError
+            self.peak = max(self.peak, batch * 2**30)
+
+    one, asked = Narrow(), dict[str, Any]()
+    monkeypatch.setattr(steps.sizes, "method", lambda *_, **changes: asked.update(changes) or one)
+    monkeypatch.setattr(steps, "made", lambda _, batch: batch)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: setattr(one, "peak", 0))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: one.peak)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)  # as the search for algorithms leaves it
+    found = steps.largest(run.Bench(tmp_path, "steps", False, time.monotonic() + 600, None))
+    assert found == {"fits": 16, "peak_gib": 16.0, "limit": "24 does not fit"}
+    assert asked["at_once"] >= 96 and not torch.backends.cudnn.benchmark
 
 
 def test_the_tables_show_what_was_measured_and_name_what_was_not(body):

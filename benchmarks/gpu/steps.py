@@ -91,6 +91,7 @@ def frames(bench: Bench, batches: Sequence[int], ways: Sequence[str], budget: ti
 
 def frame(quick: bool, batch: int, way: str, budget: timing.Config) -> dict[str, Any]:
     """Seconds of drawing `batch` frames by a folded generator, pictures in the device's memory."""
+    torch.backends.cudnn.benchmark = False
     one = sizes.method("ft", quick, precision="bf16")
     y = images(batch, one.facts.size).to(one.place)
     with torch.no_grad():
@@ -105,14 +106,16 @@ def frame(quick: bool, batch: int, way: str, budget: timing.Config) -> dict[str,
 
 
 def largest(bench: Bench) -> dict[str, Any]:
-    """The largest batch of LARGER that two updates of FT go through with, and their peak of memory."""
-    one = sizes.method("ft", bench.quick, precision="bf16")
+    """The largest batch of LARGER that two updates of FT take whole, not in parts, and their peak of memory."""
+    torch.backends.cudnn.benchmark = False
+    one = sizes.method("ft", bench.quick, precision="bf16", at_once=max(LARGER))
     if one.place.type != "cuda":
         raise RuntimeError("the memory of a CUDA device is what is asked for")
     fits, peak = 0, 0.0
     for batch in LARGER:
         if bench.left() < 10:
             return {"fits": fits, "peak_gib": peak, "limit": "time"}
+        torch.cuda.reset_peak_memory_stats()
         try:
             one.learn(episode := made(one, batch))
             one.learn(episode)
