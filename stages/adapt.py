@@ -11,7 +11,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import config, cross, engine, run, store
+from pipeline import config, cross, engine, run, store, takedown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +56,9 @@ def main() -> None:
     drivers = config.parse(cross.Config, params.cross, f"{given.params}: cross")
     section = config.pick(config.pick(params.learn, given.dataset, "learn"), given.method, f"learn.{given.dataset}")
     paths = {name: getattr(given, name) for name in ("frames", "landmarks", "split", "model")}
-    with run.stage("adapt", out=given.out, inputs=paths, config=[section, given.shots, params.seed, params.cross]) as job:
+    listed = sorted(takedown.read(Path(takedown.NAME), given.frames.parent / takedown.NAME))  # who is left, and drives whom
+    settings = [section, given.shots, params.seed, params.cross, listed]
+    with run.stage("adapt", out=given.out, inputs=paths, config=settings) as job:
         cell = Cell(**paths, section=json.dumps(section), shots=given.shots, seed=params.seed, drivers=drivers,
                     work=job.work)
         method, faces = opened(cell)

@@ -190,6 +190,20 @@ def test_people_learnt_before_an_interruption_are_not_learnt_again(root, monkeyp
     assert contents(call(adapt, root, "two", *given)) == whole
 
 
+def test_a_person_taken_down_after_an_interruption_is_not_drawn(root, monkeypatch):
+    trained(root, "mean", "model")
+    given = ("--method", "mean", "--shots", "2", "--model", str(root / "model"))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(adapt, "pack", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        call(adapt, root, "one", *given)
+    adapt.opened.cache_clear()
+    gone, left = [subject["person"] for subject in json.loads((root / "data/split/test.json").read_text())]
+    (root / "data/takedown.txt").write_text(f"{gone}\n")
+    folder = call(adapt, root, "one", *given)
+    assert {*pd.read_parquet(folder / "index.parquet")["person"]} == {left}
+    assert not len(pd.read_parquet(folder / "cross.parquet"))
+
+
 def test_each_person_is_also_drawn_as_the_next_one_drives_and_such_frames_stand_in_an_index_of_their_own(root):
     trained(root, "ft", "model")
     folder = call(adapt, root, "one", "--method", "ft", "--shots", "2", "--model", str(root / "model"))
