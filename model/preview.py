@@ -45,7 +45,7 @@ class Look:
             self.folder.mkdir(exist_ok=True)
             write(path, self.method, self.people)
             say(f"preview: {path}")
-        except OSError as error:
+        except (OSError, torch.OutOfMemoryError) as error:
             say(f"{path}: no preview ({error})")
         self.due = time.monotonic() + self.pause
 

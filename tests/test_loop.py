@@ -144,6 +144,13 @@ def test_a_look_fine_tunes_nothing_and_changes_no_bit(name, tmp_path, monkeypatc
     assert (tmp_path / "again.png").read_bytes() == two
 
 
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), torch.OutOfMemoryError("CUDA out of memory")])
+def test_a_look_that_the_disk_or_the_gpu_has_no_room_for_is_left_out(error, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(preview, "write", lambda *_: (_ for _ in ()).throw(error))
+    run(method("ff"), tmp_path / "a", steps=2, look=preview.Look(None, [], tmp_path / "looks", minutes=0))
+    assert capsys.readouterr().err.count(f"no preview ({error})") == 2
+
+
 def test_people_with_few_and_with_many_source_frames_are_shown_in_one_picture(tmp_path):
     x, y = person(5)
     people = [preview.Person("p", x[:n], y[:n], x[4], y[4]) for n in (4, 2)]
