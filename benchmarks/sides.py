@@ -27,7 +27,8 @@ class Side:
         self._process = subprocess.Popen(
             [sys.executable, str(here / "side.py"), str(root), str(here / "cases.py"), str(slowdown)], cwd=root, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONHASHSEED": "0"})
+            env={**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONHASHSEED": "0",
+                 "CUDA_VISIBLE_DEVICES": ""})  # processor time says nothing of what a GPU does
 
     def ask(self, do: str, **request: Any) -> Any:
         """The answer. Refused: it has none."""

@@ -185,6 +185,14 @@ def test_the_gate_finds_what_was_slowed_down_fourfold_and_no_other_difference() 
     json.dumps(gate.asdict(found))
 
 
+def test_no_side_sees_a_gpu_whose_work_its_clock_would_not_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[dict[str, str]] = []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr("benchmarks.sides.subprocess.Popen", lambda *_, env, **__: started.append(env))
+    gate.Side(ROOT)
+    assert started[0]["CUDA_VISIBLE_DEVICES"] == ""
+
+
 def test_an_unknown_commit_is_refused() -> None:
     with pytest.raises(gate.Refused, match="no such commit"):
         gate.commit("no-such-branch")
