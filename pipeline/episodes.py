@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +56,7 @@ class Faces:
                           "raise frames.size")
         self.size, self.stored = size, stored
         index = pd.read_parquet(frames / "index.parquet", columns=["shard", "offset", "length", "crc", "seconds"])
+        _files_may_be_open()
         self._points = [np.load(shard, mmap_mode="r") for shard in sorted(landmarks.glob("*.npy"))]
         self._starts = np.cumsum([0, *map(len, self._points)])  # first row of each shard, and the number of all
         if self._starts[-1] != len(index):
@@ -112,6 +115,13 @@ class Faces:
     def poses(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Landmark images y, float32 (n, 3, size, size) in [0, 1]; drawn now, never stored."""
         return planes([marks.draw(points, self.size) for points in self.points(rows)])
+
+
+def _files_may_be_open() -> None:
+    """As many as the system allows, not its usual 1,024: a shard is a file of frames and one of points, VoxCeleb2 has 1,129."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with suppress(ValueError):  # where the system says "any number" and means less
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _covered(frames: Path, listed: Collection[str]) -> np.ndarray:

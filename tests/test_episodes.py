@@ -1,5 +1,7 @@
 """Facts about episodes: what training sees."""
 
+import os
+import resource
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -167,6 +169,18 @@ def test_too_few_frames_for_k_and_too_large_a_size_are_refused(root: Path, faces
         episode(faces, 0, slots=range(1), K=7, seed=0, augment=OFF)
     with pytest.raises(Refused, match="stored at 64 pixels, 128 are asked for"):
         load(root, 128)
+
+
+def test_there_may_be_more_shards_than_files_that_are_open_by_default(tmp_path: Path) -> None:
+    root = made_faces.write(tmp_path, people=20, videos=4, size=16)
+    before, shards = resource.getrlimit(resource.RLIMIT_NOFILE), len(list((root / "frames").glob("*.tar")))
+    few = len(os.listdir("/proc/self/fd")) + shards // 2
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (few, before[1]))
+        many = load(root, 16)
+        assert shards > 30 and len(many.images(range(640))) == 640
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_the_cache_is_bounded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
