@@ -49,7 +49,8 @@ class Columns:
     def step(self, i: Tensor, gradient: Tensor, lr: float, adam: Adam) -> None:
         """One update, t + 1, by the gradients (B, N) of W_i as given to each process; the same in all their files.
 
-        A video that comes twice has the sum of its gradients. Adam's beta1 is not used.
+        A video that comes twice has the sum of its gradients. Adam's beta1 is not used. Refused, and nothing is written, when
+        what comes out is not finite: a checkpoint looks at no column again.
         """
         i, gradient = parallel.gathered(i).cpu(), parallel.gathered(gradient).cpu().double() / parallel.world()
         videos, place = i.unique(return_inverse=True)
@@ -59,6 +60,8 @@ class Columns:
         v = adam.beta2 ** (self.t - found["last"])[:, None] * found["v"] + (1 - adam.beta2) * g * g
         found["W"] -= lr * g / (np.sqrt(v / (1 - adam.beta2**self.t)) + adam.eps)
         found["v"], found["last"] = v, self.t
+        if not (np.isfinite(found["W"]) & np.isfinite(found["v"])).all():
+            raise Refused(f"update {self.t} of W: a column or its v is not finite; lower lr_W or set precision to fp32")
         for video, record in zip(videos.tolist(), found):
             _write(self.file.fileno(), record.tobytes(), video * self.record.itemsize)
 

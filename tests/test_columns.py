@@ -59,6 +59,16 @@ def test_an_update_reads_and_changes_the_batchs_columns_and_no_others(monkeypatc
     assert [i for i in range(6) if now[i].tobytes() != before[i].tobytes()] == [1, 5]
 
 
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
+def test_a_gradient_that_is_not_finite_is_refused_and_changes_no_column(wrong):
+    columns, adam = Columns(4, 3, seed=0), Adam(beta1=0.0, beta2=0.99, eps=1e-8)
+    columns.step(torch.arange(4), torch.ones(4, 3), 1e-2, adam)
+    before = columns.read(range(4)).tobytes()
+    with pytest.raises(Refused, match="update 2 of W: a column or its v is not finite; lower lr_W"), np.errstate(all="ignore"):
+        columns.step(torch.tensor([2, 3]), torch.tensor([[1.0] * 3, [1.0, wrong, 1.0]]), 1e-2, adam)
+    assert columns.read(range(4)).tobytes() == before
+
+
 def test_a_column_seldom_met_moves_by_the_learning_rate_over_the_root_of_one_minus_beta2():
     columns, adam = Columns(2, 1, seed=0), Adam(beta1=0.0, beta2=0.9, eps=1e-12)
     one, g = torch.tensor([1]), torch.tensor([[-3.0]])
