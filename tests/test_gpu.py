@@ -154,3 +154,13 @@ def test_parts_measured_before_are_kept_but_never_those_of_another_size(tmp_path
     assert "steps" in json.loads(file.read_text())["parts"]
     run.begin(file, quick=True)
     assert json.loads(file.read_text())["parts"] == {}
+
+
+def test_a_part_for_which_the_time_is_over_keeps_what_was_measured_of_it_before(tmp_path, monkeypatch):
+    run.begin(file := tmp_path / "gpu.json", quick=False)
+    run.note(file, lambda body: body["parts"].update(steps={"results": {"a": 1}, "errors": {}, "seconds": 9.0}))
+    monkeypatch.setattr(sys, "argv", ["run.py", "--out", str(tmp_path), "--parts", "steps", "loader", "--minutes", "0.1"])
+    run.main()
+    why = {"the part": "not begun: the time was over"}
+    assert json.loads(file.read_text())["parts"] == {"loader": {"results": {}, "errors": why, "seconds": 0.0},
+                                                     "steps": {"results": {"a": 1}, "errors": why, "seconds": 9.0}}

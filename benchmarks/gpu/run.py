@@ -146,6 +146,12 @@ def run(part: str, seconds: float, given: argparse.Namespace) -> None:
     note(file, lambda body: body["parts"][part].update(seconds=round(time.monotonic() - start, 1)))
 
 
+def late(part: str, body: dict[str, Any]) -> None:
+    """A part that was not begun; what was measured of it before stays."""
+    kept = body["parts"].setdefault(part, {"results": {}, "errors": {}, "seconds": 0.0})
+    kept["errors"]["the part"] = "not begun: the time was over"
+
+
 def main() -> None:
     """All parts or those named, within the given minutes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -168,8 +174,7 @@ def main() -> None:
         if seconds >= LEAST:
             run(part, seconds, given)
         else:
-            late = {"results": {}, "errors": {"the part": "not begun: the time was over"}, "seconds": 0.0}
-            note(given.out / "gpu.json", partial(lambda part, late, body: body["parts"].update({part: late}), part, late))
+            note(given.out / "gpu.json", partial(late, part))
     print(f"{given.out / 'gpu.json'}: {', '.join(given.parts)}")
     return None
 
