@@ -32,9 +32,9 @@ def train(method: Method, episode: Callable[[int], Episode], steps: int, *, work
     `log` may start afresh. `look(step)` is called after each update; it may draw from the method, not change it. Of several
     processes (model/parallel.py) each calls this with an `episode` of its own slots; the first one writes, logs and looks.
 
-    SIGTERM and Ctrl-C let the running step end, save, and leave by SystemExit(143) or KeyboardInterrupt. Refused when the
-    method refuses a step; the message has `who(step)`, its videos, and what was saved before stays as it was. Refused, too, in
-    one of several processes by a method that does not share batches.
+    SIGTERM, a lost terminal (SIGHUP) and Ctrl-C let the running step end, save, and leave by SystemExit(143), the last by
+    KeyboardInterrupt. Refused when the method refuses a step; the message has `who(step)`, its videos, and what was saved
+    before stays as it was. Refused, too, in one of several processes by a method that does not share batches.
     """
     if parallel.world() > 1 and not method.shares_batches:
         raise Refused(f"{method.name}: {parallel.world()} processes were started, but it learns from whole batches only; start "
@@ -76,7 +76,10 @@ def train(method: Method, episode: Callable[[int], Episode], steps: int, *, work
 
 @contextmanager
 def heard() -> Iterator[list[int]]:
-    """Within, SIGTERM and Ctrl-C end nothing: their numbers come into the list. In the main thread; others get none."""
+    """Within, SIGTERM, SIGHUP and Ctrl-C end nothing: their numbers come into the list. In the main thread; others get none.
+
+    SIGHUP stays ignored where it is, as under nohup.
+    """
     came: list[int] = []
 
     def hear(number: int, _: FrameType | None) -> None:
@@ -86,7 +89,8 @@ def heard() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield came
         return
-    before = {number: signal.signal(number, hear) for number in (signal.SIGTERM, signal.SIGINT)}
+    lost = [signal.SIGHUP] * (signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN)
+    before = {number: signal.signal(number, hear) for number in (signal.SIGTERM, signal.SIGINT, *lost)}
     try:
         yield came
     finally:

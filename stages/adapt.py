@@ -116,6 +116,8 @@ def person(n: int, cell: Cell) -> Path:
     with part.open("wb") as out:
         np.savez(out, person=subject.person, driver=[subject.person] * len(holdout) + [driver for driver, _ in others],
                  rows=np.concatenate([holdout, cross.rows(others)]), frames=np.concatenate(drawn))
+        out.flush()
+        os.fsync(out.fileno())  # a later run takes it for whole
     os.replace(part, file)
     return file
 

@@ -58,19 +58,40 @@ def test_a_run_killed_and_resumed_ends_with_the_bytes_and_the_log_of_an_uninterr
     assert [step for step, _ in rows] == [3, 6, 9, 12]
 
 
-@pytest.mark.parametrize(("number", "leaves"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])
+@pytest.fixture
+def lost_terminals_count():
+    """Whoever started the tests may have had SIGHUP ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+SIGNALS = {signal.SIGTERM: SystemExit, signal.SIGHUP: SystemExit, signal.SIGINT: KeyboardInterrupt}
+
+
+@pytest.mark.usefixtures("lost_terminals_count")
+@pytest.mark.parametrize(("number", "leaves"), SIGNALS.items())
 def test_a_signal_lets_the_step_end_saves_and_leaves(number, leaves, tmp_path, capsys):
     straight = method("ff")
     rows = run(straight, tmp_path / "a")
-    handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+    handlers = [signal.getsignal(n) for n in SIGNALS]
     with pytest.raises(leaves) as left:
         run(method("ff"), tmp_path / "b", lambda step: (step == 7 and os.kill(os.getpid(), number)) or episode(step))
     assert leaves is KeyboardInterrupt or left.value.code == 143
-    assert handlers == [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+    assert handlers == [signal.getsignal(n) for n in SIGNALS]
     step = int(re.search(r"stopped after step (\d+); run again to go on after step \1\n", capsys.readouterr().err)[1])
     assert step < 9 and (tmp_path / f"b/checkpoint-{step:08d}").exists()
     resumed = method("ff")
     assert run(resumed, tmp_path / "b") == rows and fingerprint(resumed) == fingerprint(straight)
+
+
+def test_under_nohup_a_lost_terminal_stops_nothing(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        run(method("ff"), tmp_path, lambda step: (step == 7 and os.kill(os.getpid(), signal.SIGHUP)) or episode(step))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (tmp_path / "checkpoint-00000012").exists()
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_videos_and_leaves_the_last_checkpoint(tmp_path):
