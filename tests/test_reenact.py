@@ -15,7 +15,7 @@ from made_faces import face
 
 from eval.reenact import compose, drive, driver, geometry, mark, person, rank, source, track
 from eval.reenact.ahead import ahead
-from pipeline import crops, film, photo, stream, video
+from pipeline import child, crops, film, photo, stream, video
 from pipeline.config import Refused
 from pipeline.ledger import Unusable
 from stages import reenact
@@ -60,6 +60,24 @@ def test_a_part_of_the_driver_keeps_picture_and_sound_together(tmp_path):
     assert made.tone(tmp_path / "out.mp4")[1] == pytest.approx(1.0, abs=.06)
     first = made_clips.detect(made.pictures(tmp_path / "out.mp4")[:1])[0][0]
     assert (first[0] + first[2]) / 2 == pytest.approx(60 + .2 * 50, abs=1.5)
+
+
+@pytest.mark.parametrize("ending", ["mkv", "mp4", "ts"])
+@pytest.mark.parametrize(("late", "begins"), [("picture", -1.0), ("sound", 1.0)])
+def test_where_sound_and_picture_of_a_file_begin_apart_they_stay_so_and_no_picture_is_lost(tmp_path, ending, late, begins):
+    talk, path = made.talk(tmp_path / "a.mp4", 75, sound=3.0), tmp_path / f"apart.{ending}"
+    delays = [["-itsoffset", "1" if name == late else "0", "-i", str(talk)] for name in ("picture", "sound")]
+    command = [video.program(), "-v", "error", *delays[0], *delays[1], "-map", "0:v", "-map", "1:a", "-c", "copy", str(path)]
+    subprocess.run(command, check=True, env=child.environment())
+    for start in (0.0, 1.4):
+        part = driver.open_driver(path, start, None, made.EYES)
+        report = drive.make(drive.Job(**{**vars(job(path, "paste")), "driver": part}), tmp_path / "out.mp4", mark.make())
+        assert report.pictures == pytest.approx(75 - 25 * start, abs=1)
+        first, *_, last = made_clips.detect(made.pictures(tmp_path / "out.mp4"))
+        for disc, k in ((first, 25 * start), (last, 74)):
+            assert (disc[0][0] + disc[0][2]) / 2 == pytest.approx(60 + .2 * k, abs=1.5)
+        heard = made.tone(tmp_path / "out.mp4")
+        assert heard == pytest.approx((max(begins - start, 0), min(begins + 3, 3) - start), abs=.08)
 
 
 def test_the_mark_of_a_film_is_read_back_also_from_a_copy_in_another_container(tmp_path):
