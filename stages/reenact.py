@@ -119,7 +119,11 @@ def consent(given: bool) -> None:
     if not sys.stdin.isatty():
         raise config.Refused("have the people in source and driver agreed? Pass --i-have-consent if so (make reenact "
                              "CONSENT=yes); nothing is made without it")
-    if input(QUESTION).strip().lower() not in ("yes", "y"):
+    try:
+        answer = input(QUESTION)
+    except EOFError:  # Ctrl-D
+        answer = ""
+    if answer.strip().lower() not in ("yes", "y"):
         raise config.Refused("without the consent of the people shown nothing is made")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -491,6 +492,7 @@ def test_a_model_of_other_settings_is_to_be_trained_anew(tmp_path):
 
 
 def test_without_consent_nothing_is_made(monkeypatch):
+    asked = input
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
     with pytest.raises(Refused, match="--i-have-consent"):
         reenact.consent(False)
@@ -503,6 +505,11 @@ def test_without_consent_nothing_is_made(monkeypatch):
         else:
             with pytest.raises(Refused, match="nothing is made"):
                 reenact.consent(False)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", asked)
+    with pytest.raises(Refused, match="nothing is made"):
+        reenact.consent(False)  # Ctrl-D
 
 
 @pytest.mark.parametrize(("path", "listed", "refused"), [
