@@ -53,7 +53,9 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     """Makes the film, ranks drivers, or reads a mark."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is half written goes
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, lambda got, _: sys.exit(128 + got))  # so that what is half written goes
     given = arguments()
     params = config.load(given.params)
     folder = given.model or Path("models") / params.datasets[0] / given.method

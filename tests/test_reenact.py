@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -557,6 +559,27 @@ def test_an_interrupted_film_is_said_not_to_be_there(monkeypatch, capsys):
         reenact.main()
     assert end.value.code == 130
     assert capsys.readouterr().err.strip() == "interrupted; no film was written"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_is_ended_leaves_nothing_half_written(tmp_path, monkeypatch, number):
+    def ended(*_):
+        with film.film(tmp_path / "a.mp4", (64, 64), None, {}, 4.0, LIMITS) as write:
+            for _ in range(80):
+                write(np.zeros((64, 64, 3), np.uint8))
+            os.kill(os.getpid(), number)
+
+    before = {one: signal.signal(one, signal.SIG_DFL) for one in (signal.SIGTERM, signal.SIGHUP)}
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("sys.argv", ["reenact", "a.jpg", "--driver", "talk.mp4"])
+    monkeypatch.setattr(reenact, "make", ended)
+    try:
+        with pytest.raises(SystemExit) as end:
+            reenact.main()
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+    assert end.value.code == 128 + number and list(tmp_path.iterdir()) == []
 
 
 def test_the_command_makes_a_marked_film_of_a_real_photo_and_says_what_it_is(tmp_path):
