@@ -79,7 +79,7 @@ def make(given: argparse.Namespace, params: config.Params, folder: Path) -> None
         refuse_listed(path, listed)
     from eval.reenact import drive, driver, person, source
 
-    model = person.load(folder, given.steps, given.shots, params.seed)
+    model = person.load(folder, given.steps, params.seed)
     eyes = opened(params, model.manifest["dataset"])
     drivers = [driver.open_driver(path, given.start, given.seconds, eyes) for path in given.driver]
     who = source.read(given.source, given.shots, given.face, eyes)

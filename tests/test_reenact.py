@@ -461,27 +461,26 @@ def test_work_ahead_is_bounded_and_ends_when_nobody_asks_any_more():
     assert len(made_so_far) < 10
 
 
-def test_steps_are_chosen_at_the_learning_rate_of_the_shots(tmp_path):
+def test_steps_are_chosen_at_the_learning_rate_of_as_many_pictures_as_there_are(tmp_path):
     made.untrained(tmp_path / "ft", "ft")
-    model = person.load(tmp_path / "ft", 3, 8, 0)
-    budget = model.method.config.tuning.budget(8)
-    usual = person.load(tmp_path / "ft", None, 8, 0).method.config.tuning.budget(8)
-    assert budget == usual.model_copy(update={"steps": 3})
+    chosen, usual = (person.load(tmp_path / "ft", steps, 0).method.config.tuning for steps in (3, None))
+    for T in (1, 8, 32):
+        assert chosen.budget(T) == usual.budget(T).model_copy(update={"steps": 3})
     with pytest.raises(Refused, match="at least one"):
-        person.load(tmp_path / "ft", 0, 8, 0)
+        person.load(tmp_path / "ft", 0, 0)
     with pytest.raises(Refused, match="no number of fine-tuning steps"):
-        person.load(made.untrained(tmp_path / "ff"), 3, 8, 0)
+        person.load(made.untrained(tmp_path / "ff"), 3, 0)
 
 
 def test_a_model_that_is_not_there_or_not_its_own_is_refused(tmp_path):
     with pytest.raises(Refused, match="`make repro` trains one"):
-        person.load(tmp_path / "models/sample/ft", None, 8, 0)
+        person.load(tmp_path / "models/sample/ft", None, 0)
     folder = made.untrained(tmp_path / "ff")
     data = bytearray((folder / "weights.safetensors").read_bytes())
     data[-1] ^= 1
     (folder / "weights.safetensors").write_bytes(data)
     with pytest.raises(Refused, match="not the file that its manifest lists"):
-        person.load(folder, None, 8, 0)
+        person.load(folder, None, 0)
 
 
 def test_a_model_of_other_settings_is_to_be_trained_anew(tmp_path):
@@ -490,7 +489,7 @@ def test_a_model_of_other_settings_is_to_be_trained_anew(tmp_path):
     del manifest["config"]["lr"]
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(Refused, match=r"ff: trained by another version.*config.lr.*`make repro` trains it anew"):
-        person.load(folder, None, 8, 0)
+        person.load(folder, None, 0)
 
 
 def test_without_consent_nothing_is_made(monkeypatch):
