@@ -91,9 +91,10 @@ class Answers:
         return token
 
     def rater(self, token: str) -> int | None:
-        """Whose token it is."""
+        """Whose token it is; nobody's, if that rater began where the mark is another: the page says whether answers count."""
         with self._transaction() as base:
-            found = base.execute("select id from rater where token = ?", (_digest(token),)).fetchone()
+            found = base.execute("select id from rater where token = ? and simulated = ?",
+                                 (_digest(token), self.simulated)).fetchone()
         return found[0] if found else None
 
     def answered(self, rater: int) -> int:
