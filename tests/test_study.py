@@ -306,9 +306,10 @@ def test_a_rater_may_have_the_answers_removed(pages, answers):
     link = begin(pages)
     form = made.fields(pages.get(link).data)
     post(pages, form["action"], proof=form["proof"], choice=1)
-    proof = made.fields(pages.get(f"{link}/stop").data)["proof"]
+    proof, shown = made.fields(pages.get(f"{link}/stop").data)["proof"], answers.shown(1, 1)[0]
     assert post(pages, f"{link}/withdraw", proof=proof).status_code == 200
     assert answers.rows() == [] and pages.get(link).status_code == 404
+    assert not [file for file in answers.path.parent.iterdir() if shown.encode() in file.read_bytes()]
 
 
 def test_the_answers_hold_no_token_time_or_address(pages, answers):
