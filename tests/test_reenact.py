@@ -152,6 +152,15 @@ def test_colours_with_transparency_stand_on_white(tmp_path):
     assert (photo.read(tmp_path / "a.png", 100, LIMITS).image == 255).all()
 
 
+@pytest.mark.parametrize(("kind", "name"), [("<u2", "a.png"), ("<u2", "a.tif"), (">u2", "b.tif")])
+def test_grey_in_sixteen_bits_keeps_its_tones(tmp_path, kind, name):
+    from PIL import Image
+
+    grey = np.arange(256).reshape(16, 16)
+    Image.fromarray((257 * grey).astype(kind)).save(tmp_path / name)
+    assert (photo.read(tmp_path / name, 100, LIMITS).image == grey[..., None]).all()
+
+
 def test_a_pasted_face_leaves_every_pixel_outside_the_face_as_it_was():
     chance = np.random.default_rng(0)
     picture = chance.integers(0, 256, (240, 320, 3), dtype=np.uint8)
