@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import signal
 import sys
 from pathlib import Path
@@ -130,12 +131,16 @@ def consent(given: bool) -> None:
 
 
 def refuse_listed(path: Path, listed: frozenset[str]) -> None:
-    """Refused where a file or folder is, by the last parts of its path, of a person or video on the take-down list."""
-    parts = [*path.resolve().parts[-3:-1], path.resolve().stem]
-    for first in range(len(parts)):
-        person, *video = parts[first:]
-        if takedown.covers(listed, person, "/".join(video)):
-            raise config.Refused(f"{path}: {person} is on the take-down list ({takedown.NAME}) and must not be used")
+    """Refused where a file or folder is, by the last parts of its path, of a person or video on the take-down list.
+
+    Of a link both paths count: files may be links into a store that has no names.
+    """
+    for one in (Path(os.path.abspath(path)), path.resolve()):
+        parts = [*one.parts[-3:-1], one.stem]
+        for first in range(len(parts)):
+            person, *video = parts[first:]
+            if takedown.covers(listed, person, "/".join(video)):
+                raise config.Refused(f"{path}: {person} is on the take-down list ({takedown.NAME}) and must not be used")
 
 
 def opened(params: config.Params, dataset: str) -> Eyes:

@@ -535,6 +535,17 @@ def test_who_is_on_the_take_down_list_is_not_used(tmp_path, path, listed, refuse
         reenact.refuse_listed(tmp_path / path, frozenset([listed]))
 
 
+def test_a_link_to_a_file_has_both_names_on_the_take_down_list(tmp_path):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "ab12").write_bytes(b"")
+    (tmp_path / "anna").mkdir()
+    (tmp_path / "anna" / "talk.mp4").symlink_to(tmp_path / "cache" / "ab12")
+    for listed in ("anna", "anna/talk", "cache"):
+        with pytest.raises(Refused, match="take-down list"):
+            reenact.refuse_listed(tmp_path / "anna" / "talk.mp4", frozenset([listed]))
+    reenact.refuse_listed(tmp_path / "anna" / "talk.mp4", frozenset(["bob"]))
+
+
 @pytest.mark.parametrize("place", [".", "data/ci"])
 def test_the_lists_of_the_checkout_and_of_its_data_sets_count(tmp_path, monkeypatch, place):
     (tmp_path / place).mkdir(parents=True, exist_ok=True)
