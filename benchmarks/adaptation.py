@@ -129,7 +129,7 @@ def drawn(points: Points, shots: int) -> dict[str, Any]:
     from model import faces
 
     torch.set_num_threads(1)
-    model, describe = person.load(MODEL, None, shots, 0), faces.descriptor("dlib128")
+    model, describe = person.load(MODEL, None, 0), faces.descriptor("dlib128")
 
     def looks(images: Sequence[np.ndarray], at: np.ndarray) -> np.ndarray:
         return np.array([rank.unit(describe(*pair)) for pair in zip(images, at)])

@@ -50,7 +50,7 @@ def measured(folder: Path, seconds: int) -> dict[str, Any]:
     talk(folder / "talk.mp4", seconds)
     eyes = source.Eyes(faces.Detector().detect, faces.landmarker("dlib68").predict,
                        config.parse(frames.Config, params.data["sample"].frames, "frames"))
-    model = person.load(untrained(folder / "model", params), None, 8, 0)
+    model = person.load(untrained(folder / "model", params), None, 0)
     who = source.read([folder / "talk.mp4"], 8, None, eyes)
     head = person.learn(model, who.crops, who.points, 0)
     of = driver.open_driver(folder / "talk.mp4", 0.0, None, eyes)

@@ -83,11 +83,12 @@ def _command(part: Path, size: tuple[int, int], sound: stream.Part | None, metad
     return [*command, "-map_chapters", "-1", *COLOURS, "-c:v", "libx264", "-preset", "veryfast", "-crf", QUALITY, "-threads:v",
             "1", "-fflags", "+bitexact", "-flags:v", "+bitexact", "-movflags", "+faststart", *text, "-t",
             f"{seconds:.3f}", "-f", "mp4", "-y",
-            "file:" + os.path.abspath(part)]
+            "file:" + os.path.abspath(part), *(stream.entire(sound, 1) if sound else [])]
 
 
 def about(path: Path, limits: video.Limits) -> dict[str, Any]:
-    """What a container says of itself: metadata (name -> text), sound (codec, "" where none can be decoded), seconds.
+    """What a container says of itself: metadata (name -> text), sound (codec, "" where none can be decoded), seconds, and
+    how it begins: first, jumps (of stream.Part).
 
     Unusable: empty, corrupt, timeout.
     """

@@ -28,6 +28,8 @@ def look(path: str, max_pixels: int, longest: int) -> tuple[dict[str, Any], byte
             if upright.mode in ("RGBA", "LA", "PA", "P") or "transparency" in upright.info:
                 rgba = upright.convert("RGBA")
                 upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+            if upright.mode.startswith("I;16"):  # grey in 16 bits, which Pillow would not scale but cut off at white
+                upright = upright.convert("I").point(lambda grey: grey * (1 / 257)).convert("L")
             rgb = upright.convert("RGB")
     except Exception as error:  # noqa: BLE001 (whatever a damaged file makes the decoder raise)
         return {"status": "corrupt", "reason": f"not a photo that can be read ({type(error).__name__}: "

@@ -26,6 +26,8 @@ class Part:
     seconds: float  # up to the video's end at most
     width: int  # even: H.264 in 4:2:0 has no odd sides
     height: int
+    first: float = 0.0  # seconds of the file before its first picture; `start` counts from there
+    jumps: bool = False  # whether the file's clock may
 
     @property
     def count(self) -> int:
@@ -46,8 +48,17 @@ def part(path: Path, start: float, seconds: float | None, longest: int, limits: 
 
 def reading(of: Part, limits: video.Limits) -> list[str]:
     """ffmpeg's arguments that open this stretch of the video and nothing else."""
+    at = int(1e6 * (of.first + of.start)) / 1e6  # rounded up, it would be after that picture
     return ["-threads", "1", "-max_pixels", str(limits.pixels), "-protocol_whitelist", "file,pipe", "-format_whitelist",
-            video.FORMATS, "-ss", f"{of.start:.3f}", "-t", f"{of.count / RATE:.3f}", "-i", "file:" + os.path.abspath(of.path)]
+            video.FORMATS, "-ss", f"{at:.6f}", "-t", f"{of.count / RATE:.3f}", "-i", "file:" + os.path.abspath(of.path)]
+
+
+def entire(of: Part, number: int) -> list[str]:
+    """ffmpeg's last arguments where the video is its input `number`: where clocks jump, all streams are read and thrown away.
+
+    There it counts from the first stream that is asked for, not from the start of the file: pictures and sound would part.
+    """
+    return ["-map", f"{number}:v", "-map", f"{number}:a?", "-c", "copy", "-f", "null", "-"] if of.jumps else []
 
 
 @contextmanager
@@ -60,7 +71,7 @@ def pictures(of: Part, limits: video.Limits, every: int = 1) -> Iterator[Iterato
              "setsar=1", "format=rgb24"]
     command = [video.program(), "-nostdin", "-nostats", "-hide_banner", "-loglevel", "quiet", "-filter_threads", "1",
                *reading(of, limits), "-map", "0:V:0", "-vf", ",".join(chain), "-frames:v", str(-(-of.count // every)), "-f",
-               "rawvideo", "pipe:1"]
+               "rawvideo", "pipe:1", *entire(of, 0)]
     seconds = limits.seconds + round(COSTS * of.count / RATE)
     with piped.program(command, seconds=seconds, memory=limits.memory) as process:
         def turn() -> Iterator[np.ndarray]:

@@ -11,7 +11,7 @@ from typing import Any
 
 
 def look(path: str, formats: str) -> dict[str, Any]:
-    """Metadata of the container, the codec of its sound if it can be decoded, its length; or a reason."""
+    """Metadata of the container, the codec of its sound if it can be decoded, its length, how it begins; or a reason."""
     import av
     from av import time_base
     from av.error import FFmpegError
@@ -23,7 +23,18 @@ def look(path: str, formats: str) -> dict[str, Any]:
         return {"reason": f"not a readable video ({error.strerror})"}
     with container:
         return {"metadata": dict(container.metadata), "sound": _sound(container),
-                "seconds": (container.duration or 0) / time_base}
+                "seconds": (container.duration or 0) / time_base, **_beginning(container)}
+
+
+def _beginning(container: Any) -> dict[str, Any]:
+    """first: seconds of the file before its first picture; jumps: whether its clock may (MPEG-TS, MPEG-PS, …)."""
+    from av import time_base
+    from av.format import Flags
+
+    starts = [float(one.start_time * one.time_base) for one in container.streams.video
+              if one.start_time is not None and not one.disposition & one.disposition.attached_pic]
+    first = starts[0] - (container.start_time or 0) / time_base if starts else 0.0
+    return {"first": max(first, 0.0), "jumps": bool(container.format.flags & Flags.ts_discont.value)}
 
 
 def _sound(container: Any) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import signal
 import sys
 from pathlib import Path
@@ -53,7 +54,9 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     """Makes the film, ranks drivers, or reads a mark."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is half written goes
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, lambda got, _: sys.exit(128 + got))  # so that what is half written goes
     given = arguments()
     params = config.load(given.params)
     folder = given.model or Path("models") / params.datasets[0] / given.method
@@ -77,7 +80,7 @@ def make(given: argparse.Namespace, params: config.Params, folder: Path) -> None
         refuse_listed(path, listed)
     from eval.reenact import drive, driver, person, source
 
-    model = person.load(folder, given.steps, given.shots, params.seed)
+    model = person.load(folder, given.steps, params.seed)
     eyes = opened(params, model.manifest["dataset"])
     drivers = [driver.open_driver(path, given.start, given.seconds, eyes) for path in given.driver]
     who = source.read(given.source, given.shots, given.face, eyes)
@@ -119,17 +122,25 @@ def consent(given: bool) -> None:
     if not sys.stdin.isatty():
         raise config.Refused("have the people in source and driver agreed? Pass --i-have-consent if so (make reenact "
                              "CONSENT=yes); nothing is made without it")
-    if input(QUESTION).strip().lower() not in ("yes", "y"):
+    try:
+        answer = input(QUESTION)
+    except EOFError:  # Ctrl-D
+        answer = ""
+    if answer.strip().lower() not in ("yes", "y"):
         raise config.Refused("without the consent of the people shown nothing is made")
 
 
 def refuse_listed(path: Path, listed: frozenset[str]) -> None:
-    """Refused where a file or folder is, by the last parts of its path, of a person or video on the take-down list."""
-    parts = [*path.resolve().parts[-3:-1], path.resolve().stem]
-    for first in range(len(parts)):
-        person, *video = parts[first:]
-        if takedown.covers(listed, person, "/".join(video)):
-            raise config.Refused(f"{path}: {person} is on the take-down list ({takedown.NAME}) and must not be used")
+    """Refused where a file or folder is, by the last parts of its path, of a person or video on the take-down list.
+
+    Of a link both paths count: files may be links into a store that has no names.
+    """
+    for one in (Path(os.path.abspath(path)), path.resolve()):
+        parts = [*one.parts[-3:-1], one.stem]
+        for first in range(len(parts)):
+            person, *video = parts[first:]
+            if takedown.covers(listed, person, "/".join(video)):
+                raise config.Refused(f"{path}: {person} is on the take-down list ({takedown.NAME}) and must not be used")
 
 
 def opened(params: config.Params, dataset: str) -> Eyes:

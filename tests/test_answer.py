@@ -58,10 +58,13 @@ def test_a_floor_is_never_the_answer_but_it_is_said_where_it_scores_better(tmp_p
 def test_methods_that_score_alike_are_called_open(tmp_path):
     _, found = of(tmp_path, lambda column, method, t: 0.5, methods=("tf", "ft"))  # their made-up noise is the same
     assert {one.sure for one in found} == {answer.OPEN} and {(one.won, one.lost, one.undecided) for one in found} == {(0, 0, 2)}
+    assert answer.headline(found, LABEL) == "Undecided at every T."
+    assert answer.headline(found[:1], LABEL) == "Undecided at T = 1."
 
 
 @pytest.mark.parametrize("tally, sure", [((9, 0, 0, 9), "clear"), ((8, 0, 1, 9), "likely"), ((7, 1, 1, 7), "likely"),
-                                         ((5, 4, 0, 4), "open"), ((2, 2, 5, 9), "open"), ((0, 0, 9, 9), "open")])
+                                         ((5, 4, 0, 4), "open"), ((2, 2, 5, 9), "open"), ((0, 0, 9, 9), "open"),
+                                         ((0, 0, 0, 0), "open")])
 def test_what_is_not_decided_or_decided_against_it_makes_an_answer_less_sure(tally, sure):
     assert answer._sure(*tally) == sure
 
@@ -75,6 +78,7 @@ def test_each_t_has_its_own_answer_and_a_column_against_it_makes_it_less_sure(tm
     _, found = of(tmp_path, quality, methods=("ff", "ft"), shots=(1, 8))
     assert (found[0].method, found[0].sure) == ("ff", answer.CLEAR)
     assert (found[1].won, found[1].lost, found[1].sure) == (1, 1, answer.OPEN)
+    assert answer.headline(found, LABEL) == "Use FF at T = 1. Undecided at T = 8."
 
 
 def test_a_method_that_sees_the_frame_to_be_drawn_is_held_against_the_others_but_never_the_answer(tmp_path):

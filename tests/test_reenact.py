@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +18,7 @@ from made_faces import face
 
 from eval.reenact import compose, drive, driver, geometry, mark, person, rank, source, track
 from eval.reenact.ahead import ahead
-from pipeline import crops, film, photo, stream, video
+from pipeline import child, crops, film, photo, stream, video
 from pipeline.config import Refused
 from pipeline.ledger import Unusable
 from stages import reenact
@@ -60,6 +63,24 @@ def test_a_part_of_the_driver_keeps_picture_and_sound_together(tmp_path):
     assert made.tone(tmp_path / "out.mp4")[1] == pytest.approx(1.0, abs=.06)
     first = made_clips.detect(made.pictures(tmp_path / "out.mp4")[:1])[0][0]
     assert (first[0] + first[2]) / 2 == pytest.approx(60 + .2 * 50, abs=1.5)
+
+
+@pytest.mark.parametrize("ending", ["mkv", "mp4", "ts"])
+@pytest.mark.parametrize(("late", "begins"), [("picture", -1.0), ("sound", 1.0)])
+def test_where_sound_and_picture_of_a_file_begin_apart_they_stay_so_and_no_picture_is_lost(tmp_path, ending, late, begins):
+    talk, path = made.talk(tmp_path / "a.mp4", 75, sound=3.0), tmp_path / f"apart.{ending}"
+    delays = [["-itsoffset", "1" if name == late else "0", "-i", str(talk)] for name in ("picture", "sound")]
+    command = [video.program(), "-v", "error", *delays[0], *delays[1], "-map", "0:v", "-map", "1:a", "-c", "copy", str(path)]
+    subprocess.run(command, check=True, env=child.environment())
+    for start in (0.0, 1.4):
+        part = driver.open_driver(path, start, None, made.EYES)
+        report = drive.make(drive.Job(**{**vars(job(path, "paste")), "driver": part}), tmp_path / "out.mp4", mark.make())
+        assert report.pictures == pytest.approx(75 - 25 * start, abs=1)
+        first, *_, last = made_clips.detect(made.pictures(tmp_path / "out.mp4"))
+        for disc, k in ((first, 25 * start), (last, 74)):
+            assert (disc[0][0] + disc[0][2]) / 2 == pytest.approx(60 + .2 * k, abs=1.5)
+        heard = made.tone(tmp_path / "out.mp4")
+        assert heard == pytest.approx((max(begins - start, 0), min(begins + 3, 3) - start), abs=.08)
 
 
 def test_the_mark_of_a_film_is_read_back_also_from_a_copy_in_another_container(tmp_path):
@@ -129,6 +150,15 @@ def test_colours_with_transparency_stand_on_white(tmp_path):
 
     Image.new("RGBA", (40, 40), (0, 0, 0, 0)).save(tmp_path / "a.png")
     assert (photo.read(tmp_path / "a.png", 100, LIMITS).image == 255).all()
+
+
+@pytest.mark.parametrize(("kind", "name"), [("<u2", "a.png"), ("<u2", "a.tif"), (">u2", "b.tif")])
+def test_grey_in_sixteen_bits_keeps_its_tones(tmp_path, kind, name):
+    from PIL import Image
+
+    grey = np.arange(256).reshape(16, 16)
+    Image.fromarray((257 * grey).astype(kind)).save(tmp_path / name)
+    assert (photo.read(tmp_path / name, 100, LIMITS).image == grey[..., None]).all()
 
 
 def test_a_pasted_face_leaves_every_pixel_outside_the_face_as_it_was():
@@ -440,27 +470,26 @@ def test_work_ahead_is_bounded_and_ends_when_nobody_asks_any_more():
     assert len(made_so_far) < 10
 
 
-def test_steps_are_chosen_at_the_learning_rate_of_the_shots(tmp_path):
+def test_steps_are_chosen_at_the_learning_rate_of_as_many_pictures_as_there_are(tmp_path):
     made.untrained(tmp_path / "ft", "ft")
-    model = person.load(tmp_path / "ft", 3, 8, 0)
-    budget = model.method.config.tuning.budget(8)
-    usual = person.load(tmp_path / "ft", None, 8, 0).method.config.tuning.budget(8)
-    assert budget == usual.model_copy(update={"steps": 3})
+    chosen, usual = (person.load(tmp_path / "ft", steps, 0).method.config.tuning for steps in (3, None))
+    for T in (1, 8, 32):
+        assert chosen.budget(T) == usual.budget(T).model_copy(update={"steps": 3})
     with pytest.raises(Refused, match="at least one"):
-        person.load(tmp_path / "ft", 0, 8, 0)
+        person.load(tmp_path / "ft", 0, 0)
     with pytest.raises(Refused, match="no number of fine-tuning steps"):
-        person.load(made.untrained(tmp_path / "ff"), 3, 8, 0)
+        person.load(made.untrained(tmp_path / "ff"), 3, 0)
 
 
 def test_a_model_that_is_not_there_or_not_its_own_is_refused(tmp_path):
     with pytest.raises(Refused, match="`make repro` trains one"):
-        person.load(tmp_path / "models/sample/ft", None, 8, 0)
+        person.load(tmp_path / "models/sample/ft", None, 0)
     folder = made.untrained(tmp_path / "ff")
     data = bytearray((folder / "weights.safetensors").read_bytes())
     data[-1] ^= 1
     (folder / "weights.safetensors").write_bytes(data)
     with pytest.raises(Refused, match="not the file that its manifest lists"):
-        person.load(folder, None, 8, 0)
+        person.load(folder, None, 0)
 
 
 def test_a_model_of_other_settings_is_to_be_trained_anew(tmp_path):
@@ -469,10 +498,11 @@ def test_a_model_of_other_settings_is_to_be_trained_anew(tmp_path):
     del manifest["config"]["lr"]
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(Refused, match=r"ff: trained by another version.*config.lr.*`make repro` trains it anew"):
-        person.load(folder, None, 8, 0)
+        person.load(folder, None, 0)
 
 
 def test_without_consent_nothing_is_made(monkeypatch):
+    asked = input
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
     with pytest.raises(Refused, match="--i-have-consent"):
         reenact.consent(False)
@@ -485,6 +515,11 @@ def test_without_consent_nothing_is_made(monkeypatch):
         else:
             with pytest.raises(Refused, match="nothing is made"):
                 reenact.consent(False)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", asked)
+    with pytest.raises(Refused, match="nothing is made"):
+        reenact.consent(False)  # Ctrl-D
 
 
 @pytest.mark.parametrize(("path", "listed", "refused"), [
@@ -498,6 +533,17 @@ def test_who_is_on_the_take_down_list_is_not_used(tmp_path, path, listed, refuse
             reenact.refuse_listed(tmp_path / path, frozenset([listed]))
     else:
         reenact.refuse_listed(tmp_path / path, frozenset([listed]))
+
+
+def test_a_link_to_a_file_has_both_names_on_the_take_down_list(tmp_path):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "ab12").write_bytes(b"")
+    (tmp_path / "anna").mkdir()
+    (tmp_path / "anna" / "talk.mp4").symlink_to(tmp_path / "cache" / "ab12")
+    for listed in ("anna", "anna/talk", "cache"):
+        with pytest.raises(Refused, match="take-down list"):
+            reenact.refuse_listed(tmp_path / "anna" / "talk.mp4", frozenset([listed]))
+    reenact.refuse_listed(tmp_path / "anna" / "talk.mp4", frozenset(["bob"]))
 
 
 @pytest.mark.parametrize("place", [".", "data/ci"])
@@ -532,6 +578,27 @@ def test_an_interrupted_film_is_said_not_to_be_there(monkeypatch, capsys):
         reenact.main()
     assert end.value.code == 130
     assert capsys.readouterr().err.strip() == "interrupted; no film was written"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_is_ended_leaves_nothing_half_written(tmp_path, monkeypatch, number):
+    def ended(*_):
+        with film.film(tmp_path / "a.mp4", (64, 64), None, {}, 4.0, LIMITS) as write:
+            for _ in range(80):
+                write(np.zeros((64, 64, 3), np.uint8))
+            os.kill(os.getpid(), number)
+
+    before = {one: signal.signal(one, signal.SIG_DFL) for one in (signal.SIGTERM, signal.SIGHUP)}
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("sys.argv", ["reenact", "a.jpg", "--driver", "talk.mp4"])
+    monkeypatch.setattr(reenact, "make", ended)
+    try:
+        with pytest.raises(SystemExit) as end:
+            reenact.main()
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+    assert end.value.code == 128 + number and list(tmp_path.iterdir()) == []
 
 
 def test_the_command_makes_a_marked_film_of_a_real_photo_and_says_what_it_is(tmp_path):

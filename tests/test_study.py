@@ -291,13 +291,25 @@ def test_a_rater_goes_on_by_the_link_after_a_restart(world, answers, tmp_path):
     later.close()
 
 
+@pytest.mark.parametrize("simulated", [False, True])
+def test_a_link_of_people_is_none_on_a_server_for_scripts_and_the_other_way_round(world, tmp_path, simulated):
+    first, other = (Answers(tmp_path / "answers.sqlite", world[2].design, simulated=kind)
+                    for kind in (simulated, not simulated))
+    link = begin(app.create(world[2], first, made.config(), ()).test_client())
+    assert app.create(world[2], other, made.config(), ()).test_client().get(link).status_code == 404
+    assert app.create(world[2], first, made.config(), ()).test_client().get(link).status_code == 200
+    first.close()
+    other.close()
+
+
 def test_a_rater_may_have_the_answers_removed(pages, answers):
     link = begin(pages)
     form = made.fields(pages.get(link).data)
     post(pages, form["action"], proof=form["proof"], choice=1)
-    proof = made.fields(pages.get(f"{link}/stop").data)["proof"]
+    proof, shown = made.fields(pages.get(f"{link}/stop").data)["proof"], answers.shown(1, 1)[0]
     assert post(pages, f"{link}/withdraw", proof=proof).status_code == 200
     assert answers.rows() == [] and pages.get(link).status_code == 404
+    assert not [file for file in answers.path.parent.iterdir() if shown.encode() in file.read_bytes()]
 
 
 def test_the_answers_hold_no_token_time_or_address(pages, answers):

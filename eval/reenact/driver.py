@@ -50,7 +50,8 @@ def open_driver(path: Path, start: float, seconds: float | None, eyes: Eyes) -> 
             raise Unusable("empty", "there is no such file or folder")
         if path.is_file() and photo.is_photo(path):
             raise Unusable("corrupt", "a photo drives nothing; a driver is a video or a folder of landmark arrays")
-        return Driver(path, stream.part(path, start, seconds, LONGEST, limits), None, bool(film.about(path, limits)["sound"]))
+        part, about = stream.part(path, start, seconds, LONGEST, limits), film.about(path, limits)
+        return Driver(path, replace(part, first=about["first"], jumps=about["jumps"]), None, bool(about["sound"]))
     except Unusable as problem:
         raise Refused(f"{path}: {problem}") from None
 

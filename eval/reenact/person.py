@@ -32,7 +32,7 @@ class Model:
         return self.method.facts.size
 
 
-def load(folder: Path, steps: int | None, shots: int, seed: int) -> Model:
+def load(folder: Path, steps: int | None, seed: int) -> Model:
     """The method in `folder`, as `make repro` leaves it. `steps`: of fine-tuning, None: as it was configured.
 
     Refused: nothing was trained there, the weights are not those of the manifest, or `steps` of a method that takes none.
@@ -54,7 +54,7 @@ def load(folder: Path, steps: int | None, shots: int, seed: int) -> Model:
         raise config.Refused(f"{folder}: trained by another version of this program, with other settings ({problem}); "
                              "`make repro` trains it anew") from None
     if steps is not None:
-        chosen = _tuned(chosen, manifest["method"], steps, shots)
+        chosen = _tuned(chosen, manifest["method"], steps)
     method = kind(chosen, api.Facts(**manifest["facts"]), seed)
     from safetensors.torch import load_file
 
@@ -62,15 +62,15 @@ def load(folder: Path, steps: int | None, shots: int, seed: int) -> Model:
     return Model(method, manifest, sha256)
 
 
-def _tuned(chosen: Any, method: str, steps: int, shots: int) -> Any:
-    """The method's settings with so many steps, at the learning rates of the budget for T = `shots`."""
+def _tuned(chosen: Any, method: str, steps: int) -> Any:
+    """The method's settings with so many steps, at the learning rates of each T."""
     if steps < 1:
         raise config.Refused(f"--steps {steps}: at least one; --method ff draws without any")
     tuning: Any = getattr(chosen, "tuning", None)
     if not hasattr(tuning, "budgets"):
         raise config.Refused(f"--steps: {method} has no number of fine-tuning steps to choose; leave it out")
-    budget = tuning.budget(shots).model_copy(update={"steps": steps})
-    return chosen.model_copy(update={"tuning": tuning.model_copy(update={"budgets": [budget]})})
+    budgets = [budget.model_copy(update={"steps": steps}) for budget in tuning.budgets]
+    return chosen.model_copy(update={"tuning": tuning.model_copy(update={"budgets": budgets})})
 
 
 def learn(model: Model, crops: np.ndarray, points: np.ndarray, seed: int,

@@ -21,7 +21,7 @@ INSTANT = 1.0  # seconds of few-shot learning that a person does not wait for
 CLEAR, LIKELY, OPEN = "clear", "likely", "open"
 MEANING = {CLEAR: "every comparison with the others is decided: the interval over people of the paired difference leaves out 0",
            LIKELY: "ahead in most comparisons, more decided for it than against it",
-           OPEN: "no method is ahead of the others beyond what other people could turn round"}
+           OPEN: "not ahead in most comparisons, or no more decided for it than against it"}
 
 
 class Lead(NamedTuple):
@@ -105,7 +105,7 @@ def _rank(tally: Tally) -> tuple[int, int]:
 
 def _sure(won: int, lost: int, undecided: int, ahead: int) -> str:
     """clear: every comparison is decided for it; likely: more decided for than against it, and ahead in most; else open."""
-    if not lost and not undecided:
+    if won and not lost and not undecided:
         return CLEAR
     return LIKELY if won > lost and 2 * ahead > won + lost + undecided else OPEN
 
@@ -172,14 +172,17 @@ def _driven_by(compared: Compared, method: str, t: int) -> str:
 
 
 def headline(found: Sequence[Answer], label: dict[str, str]) -> str:
-    """`Use FT at every T.` or `Use FF at T = 1, FT at T = 8 and 32.`"""
+    """`Use FT at every T.` or `Use FF at T = 1, FT at T = 8. Undecided at T = 32.`"""
     uses: dict[str, list[int]] = {}
     for one in found:
-        uses.setdefault(one.method, []).append(one.shots)
+        uses.setdefault(one.method if one.sure != OPEN else "", []).append(one.shots)
     several = len(uses) > 1 or len(found) == 1
-    parts = [f"{label[method]} at {shots(ts) if several else 'every T'}" for method, ts in uses.items()]
-    quick = dict.fromkeys(label[one.quick.method] for one in found if one.quick)
-    return f"Use {', '.join(parts)}{'; where a person must be ready at once, ' if quick else ''}{' or '.join(quick)}."
+    at = {method: shots(ts) if several else "every T" for method, ts in uses.items()}
+    vague = f"Undecided at {at.pop('')}." if "" in at else ""
+    quick = dict.fromkeys(label[one.quick.method] for one in found if one.quick and one.sure != OPEN)
+    said = ", ".join(f"{label[method]} at {ts}" for method, ts in at.items())
+    ready = f"; where a person must be ready at once, {' or '.join(quick)}" if quick else ""
+    return " ".join(filter(None, [f"Use {said}{ready}." if said else "", vague]))
 
 
 def shots(found: Sequence[int]) -> str:

@@ -56,7 +56,7 @@ class Answers:
         self.path, self.simulated, self._lock = path, simulated, threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._base = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-        for word in ("journal_mode=wal", "synchronous=full", "foreign_keys=on"):
+        for word in ("journal_mode=wal", "synchronous=full", "foreign_keys=on", "secure_delete=on"):
             self._base.execute(f"pragma {word}")
         self._base.executescript(TABLES)
         with self._transaction() as base:
@@ -91,9 +91,10 @@ class Answers:
         return token
 
     def rater(self, token: str) -> int | None:
-        """Whose token it is."""
+        """Whose token it is; nobody's, if that rater began where the mark is another: the page says whether answers count."""
         with self._transaction() as base:
-            found = base.execute("select id from rater where token = ?", (_digest(token),)).fetchone()
+            found = base.execute("select id from rater where token = ? and simulated = ?",
+                                 (_digest(token), self.simulated)).fetchone()
         return found[0] if found else None
 
     def answered(self, rater: int) -> int:
@@ -131,10 +132,12 @@ class Answers:
         return done.rowcount == 1
 
     def withdraw(self, rater: int) -> None:
-        """Removes a rater with all answers."""
+        """Removes a rater with all answers, from the write-ahead log too."""
         with self._transaction() as base:
             base.execute("delete from answer where rater = ?", (rater,))
             base.execute("delete from rater where id = ?", (rater,))
+        with self._lock:
+            self._base.execute("pragma wal_checkpoint(truncate)")
 
     def rows(self) -> list[Row]:
         """All answers, simulated ones too, by rater and order."""

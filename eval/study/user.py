@@ -35,5 +35,5 @@ def note(results: Path, dataset: str) -> str | None:
              if body["each"] > 1 else "")
     same = "" if body["rule"] == "videos" else " SAME-VIDEO TRIALS, not the paper's three videos: NOT comparable with its USER."
     return (f"USER on {dataset}: share of fakes found among three pictures; {body['answers']} answers, {body['raters']} raters "
-            f"({body['excluded']} more missed attention checks and do not count); {100 * body['level']:g} % interval over "
-            f"raters AND people; chance: {body['chance']:.2f}.{often}{same}")
+            f"({body['excluded']} more missed attention checks, or found none, and do not count); {100 * body['level']:g} % "
+            f"interval over raters AND people; chance: {body['chance']:.2f}.{often}{same}")
