@@ -8,8 +8,10 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
+import av
 import made_clips
 import made_reenact as made
 import numpy as np
@@ -63,6 +65,17 @@ def test_a_part_of_the_driver_keeps_picture_and_sound_together(tmp_path):
     assert made.tone(tmp_path / "out.mp4")[1] == pytest.approx(1.0, abs=.06)
     first = made_clips.detect(made.pictures(tmp_path / "out.mp4")[:1])[0][0]
     assert (first[0] + first[2]) / 2 == pytest.approx(60 + .2 * 50, abs=1.5)
+
+
+def test_a_sound_whose_first_packets_are_damaged_is_a_sound(tmp_path):
+    path = made.talk(tmp_path / "a.mp4", 50, sound=2.0)
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        for packet in islice(container.demux(audio=0), 3):
+            data[packet.pos:packet.pos + packet.size] = b"\xff" * packet.size
+    path.write_bytes(data)
+    film_of(tmp_path, job(path))
+    assert made.tone(tmp_path / "out.mp4")[1] == pytest.approx(2.0, abs=.06)
 
 
 @pytest.mark.parametrize("ending", ["mkv", "mp4", "ts"])
