@@ -243,6 +243,17 @@ def test_a_film_that_was_there_stays_when_the_next_one_fails(tmp_path):
     assert (tmp_path / "out.mp4").read_bytes() == b"before"
 
 
+def test_two_runs_that_write_one_film_leave_a_whole_one(tmp_path):
+    with film.film(tmp_path / "a.mp4", (64, 64), None, {}, 4.0, LIMITS) as one:
+        with film.film(tmp_path / "a.mp4", (64, 64), None, {}, 2.0, LIMITS) as other:
+            for k in range(100):
+                one(np.full((64, 64, 3), 2 * k, np.uint8))
+                if k < 50:
+                    other(np.full((64, 64, 3), 5 * k, np.uint8))
+        assert len(made.pictures(tmp_path / "a.mp4")) == 50
+    assert len(made.pictures(tmp_path / "a.mp4")) == 100 and [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
 def test_a_driver_that_breaks_off_gives_what_there_was(tmp_path):
     subprocess.run([video.program(), "-v", "error", "-i", str(made.talk(tmp_path / "a.mp4", 100, sound=4.0)), "-c", "copy",
                     str(tmp_path / "a.mkv")], check=True)
