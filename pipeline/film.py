@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -38,7 +39,7 @@ def film(out: Path, size: tuple[int, int], sound: stream.Part | None, metadata: 
     """
     if not out.parent.is_dir():
         raise Refused(f"{out}: there is no folder {out.parent}; make it first")
-    part = out.with_name(f".{out.name}.part")
+    part = out.with_name(f".{out.name}.{secrets.token_hex(4)}.part")  # its own: another run may be writing the same film
     command = _command(part, size, sound, metadata, seconds, limits)
     try:
         with piped.program(command, seconds=limits.seconds + round(COSTS * seconds), memory=limits.memory,

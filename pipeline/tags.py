@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import islice
 from typing import Any
+
+PACKETS = 100  # of the sound, two seconds or so: the first ones are broken where a file was cut out of a longer one
 
 
 def look(path: str, formats: str) -> dict[str, Any]:
@@ -40,13 +43,23 @@ def _beginning(container: Any) -> dict[str, Any]:
 def _sound(container: Any) -> str:
     from av.error import FFmpegError
 
-    if not container.streams.audio:
+    stream = next(iter(container.streams.audio), None)
+    if stream is None or stream.codec_context is None:
         return ""
     try:
-        next(container.decode(container.streams.audio[0]))
-    except (FFmpegError, StopIteration):
-        return ""
-    return str(container.streams.audio[0].codec_context.name)
+        heard = any(_decodes(packet) for packet in islice(container.demux(stream), PACKETS))
+    except FFmpegError:  # the file is cut here
+        heard = False
+    return str(stream.codec_context.name) if heard else ""
+
+
+def _decodes(packet: Any) -> bool:
+    from av.error import FFmpegError
+
+    try:
+        return bool(packet.decode())
+    except FFmpegError:
+        return False
 
 
 if __name__ == "__main__":

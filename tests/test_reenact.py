@@ -8,8 +8,10 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
+import av
 import made_clips
 import made_reenact as made
 import numpy as np
@@ -63,6 +65,17 @@ def test_a_part_of_the_driver_keeps_picture_and_sound_together(tmp_path):
     assert made.tone(tmp_path / "out.mp4")[1] == pytest.approx(1.0, abs=.06)
     first = made_clips.detect(made.pictures(tmp_path / "out.mp4")[:1])[0][0]
     assert (first[0] + first[2]) / 2 == pytest.approx(60 + .2 * 50, abs=1.5)
+
+
+def test_a_sound_whose_first_packets_are_damaged_is_a_sound(tmp_path):
+    path = made.talk(tmp_path / "a.mp4", 50, sound=2.0)
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        for packet in islice(container.demux(audio=0), 3):
+            data[packet.pos:packet.pos + packet.size] = b"\xff" * packet.size
+    path.write_bytes(data)
+    film_of(tmp_path, job(path))
+    assert made.tone(tmp_path / "out.mp4")[1] == pytest.approx(2.0, abs=.06)
 
 
 @pytest.mark.parametrize("ending", ["mkv", "mp4", "ts"])
@@ -228,6 +241,17 @@ def test_a_film_that_was_there_stays_when_the_next_one_fails(tmp_path):
     with pytest.raises(Refused):
         film_of(tmp_path, job(made.talk(tmp_path / "a.mp4", 8, gone=range(8))))
     assert (tmp_path / "out.mp4").read_bytes() == b"before"
+
+
+def test_two_runs_that_write_one_film_leave_a_whole_one(tmp_path):
+    with film.film(tmp_path / "a.mp4", (64, 64), None, {}, 4.0, LIMITS) as one:
+        with film.film(tmp_path / "a.mp4", (64, 64), None, {}, 2.0, LIMITS) as other:
+            for k in range(100):
+                one(np.full((64, 64, 3), 2 * k, np.uint8))
+                if k < 50:
+                    other(np.full((64, 64, 3), 5 * k, np.uint8))
+        assert len(made.pictures(tmp_path / "a.mp4")) == 50
+    assert len(made.pictures(tmp_path / "a.mp4")) == 100 and [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
 
 def test_a_driver_that_breaks_off_gives_what_there_was(tmp_path):

@@ -356,6 +356,12 @@ def test_quality_stands_beside_the_seconds_of_few_shot_learning(results):
     assert [tradeoff.duration(x) for x in (28e-6, 0.0082, 1.0, 123.4)] == ["28 µs", "8.2 ms", "1 s", "123 s"]
 
 
+@pytest.mark.parametrize("seconds, said", [(7.1e-6, "7.1 µs"), (0.0797, "79.7 ms"), (0.9996, "1 s"), (53.31, "53.3 s"),
+                                           (999.4, "999 s"), (999.7, "1,000 s"), (4321.0, "4,321 s")])
+def test_a_duration_is_in_digits_that_are_read(seconds, said):
+    assert tradeoff.duration(seconds) == said
+
+
 def test_a_cell_is_sorted_by_its_number_and_a_dash_by_none():
     due = {"0.771 [0.70, 0.84]": 0.771, "–": None, "336 M": 336e6, "98.8 k": 98.8e3, "4 × 32": 4, "-0.0123": -0.0123,
            "20.0 (1)": 20, "landmarks": None}

@@ -1,7 +1,7 @@
 """A grid of poses of one test person, yaw by opening of the mouth: the landmarks that drive, and the truth beside them.
 
 A rendered person is rendered again, in the clothes, light and framing of the test video, as the renderer's own geometry has it.
-Of other people the nearest of their own frames stand in each cell.
+Of other people the nearest of their hold-out frames stand in each cell: not the photos learnt from, which FT knows by heart.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ def _framed(picture: np.ndarray, box: tuple[float, ...], faces: Faces) -> np.nda
 
 
 def nearest(faces: Faces, subject: Subject, shape: tuple[int, int]) -> Grid:
-    """The person's own frames: in each cell that with the nearest yaw and opening of the mouth."""
-    rows = np.array(sorted(subject.sources + subject.holdout))
+    """The person's hold-out frames: in each cell that with the nearest yaw and opening of the mouth."""
+    rows = np.array(sorted(subject.holdout))
     points = faces.points(rows)
     measured = np.stack([opening(points), turn(points)], 1)
     low, high = np.quantile(measured, [.03, .97], axis=0)
@@ -93,8 +93,8 @@ def nearest(faces: Faces, subject: Subject, shape: tuple[int, int]) -> Grid:
     truth = np.stack([faces.raw(int(row)) for row in rows[chosen].ravel()])
     return Grid(points[chosen], truth.reshape(*shape, *truth.shape[1:]), [f"{yaw:+.2f}" for yaw in grid[0, :, 1]],
                 [f"{mouth:.2f}" for mouth in grid[:, 0, 0]],
-                "Each place shows the nearest of the person's own frames: turned by the nose's distance from the middle of the "
-                "jaw, over half its width; the mouth open by the gap of the lips, over the distance of the eyes.", False)
+                "Each place shows the nearest of the person's hold-out frames: turned by the nose's distance from the middle "
+                "of the jaw, over half its width; the mouth open by the gap of the lips, over the distance of the eyes.", False)
 
 
 def drawn(points: np.ndarray, size: int) -> np.ndarray:

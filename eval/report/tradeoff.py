@@ -90,11 +90,11 @@ def _axes(axes: Any, values: Sequence[float]) -> None:
 
 
 def duration(seconds: float) -> str:
-    """With three digits at most and its unit."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds / 1e-6:.3g} µs"
+    """With three digits, or whole seconds, and its unit."""
+    if seconds >= 999.5:
+        return f"{seconds:,.0f} s"
+    unit, size = next((one for one in (("s", 1.0), ("ms", 1e-3)) if seconds >= .9995 * one[1]), ("µs", 1e-6))
+    return f"{seconds / size:.3g} {unit}"
 
 
 def draw_paper(results: Results, marks: dict[str, Mark], out: Path) -> list[Plot]:
