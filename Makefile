@@ -40,7 +40,7 @@ together:
 # Paths with spaces: use `python -m stages.reenact` itself, which has more options (docs/reenact.md).
 reenact: $(VENV)/ready  ## SOURCE="a.jpg b.jpg" or a video, DRIVER=talk.mp4: an mp4 (OUT=), marked as synthetic; METHOD=ff SHOTS=8 VIEW=side CONSENT=yes
 	OMP_NUM_THREADS=1 $(BIN)/python -m stages.reenact $(SOURCE) $(if $(DRIVER),--driver $(DRIVER)) $(if $(METHOD),--method $(METHOD)) \
-	    $(if $(SHOTS),--shots $(SHOTS)) $(if $(VIEW),--view $(VIEW)) $(if $(OUT),--out $(OUT)) $(if $(CONSENT),--i-have-consent) $(MORE)
+	    $(if $(SHOTS),--shots $(SHOTS)) $(if $(VIEW),--view $(VIEW)) $(if $(OUT),--out $(OUT)) $(if $(filter yes,$(CONSENT)),--i-have-consent) $(MORE)
 
 tables: $(VENV)/ready  ## tables and claims anew from the stored per-frame results, offline
 	OMP_NUM_THREADS=1 $(BIN)/python -m stages.tables

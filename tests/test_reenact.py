@@ -546,6 +546,13 @@ def test_without_consent_nothing_is_made(monkeypatch):
         reenact.consent(False)  # Ctrl-D
 
 
+@pytest.mark.parametrize(("answer", "given"), [("yes", True), ("no", False), ("", False)])
+def test_make_takes_yes_alone_for_consent(answer, given):
+    command = ["make", "-n", "-o", ".venv/ready", "reenact", "SOURCE=a.jpg", "DRIVER=talk.mp4", f"CONSENT={answer}"]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "stages.reenact a.jpg --driver talk.mp4" in said and ("--i-have-consent" in said) == given
+
+
 @pytest.mark.parametrize(("path", "listed", "refused"), [
     ("data/sample/videos/p024/v0.mkv", "p024", True), ("data/sample/videos/p024/v0.mkv", "p024/v0", True),
     ("data/sample/videos/p024/v0.mkv", "p024/v1", False), ("videos/folder/anna/talk.mp4", "anna", True),
