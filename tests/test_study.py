@@ -362,6 +362,19 @@ def test_who_is_taken_down_while_the_study_runs_disappears_from_it(world, pages,
     assert len(table) == 7 and not set(table["person"]) & {gone, second}
 
 
+def test_a_set_in_the_place_of_one_that_was_taken_down_is_timed_from_its_own_page(world, pages, answers, tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(app.time, "monotonic", lambda: now[0])
+    link = begin(pages)
+    pages.get(link)
+    (tmp_path / "takedown.txt").write_text(trial_of(world, answers).person)
+    now[0] = 900.0
+    form = made.fields(pages.get(link).data)
+    now[0] = 902.0
+    post(pages, form["action"], proof=form["proof"], choice=1)
+    assert [(row.n, row.ms) for row in answers.rows()] == [(1, 2000)]
+
+
 # Who sees which trial
 
 def sessions(study, raters, trials, every=5):

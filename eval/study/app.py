@@ -41,7 +41,7 @@ class Desk:
         self.design = study.manifest["design"]  # the rules that the study was built by, not today's params.yaml
         self._random = random.Random()
         self._valid: tuple[frozenset[str], dict[str, Trial]] = frozenset(), study.trials
-        self._since: OrderedDict[tuple[int, int], float] = OrderedDict()  # (rater, n) -> when its page was first sent
+        self._since: OrderedDict[tuple[int, str], float] = OrderedDict()  # (rater, trial) -> when its page was first sent
 
     def trials(self) -> dict[str, Trial]:
         """Those that may be shown: nothing on the take-down list."""
@@ -69,17 +69,17 @@ class Desk:
         turn = self.answers.turn(rater, pick, trials.__contains__)
         return (turn, trials[turn.trial]) if turn else None
 
-    def begin(self, rater: int, n: int) -> None:
+    def begin(self, rater: int, trial: str) -> None:
         """Notes when a trial's page is sent for the first time."""
-        self._since.setdefault((rater, n), time.monotonic())
+        self._since.setdefault((rater, trial), time.monotonic())
         if len(self._since) > self.config.limits.kept:
             self._since.popitem(last=False)
 
-    def answer(self, rater: int, n: int, choice: int) -> bool:
+    def answer(self, rater: int, turn: Turn, choice: int) -> bool:
         """Whether it is the first answer to the trial before this rater."""
-        since = self._since.pop((rater, n), None)
+        since = self._since.pop((rater, turn.trial), None)
         ms = None if since is None else round(1000 * (time.monotonic() - since))
-        return self.answers.answer(rater, n, choice, ms)
+        return self.answers.answer(rater, turn.n, choice, ms)
 
     def proof(self, *what: object) -> str:
         """What a form carries, so that only a page of this study can have sent it."""
@@ -131,7 +131,7 @@ def create(study: Study, answers: Answers, config: Config, lists: tuple[Path, ..
         if found is None:
             return render_template("done.html", token=token, done=done, proof=desk.proof(token, "withdraw"), over=True)
         n = found[0].n
-        desk.begin(rater, n)
+        desk.begin(rater, found[1].id)
         return render_template("trial.html", token=token, n=n, done=done, total=desk.length(), shown=range(1, SHOWN + 1),
                                proof=desk.proof(token, n, found[1].id), late="late" in request.args)
 
@@ -139,11 +139,12 @@ def create(study: Study, answers: Answers, config: Config, lists: tuple[Path, ..
     def answer(token: str, n: int) -> Any:
         rater = whose(token)
         found = answers.shown(rater, n)
-        ours(token, n, found[0] if found else "")
+        turn = Turn(n, found[0] if found else "")
+        ours(token, *turn)
         choice = request.form.get("choice", type=int)
         if choice is None or not 1 <= choice <= SHOWN:
             abort(400)
-        accepted = desk.answer(rater, n, choice - 1)
+        accepted = desk.answer(rater, turn, choice - 1)
         return redirect(url_for("trial", token=token, late=None if accepted else 1), 303)
 
     @app.get(f"/r/<token>/{SET}/<int:k>.png")
