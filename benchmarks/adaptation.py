@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from eval.reenact import geometry, person, rank, track
-from pipeline import crops, landmarks, store
+from eval.reenact import face_tracking, geometry, rank_drivers, trained_head
+from pipeline.core import fileio
+from pipeline.frames import crops
+from pipeline.landmarks import landmark_image
 from pipeline.sources import sample
-from pipeline.sources.heads import motion, scene
+from pipeline.sources.renderer import motion, scene
 
 OUT, MODEL = Path(__file__).with_name("results") / "adaptation.json", Path("models/sample/ft")
 DESIGN = sample.Config(seed=91, identities=8, videos=1, frames=24, seconds=6.0, test_people=0, test_frames=24, pixels=160,
@@ -39,7 +41,7 @@ def main() -> None:
         "known": {t: errors(known, t) for t in SHOTS}, "found": {t: errors(found, t) for t in SHOTS},
         "ridge": {ridge: ridged(known, ridge) for ridge in RIDGES},
         "ft": {t: drawn(found, t) for t in SHOTS} if (MODEL / "manifest.json").exists() else None}
-    store.write_json(OUT, rounded(body))
+    fileio.write_json(OUT, rounded(body))
     print("\n".join(table(rounded(body))))
 
 
@@ -57,9 +59,9 @@ def filmed(a: int, b: int, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 def detected(pictures: Sequence[np.ndarray]) -> np.ndarray:
     """(n, 68, 2), NaN where no face or no landmarks are found."""
-    from model import faces
+    from model.backbones import face_detection, landmark_detection
 
-    detect, predict = faces.Detector().detect, faces.landmarker("dlib68").predict
+    detect, predict = face_detection.Detector().detect, landmark_detection.landmarker("dlib68").predict
     boxes = [detect(picture[None])[0] for picture in pictures]
     return np.array([predict([picture], box[:1, :4])[0] if len(box) else np.full((68, 2), np.nan)
                      for picture, box in zip(pictures, boxes)], np.float64)
@@ -71,20 +73,21 @@ def whole(points: np.ndarray) -> np.ndarray:
 
 
 def spread(points: np.ndarray, shots: int) -> np.ndarray:
-    """The T pictures that a source video would give, as eval/reenact/source.py chooses them."""
+    """The T pictures that a source video would give, as eval/reenact/source_frames.py chooses them."""
     good = whole(points)
     return good[np.unique(np.linspace(0, len(good) - 1, shots).round().astype(int))]
 
 
 def framed(points: np.ndarray) -> crops.Frame:
     """The crop of one clip with these points."""
-    return crops.frame(crops.stored("fsth"), np.array([track.around(one) for one in points]), None, (DESIGN.pixels,) * 2)
+    return crops.frame(crops.stored("fsth"), np.array([face_tracking.around(one) for one in points]), None,
+                       (DESIGN.pixels,) * 2)
 
 
 def error(points: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     """Mean over all points and over those without the jaw, each cropped as a driver is; pictures without points left out."""
     good = whole(points)
-    off = landmarks.nme(*(crops.to_crop(some[good], framed(some[good]), 1) for some in (points, truth)))
+    off = landmark_image.nme(*(crops.to_crop(some[good], framed(some[good]), 1) for some in (points, truth)))
     return float(off.mean()), float(off[:, JAW:].mean())
 
 
@@ -126,13 +129,13 @@ def drawn(points: Points, shots: int) -> dict[str, Any]:
     """
     import torch
 
-    from model import faces
+    from model.backbones import identity
 
     torch.set_num_threads(1)
-    model, describe = person.load(MODEL, None, 0), faces.descriptor("dlib128")
+    model, describe = trained_head.load(MODEL, None, 0), identity.descriptor("dlib128")
 
     def looks(images: Sequence[np.ndarray], at: np.ndarray) -> np.ndarray:
-        return np.array([rank.unit(describe(*pair)) for pair in zip(images, at)])
+        return np.array([rank_drivers.unit(describe(*pair)) for pair in zip(images, at)])
 
     rows: dict[str, list[tuple[float, float, float]]] = {"none": [], "adapted": [], "true": []}
     for a in PEOPLE:
@@ -140,7 +143,7 @@ def drawn(points: Points, shots: int) -> dict[str, Any]:
         frame = framed(points[a][some])
         cut = np.array([crops.cut(filmed(a, a, k)[0], frame, STORED) for k in some])
         at = crops.to_crop(points[a][some], frame, STORED)
-        head, own = person.learn(model, cut, at, 0), looks(list(cut), at).mean(0)
+        head, own = trained_head.learn(model, cut, at, 0), looks(list(cut), at).mean(0)
         for b in (b for source, b in PAIRS if source == a):
             good = whole(points[b])[::DRAWN]
             found, truth = points[b][good], np.array([filmed(a, b, k)[1] for k in good], np.float64)
@@ -150,7 +153,7 @@ def drawn(points: Points, shots: int) -> dict[str, Any]:
             adapt = geometry.Adaptation(points[a][some], points[b][whole(points[b])])
             for name, way in {"none": found, "adapted": np.array([adapt(one) for one in found]), "true": truth}.items():
                 posed = crops.to_crop(way, framed(way), model.size)
-                x_hat = person.draw(head, [landmarks.draw(one, model.size) for one in posed])
+                x_hat = trained_head.draw(head, [landmark_image.draw(one, model.size) for one in posed])
                 seen = looks(x_hat, posed)
                 rows[name].append((1 - float((seen @ own).mean()), float((seen * due).sum(1).mean()),
                                    float(np.abs(np.array(x_hat, np.float64) - true).mean() / 255)))

@@ -107,7 +107,7 @@ def forward(net: str, size: Size, folder: Path) -> Ready:
     """G or D on one picture, E on the K of an episode; no gradient."""
     import torch
 
-    from model.game import autocast
+    from model.few_shot.adversarial import autocast
 
     one = method("ft", size)
     K, side = one.config.K, one.facts.size
@@ -147,10 +147,10 @@ def draw(size: Size, folder: Path) -> Ready:
     """One landmark image."""
     from made_faces import face
 
-    from pipeline import landmarks
+    from pipeline.landmarks import landmark_image
 
     points = face(side_of(size))
-    return Ready(lambda _: landmarks.draw(points, side_of(size)))
+    return Ready(lambda _: landmark_image.draw(points, side_of(size)))
 
 
 def made(size: Size, folder: Path) -> Path:
@@ -164,7 +164,7 @@ def shards(size: Size, folder: Path) -> Ready:
     """All frames of a folder of shards, as bytes."""
     import pandas as pd
 
-    from pipeline.store import ShardReader
+    from pipeline.core.shards import ShardReader
 
     frames = made(size, folder) / "frames"
     index = pd.read_parquet(frames / "index.parquet")
@@ -188,7 +188,7 @@ def episode(size: Size, folder: Path) -> Ready:
 
 def frechet(size: Size, folder: Path) -> Ready:
     """The Fréchet distance of two sets of 128 frames (sample) or 1,600 (paper)."""
-    from eval import metric
+    from eval.scoring import metric
 
     n = {"sample": 128, "voxceleb2": 1600}[size.dataset]
     real, fake = np.random.default_rng(0).normal(size=(2, n, 1280)).astype(np.float32)
@@ -200,14 +200,14 @@ def clip(size: Size, folder: Path) -> Ready:
     """A clip through the frames stage: what counts are the processes that look into it."""
     import made_clips
 
-    from pipeline import frames
-    from pipeline.clips import Shelves
+    from pipeline.frames import extract
+    from pipeline.frames.clips import Shelves
 
     made_clips.write(folder / "clip.mp4", [made_clips.picture([(80 + .3 * k, 60, 20)], tone=40 + 3 * k) for k in range(20)])
     item = ("person", "video", "clip.mp4", "")
 
     def act(_: Any) -> None:
-        record = frames.pack(item, Shelves(folder), made_clips.CONFIG, made_clips.detect)
+        record = extract.pack(item, Shelves(folder), made_clips.CONFIG, made_clips.detect)
         assert str(record["status"]) == "ok", record
 
     return Ready(act, counts=("processes",), timed=False)

@@ -24,9 +24,12 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from pipeline import crops, frames, landmarks, points, video
-from pipeline.clips import Shelves
-from pipeline.shelf import Shard
+from pipeline.core import image_ops
+from pipeline.frames import crops, extract
+from pipeline.frames.clips import Shelves
+from pipeline.landmarks import detect_landmarks, landmark_image
+from pipeline.media import video
+from pipeline.parallel.sharded_map import Shard
 from pipeline.sources import sample
 
 OUT = Path(__file__).with_name("results") / "preprocessing.json"
@@ -50,13 +53,13 @@ class Cost:
     pictures: int  # with landmarks
 
 
-def clips(folder: Path, detect: frames.Detect) -> list[frames.Item]:
+def clips(folder: Path, detect: extract.Detect) -> list[extract.Item]:
     """Made and real clips in `folder`, as items of the frames stage; made ones have their true points beside them."""
     items = []
     config = sample.Config(seed=1, identities=MADE, videos=1, frames=DRAWN, seconds=DRAWN / RATE, test_people=0, test_frames=1,
                            pixels=224, supersample=1)
     for k, person in enumerate(sample.items(config)):
-        from pipeline.sources.heads import scene
+        from pipeline.sources.renderer import scene
 
         pictures, truth = sample.film(scene.build(sample.seeded(config, k)), sample.seeded(config, k, 0), config, DRAWN)
         shown = np.abs((np.arange(PICTURES) + DRAWN - 1) % (2 * DRAWN - 2) - (DRAWN - 1))
@@ -97,19 +100,20 @@ def write(path: Path, pictures: np.ndarray) -> None:
         container.mux(stream.encode(None))
 
 
-def ours(items: Sequence[frames.Item], folder: Path, out: Path, config: frames.Config, detect: frames.Detect,
-         predict: points.Predict) -> Found:
+def ours(items: Sequence[extract.Item], folder: Path, out: Path, config: extract.Config, detect: extract.Detect,
+         predict: detect_landmarks.Predict) -> Found:
     """One shard of the stages frames and landmarks, without their shells."""
     made, work = (out / "frames", out / "landmarks"), (out.parent / "frames", out.parent / "landmarks")
     for path in (*made, *work):
         path.mkdir(parents=True)
     shelves = Shelves(folder)
-    frames.finish(Shard(0, items), (frames.pack(item, shelves, config, detect) for item in items), work[0])
-    frames.publish(made[0], [work[0]])
+    extract.finish(Shard(0, items), (extract.pack(item, shelves, config, detect) for item in items), work[0])
+    extract.publish(made[0], [work[0]])
     index = pd.read_parquet(made[0] / "index.parquet")
-    shard = points.plan(index[["clip", "shard"]]).shard(0)
-    points.finish(shard, [points.find(clip, made[0], predict) for clip in shard.items], work[1], made[0], folder, config.size)
-    points.publish(made[1], [work[1]])
+    shard = detect_landmarks.plan(index[["clip", "shard"]]).shard(0)
+    detect_landmarks.finish(shard, [detect_landmarks.find(clip, made[0], predict) for clip in shard.items], work[1], made[0],
+                            folder, config.size)
+    detect_landmarks.publish(made[1], [work[1]])
     found = np.load(made[1] / "00000.npy")
     return {(row["person"], row["frame"]): back(marks, row) for row, marks in zip(index.to_dict("records"), found)}
 
@@ -119,7 +123,8 @@ def back(marks: np.ndarray, row: dict[str, Any]) -> np.ndarray:
     return (marks + .5) * (row["x1"] - row["x0"]) / CONFIG["size"] + np.array([row["x0"], row["y0"]]) - .5
 
 
-def fields(items: Sequence[frames.Item], folder: Path, out: Path, detect: frames.Detect, predict: points.Predict) -> Found:
+def fields(items: Sequence[extract.Item], folder: Path, out: Path, detect: extract.Detect,
+           predict: detect_landmarks.Predict) -> Found:
     """Every picture a file, the detector on every picture, a crop and an array for each."""
     import imageio_ffmpeg
 
@@ -135,7 +140,7 @@ def fields(items: Sequence[frames.Item], folder: Path, out: Path, detect: frames
             marks = predict([image], faces[:1, :4])[0] if len(faces) else np.full((68, 2), np.nan)
             if np.isfinite(marks).all():
                 frame = crops.boxed(crops.stored("fsth"), faces[:1, :4].astype(np.float64), image.shape)
-                file.with_suffix(".crop.png").write_bytes(video.to_png(crops.cut(image, frame, CONFIG["size"])))
+                file.with_suffix(".crop.png").write_bytes(image_ops.to_png(crops.cut(image, frame, CONFIG["size"])))
                 np.save(file.with_suffix(".npy"), marks)
                 found[person, int(file.stem)] = marks
     return found
@@ -162,15 +167,15 @@ def error(a: Found, b: Found, names: Sequence[str]) -> dict[str, Any] | None:
     both = sorted(key for key in a.keys() & b.keys() if key[0] in names and np.isfinite([a[key], b[key]]).all())
     if not both:
         return None
-    nme = landmarks.nme(np.array([a[key] for key in both]), np.array([b[key] for key in both])).mean(1)
+    nme = landmark_image.nme(np.array([a[key] for key in both]), np.array([b[key] for key in both])).mean(1)
     return {"mean": round(float(nme.mean()), 4), "median": round(float(np.median(nme)), 4), "worst": round(float(nme.max()), 4),
             "pictures": len(both)}
 
 
-def compare(items: Sequence[frames.Item], folder: Path, detect: frames.Detect, predict: points.Predict,
+def compare(items: Sequence[extract.Item], folder: Path, detect: extract.Detect, predict: detect_landmarks.Predict,
             turns: int) -> dict[str, Any]:
     """All ways in turns; costs of the cheapest turn of each, ratios, and how equal the landmarks are."""
-    given, looked = (frames.Config(**CONFIG, faces=faces) for faces in ("given", "detect"))
+    given, looked = (extract.Config(**CONFIG, faces=faces) for faces in ("given", "detect"))
     ways: dict[str, Callable[[Path], Found]] = {
         "field": lambda out: fields(items, folder, out, detect, predict),
         "chosen frames, given boxes": lambda out: ours(items, folder, out, given, detect, predict),
@@ -204,11 +209,11 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     import torch
 
-    from model import backbones, faces
+    from model.backbones import face_detection, landmark_detection, registry
 
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    detector, landmarker = faces.Detector(), faces.landmarker("fan" if backbones.find("fan") else "dlib68")
+    detector, landmarker = face_detection.Detector(), landmark_detection.landmarker("fan" if registry.find("fan") else "dlib68")
     with tempfile.TemporaryDirectory(prefix="clips-") as folder:
         items = clips(Path(folder), detector.detect)
         image = np.zeros((224, 224, 3), np.uint8)

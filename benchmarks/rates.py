@@ -72,11 +72,11 @@ def ours(label: str, changes: dict[str, Any]) -> dict[str, Act]:
     import torch
 
     from benchmarks.gpu import sizes
-    from model import backbones
     from model.api import Episode
+    from model.backbones import perceptual
 
     one = cases.method("ft", cases.Size("voxceleb2", 1, {"ft": cases.merged({"batch": 1, "guard": {"after": 10**9}}, changes)}))
-    with patch.object(backbones, "_vgg", sizes.random_vgg):
+    with patch.object(perceptual, "_vgg", sizes.random_vgg):
         one.content  # noqa: B018  # made once
     x, y, x_s, y_s = cases.images(1, 256), cases.images(1, 256), cases.images(1, K, 256), cases.images(1, K, 256)
     episode, settings = Episode(x, y, x_s, y_s, torch.tensor([0])), one.config
@@ -87,7 +87,7 @@ def ours(label: str, changes: dict[str, Any]) -> dict[str, Act]:
     tuning = SimpleNamespace(budget=lambda _: budget, adam=adam, batch=1, start=0.0, final=1.0)
 
     def forward(precision: Any) -> None:
-        with torch.no_grad(), game.autocast(precision, one.place):
+        with torch.no_grad(), adversarial.autocast(precision, one.place):
             one.G_mean(y, psi_hat)
 
     def learn(precision: str) -> None:
@@ -98,7 +98,7 @@ def ours(label: str, changes: dict[str, Any]) -> dict[str, Act]:
         tuned.learn(x, y, tuning=tuning, content=one.content, weights=settings.adversarial, precision=precision, seed=0,
                     report=lambda step, _: begin() if step == 1 else None)
 
-    from model import game
+    from model.few_shot import adversarial
     with torch.no_grad():
         psi_hat = one.G_mean.P(one.embed(x_s[0], y_s[0]))
     return {f"{label}{name} {precision}": act for precision in PRECISIONS for name, act in (

@@ -20,8 +20,11 @@ from typing import Any, get_args
 import cv2
 import numpy as np
 
-from eval.reenact import compose, drive, driver, mark, person, source
-from pipeline import config, frames, store, video
+from eval.reenact import compose, driving_video, render_video, source_frames, synthetic_mark, trained_head
+from pipeline.core import config, fileio
+from pipeline.core.manifest import write_manifest
+from pipeline.frames import extract
+from pipeline.media import video
 from pipeline.sources import sample
 
 OUT = Path(__file__).with_name("results") / "reenact.json"
@@ -34,7 +37,7 @@ def main() -> None:
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="reenact-") as folder:
         found = measured(Path(folder), given.seconds)
-    store.write_json(OUT, found)
+    fileio.write_json(OUT, found)
     print(json.dumps(found, indent=1))
 
 
@@ -42,26 +45,26 @@ def measured(folder: Path, seconds: int) -> dict[str, Any]:
     """View -> one film, timed."""
     import torch
 
-    from model import faces
+    from model.backbones import face_detection, landmark_detection
 
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     params = config.load(Path("params.yaml"))
     talk(folder / "talk.mp4", seconds)
-    eyes = source.Eyes(faces.Detector().detect, faces.landmarker("dlib68").predict,
-                       config.parse(frames.Config, params.data["sample"].frames, "frames"))
-    model = person.load(untrained(folder / "model", params), None, 0)
-    who = source.read([folder / "talk.mp4"], 8, None, eyes)
-    head = person.learn(model, who.crops, who.points, 0)
-    of = driver.open_driver(folder / "talk.mp4", 0.0, None, eyes)
-    return {view: timed(drive.Job(of, eyes, head, SIZE, "landmarks", who, view, True, None), folder / "out.mp4")
+    eyes = source_frames.Eyes(face_detection.Detector().detect, landmark_detection.landmarker("dlib68").predict,
+                       config.parse(extract.Config, params.data["sample"].frames, "frames"))
+    model = trained_head.load(untrained(folder / "model", params), None, 0)
+    who = source_frames.read([folder / "talk.mp4"], 8, None, eyes)
+    head = trained_head.learn(model, who.crops, who.points, 0)
+    of = driving_video.open_driver(folder / "talk.mp4", 0.0, None, eyes)
+    return {view: timed(render_video.Job(of, eyes, head, SIZE, "landmarks", who, view, True, None), folder / "out.mp4")
             for view in get_args(compose.View)}
 
 
-def timed(job: drive.Job, out: Path) -> dict[str, Any]:
+def timed(job: render_video.Job, out: Path) -> dict[str, Any]:
     """One film."""
     began, before = time.monotonic(), spent()
-    report = drive.make(job, out, mark.make(method="ff"))
+    report = render_video.make(job, out, synthetic_mark.make(method="ff"))
     clock = time.monotonic() - began
     own, ffmpeg = (after - earlier for after, earlier in zip(spent(), before))
     n, cpu = report.pictures, own + ffmpeg
@@ -74,7 +77,7 @@ def timed(job: drive.Job, out: Path) -> dict[str, Any]:
 
 def talk(path: Path, seconds: int) -> None:
     """A made head in the middle of 1280 x 720 pixels, with a tone."""
-    from pipeline.sources.heads import scene
+    from pipeline.sources.renderer import scene
 
     made = sample.Config(seed=3, identities=1, videos=1, frames=DRAWN, seconds=DRAWN / RATE, test_people=0, test_frames=1,
                          pixels=360, supersample=1)
@@ -101,7 +104,7 @@ def untrained(folder: Path, params: config.Params) -> Path:
     method = kind(config.parse(kind.Config, section, "learn"), Facts(SIZE, 1), 0)
     folder.mkdir()
     save_file(method.weights(), folder / "weights.safetensors")
-    store.write_manifest(folder, "model", {"dataset": "sample", "method": "ff", "label": "FF", "trained_on": "nothing",
+    write_manifest(folder, "model", {"dataset": "sample", "method": "ff", "label": "FF", "trained_on": "nothing",
                                            "config": section, "facts": {"size": SIZE, "num_videos": 1}})
     return folder
 

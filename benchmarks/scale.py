@@ -23,7 +23,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline import config, frames, ledger, points, progress, shelf, split, store
+from pipeline import split
+from pipeline.core import fileio, ledger, manifest
+from pipeline.core.errors import Refused
+from pipeline.core.shards import Tar
+from pipeline.frames import extract
+from pipeline.landmarks import detect_landmarks
+from pipeline.parallel import shard_progress, sharded_map
 from stages.fetch import LEDGER
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,17 +56,19 @@ def shards(work: Path, first: int, last: int) -> None:
         length = rng.integers(60_000, 110_000, len(rows))
         boxes = dict(zip(["x0", "y0", "x1", "y1"], of_a_clip.round(1).repeat(PICTURES, axis=0).T))
         rows = rows.assign(frame=np.tile(np.arange(PICTURES) * 20, PER_SHARD), seconds=.0, shard=number, length=length,
-                           offset=length.cumsum(), crc=length * 40_000, **boxes, **dict(zip(points.FACE, of_a_picture)))
+                           offset=length.cumsum(), crc=length * 40_000, **boxes,
+                           **dict(zip(detect_landmarks.FACE, of_a_picture)))
         made = folder(work / "frames", number)
-        rows[list(frames.INDEX)].astype(frames.INDEX).to_parquet(made / "index.parquet", index=False)
-        table = pd.DataFrame({"id": clips["clip"], "status": "ok", "reason": "", "frames": PICTURES}).astype(frames.LEDGER)
+        rows[list(extract.INDEX)].astype(extract.INDEX).to_parquet(made / "index.parquet", index=False)
+        table = pd.DataFrame({"id": clips["clip"], "status": "ok", "reason": "", "frames": PICTURES}).astype(extract.LEDGER)
         table.to_parquet(made / "ledger.parquet", index=False)
-        store.Tar(made / f"{number:05d}.tar").close()
+        Tar(made / f"{number:05d}.tar").close()
         status = np.where(np.arange(len(rows)) % 50 == 0, "no-face", "ok")
         made = folder(work / "landmarks", number)
-        rows[["clip", "frame"]].assign(status=status).astype(points.LEDGER).to_parquet(made / "ledger.parquet", index=False)
+        rows[["clip", "frame"]].assign(status=status).astype(detect_landmarks.LEDGER).to_parquet(made / "ledger.parquet",
+                                                                                                 index=False)
         np.lib.format.open_memmap(made / f"{number:05d}.npy", "w+", np.float32, (len(rows), 68, 2))
-        store.write_json(made / points.FACTS, {"frames": len(rows), "with_landmarks": int((status == "ok").sum()),
+        fileio.write_json(made / detect_landmarks.FACTS, {"frames": len(rows), "with_landmarks": int((status == "ok").sum()),
                                                "error": None, "sha256": ["{}"]})
 
 
@@ -68,7 +76,7 @@ def folder(work: Path, number: int) -> Path:
     """The folder of one shard, with its counts."""
     made = work / f"{number:05d}"
     made.mkdir(parents=True)
-    store.write_json(made / "counts.json", {"ok": PER_SHARD})
+    fileio.write_json(made / "counts.json", {"ok": PER_SHARD})
     return made
 
 
@@ -94,17 +102,17 @@ def frames_planned(work: Path) -> None:
     """Items of every shard, as they are sent to the workers."""
     table = pd.read_parquet(work / "videos" / "ledger.parquet")
     usable = table[table["status"] == "ok"].sort_values(["person", "video"])
-    drained(shelf.cut(usable[["person", "video", "path", "boxes"]], PER_SHARD), COUNT)
+    drained(sharded_map.cut(usable[["person", "video", "path", "boxes"]], PER_SHARD), COUNT)
 
 
 def landmarks_planned(work: Path) -> None:
     """The same; and one shard's rows as a worker reads them."""
-    plan = points.plan(pd.read_parquet(work / "out/frames/index.parquet", columns=["clip", "shard"]))
+    plan = detect_landmarks.plan(pd.read_parquet(work / "out/frames/index.parquet", columns=["clip", "shard"]))
     drained(plan, COUNT)
-    assert len(points._rows(work / "out/frames", len(plan.sizes) // 2)) == PER_SHARD * PICTURES
+    assert len(detect_landmarks._rows(work / "out/frames", len(plan.sizes) // 2)) == PER_SHARD * PICTURES
 
 
-def drained(plan: shelf.Plan[Any], count: int) -> None:
+def drained(plan: sharded_map.Plan[Any], count: int) -> None:
     """Every shard's items, one shard at a time."""
     sent = sum(len(pickle.dumps(plan.shard(number))) for number in range(len(plan.sizes)))
     assert sum(plan.sizes) == count and sent > count
@@ -113,7 +121,7 @@ def drained(plan: shelf.Plan[Any], count: int) -> None:
 def frames_published(work: Path) -> None:
     """index.parquet, ledger.parquet, tars."""
     (work / "out/frames").mkdir(parents=True)
-    assert len(frames.publish(work / "out/frames", sorted((work / "frames").iterdir()))) == COUNT
+    assert len(extract.publish(work / "out/frames", sorted((work / "frames").iterdir()))) == COUNT
 
 
 def completed(work: Path) -> None:
@@ -125,7 +133,8 @@ def completed(work: Path) -> None:
 def landmarks_published(work: Path) -> None:
     """Arrays and ledger.parquet."""
     (work / "out/landmarks").mkdir(parents=True)
-    assert points.publish(work / "out/landmarks", sorted((work / "landmarks").iterdir()))["frames"] == COUNT * PICTURES
+    assert detect_landmarks.publish(work / "out/landmarks",
+                                    sorted((work / "landmarks").iterdir()))["frames"] == COUNT * PICTURES
 
 
 def splitted(work: Path) -> None:
@@ -138,7 +147,7 @@ def splitted(work: Path) -> None:
     made = split.make(index, found, split.Config(test_people=50, sources=32, holdout=25, least=9), 0, {"id00012"}, tested)
     made.train.to_parquet(out / "train.parquet", index=False)
     made.excluded.to_parquet(out / "excluded.parquet", index=False)
-    store.write_json(out / "test.json", made.test)
+    fileio.write_json(out / "test.json", made.test)
 
 
 def opened(work: Path) -> None:
@@ -146,14 +155,14 @@ def opened(work: Path) -> None:
     from pipeline.episodes import Faces
 
     for name, body in (("frames", {"size": 256}), ("landmarks", {}), ("split", {})):
-        store.write_json(work / "out" / name / "manifest.json", {"schema": store.SCHEMA, "kind": name, "files": {}, **body})
+        fileio.write_json(work / "out" / name / "manifest.json", {"schema": manifest.SCHEMA, "kind": name, "files": {}, **body})
     faces = Faces(work / "out/frames", work / "out/landmarks", work / "out/split", 256)
     assert faces.points(faces.train_rows(faces.num_videos // 2)).shape[1:] == (68, 2)
 
 
 def looked(work: Path) -> None:
     """Ten looks of the progress line at finished shards."""
-    watch = progress.Watch(work / "frames", COUNT // PER_SHARD, b"thisrun.")
+    watch = shard_progress.Watch(work / "frames", COUNT // PER_SHARD, b"thisrun.")
     assert all(watch.look() == {"ok": COUNT} for _ in range(10))
 
 
@@ -174,7 +183,7 @@ def measured(name: str, work: Path) -> dict[str, float]:
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
-        raise config.Refused(f"{name}: ended with code {child.returncode}")
+        raise Refused(f"{name}: ended with code {child.returncode}")
     return {"seconds": round(time.monotonic() - start, 1), "gib": round(usage.ru_maxrss / 2**20, 2)}
 
 
@@ -231,9 +240,9 @@ def report(work: Path) -> None:
     facts |= {"dvc": told("dvc status", cloned(work))}
     facts |= {"dvc_status_seconds": facts["dvc"]["seconds"], "limits": LIMITS}
     RESULT.parent.mkdir(exist_ok=True)
-    store.write_json(RESULT, facts)
+    fileio.write_json(RESULT, facts)
     if broken := [f"{name} {facts[name]} > {limit}" for name, limit in LIMITS.items() if facts[name] > limit]:
-        raise config.Refused("; ".join(broken))
+        raise Refused("; ".join(broken))
 
 
 def told(name: str, facts: dict[str, float]) -> dict[str, float]:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from made_faces import face
 
-from pipeline.landmarks import PARTS, draw
+from pipeline.landmarks.landmark_image import PARTS, draw
 
 SIZE = 256
 

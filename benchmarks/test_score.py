@@ -15,11 +15,12 @@ import pytest
 import skimage.data
 import torch
 
-from eval import features, metric, protocol
-from eval.stored import Recipe, gather
-from model import backbones, faces
-from pipeline import store, video
-from pipeline.config import load
+from eval.scoring import features, metric, protocol
+from eval.scoring.per_frame import Recipe, gather
+from model.backbones import face_detection, identity, landmark_detection, perceptual
+from pipeline.core import image_ops
+from pipeline.core.config import load
+from pipeline.core.manifest import write_manifest
 from stages import adapt
 
 SIZE, PAIRS, ROUNDS, PEOPLE, EACH = 256, 10, 3, 50, 32  # pixels; pairs and rounds measured; people and frames each of the claim
@@ -36,14 +37,15 @@ def seconds(act: Callable[[], Any]) -> tuple[float, Any]:
 def stored(folder: Path) -> tuple[protocol.Cell, dict[str, Any]]:
     """A cell on disk: one person's face, moved a little from frame to frame, and as a method might draw it."""
     face = cv2.resize(skimage.data.astronaut()[:256, 96:352], (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-    box = faces.detector("mtcnn").detect(face[None])[0][0, :4]
-    points = faces.landmarker("dlib68").predict([face], box[None])[0]
+    box = face_detection.detector("mtcnn").detect(face[None])[0][0, :4]
+    points = landmark_detection.landmarker("dlib68").predict([face], box[None])[0]
     real = [np.roll(face, j % 7, axis=1) for j in range(PAIRS)]
     fake = np.stack([cv2.GaussianBlur(x, None, 1 + j / 20) for j, x in enumerate(real)])
     np.savez(folder / "p.npz", person="p", driver=["p"] * PAIRS, rows=np.arange(PAIRS), frames=fake)
     adapt.pack([folder / "p.npz"], folder)
-    store.write_manifest(folder, "landmarks", {"detector": {"name": "dlib68", "sha256": {}}})
-    given = {"real": [video.to_png(x) for x in real], "points": np.stack([points + np.array([j % 7, 0]) for j in range(PAIRS)])}
+    write_manifest(folder, "landmarks", {"detector": {"name": "dlib68", "sha256": {}}})
+    given = {"real": [image_ops.to_png(x) for x in real],
+             "points": np.stack([points + np.array([j % 7, 0]) for j in range(PAIRS)])}
     return protocol.Cell(*[folder] * 4), given
 
 
@@ -56,7 +58,8 @@ class Faces:
         self.subjects = [SimpleNamespace(person="p", holdout=list(range(PAIRS)), sources=[])]
 
     def images(self, rows: np.ndarray) -> np.ndarray:
-        return np.stack([video.from_png(self.given["real"][row]).transpose(2, 0, 1) for row in rows]).astype(np.float32) / 255
+        return np.stack([image_ops.from_png(self.given["real"][row]).transpose(2, 0,
+                                                                               1) for row in rows]).astype(np.float32) / 255
 
     def points(self, rows: np.ndarray) -> np.ndarray:
         return self.given["points"][rows].astype(np.float32)
@@ -69,10 +72,10 @@ def forwards(pairs: protocol.Pairs, names: list[str]) -> float:
     pixels = [np.ascontiguousarray(np.rint(x.transpose(1, 2, 0) * 255).astype(np.uint8)) for x in (*pairs.real, *pairs.fake)]
     drawn = [(pixels[len(pairs.fake):], np.stack([features.box(p) for p in pairs.points]))]
     work: list[tuple[Callable[..., Any], list[tuple[Any, ...]]]] = []
-    work += [(faces.descriptor(net), list(zip(pixels, [*pairs.points] * 2))) for net in nets & set(features.DESCRIPTORS)]
-    work += [(faces.landmarker(net).predict, drawn) for net in nets & set(features.DETECTORS)]
+    work += [(identity.descriptor(net), list(zip(pixels, [*pairs.points] * 2))) for net in nets & set(features.DESCRIPTORS)]
+    work += [(landmark_detection.landmarker(net).predict, drawn) for net in nets & set(features.DETECTORS)]
     if "efflite0" in nets:  # resized already: resizing is not the network's
-        work.append((backbones.efflite0().pool, [(torch.rand(1, 3, features.SIDE, features.SIDE),) for _ in pixels]))
+        work.append((perceptual.efflite0().pool, [(torch.rand(1, 3, features.SIDE, features.SIDE),) for _ in pixels]))
     if "fid_inception" in nets:
         inception = next(one for one in found if "fid_inception" in one.networks)
         work.append((inception.forward, [(x[None],) for x in (*pairs.real, *pairs.fake)]))

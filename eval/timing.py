@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from pipeline.config import Strict
+from pipeline.core.config import Strict
 
 Clock = Callable[[], float]
 

@@ -17,9 +17,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, PositiveInt
 from torch import Tensor, nn
 
-
-class Refused(ValueError):
-    """Input that cannot be used. The message is one sentence: what was found, where, and the way out."""
+from pipeline.core.errors import Refused
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ class Method(ABC):
     label: str  # as the table prints it
     driven_by: ClassVar[Literal["landmarks", "frames"]] = "landmarks"
     fine_tunes: ClassVar[bool] = False  # `adapt` takes gradient steps: worth a process a person
-    shares_batches: ClassVar[bool] = False  # `learn` runs in several processes, a part of the batch each (model/parallel.py)
+    shares_batches: ClassVar[bool] = False  # `learn` runs in several processes (model/training/distributed.py)
     Config: ClassVar[type[Settings]] = Settings
 
     def __init__(self, config: Any, facts: Facts, seed: int = 0) -> None:

@@ -13,10 +13,13 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from pipeline import landmarks as marks
-from pipeline import store, takedown, video
-from pipeline.config import Refused, Strict
-from pipeline.runs import runs
+from pipeline.core import image_ops, takedown
+from pipeline.core.config import Strict
+from pipeline.core.errors import Refused
+from pipeline.core.manifest import read_manifest
+from pipeline.core.shards import ShardReader
+from pipeline.core.tables import runs
+from pipeline.landmarks import landmark_image as marks
 
 CACHE = 2 * 2**30  # bytes of decoded frames kept; beyond it frames are decoded each time
 
@@ -48,9 +51,9 @@ class Faces:
     """
 
     def __init__(self, frames: Path, landmarks: Path, split: Path, size: int) -> None:
-        stored = int(store.read_manifest(frames, "frames")["size"])
-        store.read_manifest(landmarks, "landmarks")
-        store.read_manifest(split, "split")
+        stored = int(read_manifest(frames, "frames")["size"])
+        read_manifest(landmarks, "landmarks")
+        read_manifest(split, "split")
         if size > stored:
             raise Refused(f"{frames}: frames are stored at {stored} pixels, {size} are asked for; lower the method's size or "
                           "raise frames.size")
@@ -75,7 +78,7 @@ class Faces:
         self.counts = before[self._train[:, 1]] - before[self._train[:, 0]]  # frames a training video can give
         subjects = [Subject(**entry) for entry in json.loads((split / "test.json").read_text())]
         self.subjects = [subject for subject in subjects if not self._listed[subject.sources + subject.holdout].any()]
-        self._reader = store.ShardReader(frames)
+        self._reader = ShardReader(frames)
         self._cache: dict[int, np.ndarray] = {}
 
     @property
@@ -94,7 +97,7 @@ class Faces:
             return self._cache[row]
         if self._listed[row]:
             raise Refused(f"row {row} of the frames is on the take-down list; remove what was made with it and run `dvc repro`")
-        image = video.from_png(self._reader.read(*(int(column[row]) for column in self._places)))
+        image = image_ops.from_png(self._reader.read(*(int(column[row]) for column in self._places)))
         if self.size != self.stored:
             image = cv2.resize(image, (self.size, self.size), interpolation=cv2.INTER_AREA)
         if (len(self._cache) + 1) * image.nbytes <= CACHE:

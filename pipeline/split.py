@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline import takedown
-from pipeline.config import Refused, Strict
-from pipeline.runs import runs
+from pipeline.core import takedown
+from pipeline.core.config import Strict
+from pipeline.core.errors import Refused
+from pipeline.core.tables import runs
 
 
 class Config(Strict):

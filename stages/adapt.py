@@ -11,7 +11,13 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import config, cross, engine, run, store, takedown
+from pipeline import driving_pairs
+from pipeline.core import config, fileio, stage, takedown
+from pipeline.core.errors import Refused
+from pipeline.core.manifest import read_manifest
+from pipeline.core.progress import progress
+from pipeline.core.shards import Place, ShardWriter
+from pipeline.parallel import executor
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +29,7 @@ if TYPE_CHECKING:
 class Config(config.Strict):
     """The section `adapt` of params.yaml."""
 
-    engine: engine.Config  # a person is a task, on one thread: two processes do more than one with two threads
+    engine: executor.Config  # a person is a task, on one thread: two processes do more than one with two threads
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class Cell:
     section: str  # the method's configuration as JSON
     shots: int
     seed: int
-    drivers: cross.Config
+    drivers: driving_pairs.Config
     work: Path
 
 
@@ -53,26 +59,26 @@ def main() -> None:
     given = arguments.parse_args()
     params = config.load(given.params)
     chosen = config.parse(Config, params.adapt, f"{given.params}: adapt")
-    drivers = config.parse(cross.Config, params.cross, f"{given.params}: cross")
+    drivers = config.parse(driving_pairs.Config, params.cross, f"{given.params}: cross")
     section = config.pick(config.pick(params.learn, given.dataset, "learn"), given.method, f"learn.{given.dataset}")
     paths = {name: getattr(given, name) for name in ("frames", "landmarks", "split", "model")}
     listed = sorted(takedown.read(Path(takedown.NAME), given.frames.parent / takedown.NAME))  # who is left, and drives whom
     settings = [section, given.shots, params.seed, params.cross, listed]
-    with run.stage("adapt", out=given.out, inputs=paths, config=settings) as job:
+    with stage.run("adapt", out=given.out, inputs=paths, config=settings) as job:
         cell = Cell(**paths, section=json.dumps(section), shots=given.shots, seed=params.seed, drivers=drivers,
                     work=job.work)
         method, faces = opened(cell)
         if short := [s.person for s in faces.subjects if len(s.sources) < given.shots]:
-            raise config.Refused(f"shots: {given.shots} are asked for, {short[0]} has fewer source frames; lower `shots`, or "
+            raise Refused(f"shots: {given.shots} are asked for, {short[0]} has fewer source frames; lower `shots`, or "
                                  "raise the frames a video in data.<dataset>.frames")
         people = list(range(len(faces.subjects)))
-        drawn = engine.map(partial(person, cell=cell), people,
-                           chosen.engine if method.fine_tunes else engine.local(1))
-        files = list(run.progress(drawn, len(people), f"adapt {given.method} T={given.shots}"))
+        drawn = executor.map(partial(person, cell=cell), people,
+                           chosen.engine if method.fine_tunes else executor.local(1))
+        files = list(progress(drawn, len(people), f"adapt {given.method} T={given.shots}"))
         pack(files, job.out)
         job.publish("images", {"dataset": given.dataset, "method": given.method, "label": method.label, "shots": given.shots,
                                "driven_by": method.driven_by, "trained_on": job.inputs["model"].get("trained_on", ""),
-                               "model": store.sha256(given.model / "manifest.json"),
+                               "model": fileio.sha256(given.model / "manifest.json"),
                                "size": faces.size, "people": len(people), "seed": params.seed, "cross": params.cross})
 
 
@@ -87,8 +93,8 @@ def opened(cell: Cell) -> tuple[Method, Faces]:
 
     torch.set_num_threads(1)
     if (gpus := torch.cuda.device_count()) > 1:  # workers side by side each take their own
-        torch.cuda.set_device(engine.worker() % gpus)
-    manifest = store.read_manifest(cell.model, "model")
+        torch.cuda.set_device(executor.worker() % gpus)
+    manifest = read_manifest(cell.model, "model")
     kind = load(manifest["method"])
     chosen = config.parse(kind.Config, json.loads(cell.section), f"learn.{manifest['dataset']}.{manifest['method']}")
     facts = Facts(**manifest["facts"])
@@ -110,12 +116,12 @@ def person(n: int, cell: Cell) -> Path:
     sources, holdout = subject.sources[:cell.shots], subject.holdout
     head = method.adapt(torch.from_numpy(faces.images(sources)), torch.from_numpy(faces.poses(sources)), cell.seed)
     driving = faces.images if method.driven_by == "frames" else faces.poses
-    others = cross.drivers(faces.subjects, n, cell.drivers)
-    drawn = [eight_bit(head(torch.from_numpy(driving(rows)))) for rows in (holdout, cross.rows(others)) if len(rows)]
+    others = driving_pairs.drivers(faces.subjects, n, cell.drivers)
+    drawn = [eight_bit(head(torch.from_numpy(driving(rows)))) for rows in (holdout, driving_pairs.rows(others)) if len(rows)]
     part = file.with_suffix(".part")
     with part.open("wb") as out:
         np.savez(out, person=subject.person, driver=[subject.person] * len(holdout) + [driver for driver, _ in others],
-                 rows=np.concatenate([holdout, cross.rows(others)]), frames=np.concatenate(drawn))
+                 rows=np.concatenate([holdout, driving_pairs.rows(others)]), frames=np.concatenate(drawn))
         out.flush()
         os.fsync(out.fileno())  # a later run takes it for whole
     os.replace(part, file)
@@ -139,7 +145,7 @@ def pack(files: list[Path], out: Path) -> None:
 
     mark = PngImagePlugin.PngInfo()
     mark.add_text("synthetic", "true")
-    writer, index, driven = store.ShardWriter(out), [], []
+    writer, index, driven = ShardWriter(out), [], []
     for file in files:
         found = np.load(file)
         name = str(found["person"])
@@ -154,9 +160,9 @@ def pack(files: list[Path], out: Path) -> None:
                 driven.append({"person": name, "driver": driver, "row": row, **place})
     writer.close()
     pd.DataFrame(index).to_parquet(out / "index.parquet", index=False)
-    pd.DataFrame(driven, columns=["person", "driver", "row", *store.Place.__annotations__]).to_parquet(
-        out / cross.INDEX, index=False)
+    pd.DataFrame(driven, columns=["person", "driver", "row", *Place.__annotations__]).to_parquet(
+        out / driving_pairs.INDEX, index=False)
 
 
 if __name__ == "__main__":
-    run.main(main)
+    stage.main(main)

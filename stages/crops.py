@@ -10,8 +10,12 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from pipeline import crops, points, run, store, takedown, video
-from pipeline.config import Refused
+from pipeline.core import image_ops, stage, takedown
+from pipeline.core.errors import Refused
+from pipeline.core.manifest import read_manifest
+from pipeline.core.shards import ShardReader
+from pipeline.frames import crops
+from pipeline.landmarks import detect_landmarks
 
 SIDE = 128  # pixels of a cell
 
@@ -38,7 +42,7 @@ def chosen(frames: Path, count: int) -> list[tuple[int, int]]:
 
 def cells(image: np.ndarray, face: np.ndarray, found: np.ndarray | None, names: Sequence[str]) -> list[np.ndarray]:
     """The stored picture and each preset of it; grey, and a line on the screen, where it cannot be cut."""
-    out = [labelled("stored", video.crop(image, (0, 0, len(image), len(image)), SIDE))]
+    out = [labelled("stored", image_ops.crop(image, (0, 0, len(image), len(image)), SIDE))]
     for name in names:
         try:
             picture = crops.recrop(image, face, found, crops.preset(name), SIDE)
@@ -60,19 +64,19 @@ def main() -> None:
     args = parser.parse_args()
     for name in args.preset:
         crops.preset(name)
-    store.read_manifest(args.frames, "frames")
+    read_manifest(args.frames, "frames")
     if args.landmarks:
-        store.read_manifest(args.landmarks, "landmarks")
-    reader, rows = store.ShardReader(args.frames), []
+        read_manifest(args.landmarks, "landmarks")
+    reader, rows = ShardReader(args.frames), []
     for shard, row in chosen(args.frames, args.count):
         place = pd.read_parquet(args.frames / "index.parquet", filters=[("shard", "==", shard)]).iloc[row]
-        image = video.from_png(reader.read(shard, *(int(place[name]) for name in ("offset", "length", "crc"))))
+        image = image_ops.from_png(reader.read(shard, *(int(place[name]) for name in ("offset", "length", "crc"))))
         found = np.load(args.landmarks / f"{shard:05d}.npy", mmap_mode="r")[row] if args.landmarks else None
-        rows.append(np.concatenate(cells(image, place[points.FACE].to_numpy(np.float64), found, args.preset), 1))
+        rows.append(np.concatenate(cells(image, place[detect_landmarks.FACE].to_numpy(np.float64), found, args.preset), 1))
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "crops.png").write_bytes(video.to_png(np.concatenate(rows)))
+    (args.out / "crops.png").write_bytes(image_ops.to_png(np.concatenate(rows)))
     print(f"{args.out / 'crops.png'}: {len(rows)} clips, {len(args.preset)} crops of each")
 
 
 if __name__ == "__main__":
-    run.main(main)
+    stage.main(main)

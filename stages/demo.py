@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval import metric
-from eval.demo import page, poses
-from pipeline import config, cross, run
+from eval.demo import demo_page, pose_grid
+from eval.scoring import metric
+from pipeline import driving_pairs
+from pipeline.core import config, stage
+from pipeline.core.errors import Refused
 from stages import adapt
 
 if TYPE_CHECKING:
@@ -35,29 +37,29 @@ def main() -> None:
     given = parser.parse_args()
     params = config.load(given.params)
     dataset = given.dataset or params.datasets[0]
-    page.write(given.out, demo(params, dataset, given.data / dataset, given.models / dataset, given.person))
+    demo_page.write(given.out, demo(params, dataset, given.data / dataset, given.models / dataset, given.person))
     file = given.out / "index.html"
     print(f"{file.resolve()}: {file.stat().st_size / 1e6:.1f} MB, opens from disk")
 
 
-def demo(params: config.Params, dataset: str, data: Path, models: Path, person: str | None) -> page.Demo:
+def demo(params: config.Params, dataset: str, data: Path, models: Path, person: str | None) -> demo_page.Demo:
     """Everything on the page."""
     for name in METHODS:
         if not (models / name / "manifest.json").is_file():
-            raise config.Refused(f"{models / name}: there is no trained model; `make repro` makes it")
+            raise Refused(f"{models / name}: there is no trained model; `make repro` makes it")
     opened = {name: adapt.opened(cell(params, dataset, name, data, models)) for name in METHODS}
     faces = opened["ff"][1]
     people = {subject.person: subject for subject in faces.subjects}
     subject = config.pick(people, person or next(iter(people)), f"{data / 'split'}: test people")
     shots = [T for T in params.shots if len(subject.sources) >= T] or [len(subject.sources)]
     grid = posed(params, dataset, faces, subject, data)
-    driving = np.array([[poses.drawn(points, faces.size) for points in row] for row in grid.points])
+    driving = np.array([[pose_grid.drawn(points, faces.size) for points in row] for row in grid.points])
     learn(opened["ff"][0], faces, subject, 1, driving, grid.truth)  # a warm-up: the first use of a network costs more
     learnt = {name: {T: learn(method, faces, subject, T, driving, grid.truth) for T in shots}
               for name, (method, _) in opened.items()}
     plain = params.learn[dataset]["ft"]["content"]["kind"] != "vgg"
     told = (PEOPLE if grid.rendered else "") + (NETWORKS if plain else "")
-    return page.Demo(subject.person, dataset, told[:1].upper() + told[1:], grid, driving,
+    return demo_page.Demo(subject.person, dataset, told[:1].upper() + told[1:], grid, driving,
                      np.array([faces.raw(row) for row in subject.sources[:max(shots)]]), learnt)
 
 
@@ -65,25 +67,25 @@ def cell(params: config.Params, dataset: str, method: str, data: Path, models: P
     """The trained method and the data, as the stage `adapt` opens them."""
     section = config.pick(config.pick(params.learn, dataset, "learn"), method, f"learn.{dataset}")
     return adapt.Cell(data / "frames", data / "landmarks", data / "split", models / method, json.dumps(section), 1, params.seed,
-                      config.parse(cross.Config, params.cross, "cross"), Path())
+                      config.parse(driving_pairs.Config, params.cross, "cross"), Path())
 
 
-def posed(params: config.Params, dataset: str, faces: Faces, subject: Subject, data: Path) -> poses.Grid:
+def posed(params: config.Params, dataset: str, faces: Faces, subject: Subject, data: Path) -> pose_grid.Grid:
     """The grid of poses: rendered where the data are, else of the person's own frames."""
     import pandas as pd
 
     given = config.pick(params.data, dataset, "data")
     if given.source != "sample":
-        return poses.nearest(faces, subject, SHAPE)
+        return pose_grid.nearest(faces, subject, SHAPE)
     from pipeline.sources import sample
 
     own = {key: value for key, value in given.fetch.items() if key in sample.Config.model_fields}
     fetch = config.parse(sample.Config, own, f"data.{dataset}.fetch")
     index = pd.read_parquet(data / "frames" / "index.parquet", columns=["frame", "x0", "y0", "x1", "y1"])
-    return poses.rendered(fetch, faces, subject, index.iloc[subject.sources], SHAPE, data / "videos")
+    return pose_grid.rendered(fetch, faces, subject, index.iloc[subject.sources], SHAPE, data / "videos")
 
 
-def learn(method: Any, faces: Faces, subject: Subject, T: int, driving: np.ndarray, truth: np.ndarray) -> page.Learnt:
+def learn(method: Any, faces: Faces, subject: Subject, T: int, driving: np.ndarray, truth: np.ndarray) -> demo_page.Learnt:
     """Few-shot learning from T photos, then every cell of the grid."""
     import torch
 
@@ -97,7 +99,7 @@ def learn(method: Any, faces: Faces, subject: Subject, T: int, driving: np.ndarr
     cells = adapt.eight_bit(head(torch.from_numpy(_planes(driving)))).reshape(driving.shape)
     ssim: Any = metric.load("ssim")
     values = ssim.per_frame(_planes(truth), _planes(cells), np.zeros((len(truth) * len(truth[0]), 68, 2)))
-    return page.Learnt(cells, spent, values.reshape(driving.shape[:2]))
+    return demo_page.Learnt(cells, spent, values.reshape(driving.shape[:2]))
 
 
 def _planes(cells: np.ndarray) -> np.ndarray:
@@ -108,4 +110,4 @@ def _planes(cells: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    run.main(main)
+    stage.main(main)

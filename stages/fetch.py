@@ -17,7 +17,10 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from pipeline import config, engine, ledger, run, shelf, sources, store
+from pipeline import sources
+from pipeline.core import config, fileio, ledger, stage
+from pipeline.core.errors import Refused
+from pipeline.parallel import executor, sharded_map
 
 # path: a file below the videos folder, or ARCHIVE#place. boxes: "" or, in the same two forms, float32 (n, 4) of a .npy: the
 # given box x0, y0, x1, y1 of the face in every picture of the clip, pixels; NaN rows where none is given.
@@ -31,7 +34,7 @@ class Shards(config.Strict):
     per_shard: int = Field(ge=1)  # items of the source a task
 
 
-def fetch(source: str, settings: Any, folder: Path, item: tuple[Any]) -> shelf.Record:
+def fetch(source: str, settings: Any, folder: Path, item: tuple[Any]) -> sharded_map.Record:
     """One item of the source, its files below `folder`, as a record of its ledger rows."""
     rows = importlib.import_module(f"pipeline.sources.{source}").fetch(settings, item[0], folder)
     later = {"again": np.array(True)} if any(row["status"] in ledger.AGAIN for row in rows) else {}
@@ -39,13 +42,13 @@ def fetch(source: str, settings: Any, folder: Path, item: tuple[Any]) -> shelf.R
     return {"rows": np.array(json.dumps(rows)), "status": np.array(odd)} | later
 
 
-def lost(item: tuple[Any], reason: str) -> shelf.Record:
+def lost(item: tuple[Any], reason: str) -> sharded_map.Record:
     """The record of an item that cost its workers their lives."""
     row = {"id": ledger.plain(str(item[0])), "status": "corrupt", "reason": reason}
     return {"rows": np.array(json.dumps([row])), "status": np.array("corrupt")}
 
 
-def finish(shard: shelf.Shard[Any], records: Iterable[shelf.Record], folder: Path) -> None:
+def finish(shard: sharded_map.Shard[Any], records: Iterable[sharded_map.Record], folder: Path) -> None:
     """The ledger rows of one shard, one a line."""
     with (folder / ROWS).open("w") as file:
         file.writelines(json.dumps(row) + "\n" for record in records for row in json.loads(str(record["rows"])))
@@ -64,14 +67,14 @@ def link(folder: Path, out: Path) -> None:
         if not path.name.startswith(".") and path.suffix != ".part":
             target = out / path.relative_to(folder)
             target.parent.mkdir(parents=True, exist_ok=True)
-            store.link(path, target)
+            fileio.link(path, target)
 
 
 def summary(out: Path | None) -> None:
     """Prints the counts by status of the ledger in `out`, or of each data set's. Refused: there is none."""
     paths = [out / "ledger.parquet"] if out else sorted(Path("data").glob("*/videos/ledger.parquet"))
     if not paths or not paths[0].is_file():
-        raise config.Refused(f"{paths[0] if paths else 'data/*/videos'}: there is no ledger.parquet; run `dvc repro` first")
+        raise Refused(f"{paths[0] if paths else 'data/*/videos'}: there is no ledger.parquet; run `dvc repro` first")
     for path in paths:
         print(f"{path}\n{ledger.counts(pd.read_parquet(path))}")
 
@@ -104,14 +107,14 @@ def make(args: argparse.Namespace) -> None:
     own = {name: value for name, value in data.fetch.items() if name not in shared}
     per_shard = config.parse(Shards, shared, where).per_shard
     settings = config.parse(module.Config, own | brought, where)
-    chosen = config.parse(engine.Config, data.engine, f"data.{args.dataset}.engine")
+    chosen = config.parse(executor.Config, data.engine, f"data.{args.dataset}.engine")
     if hasattr(settings, "connections"):  # a server is not asked by as many as there are cores
         chosen = chosen.model_copy(update={"workers": settings.connections})
     items = module.items(settings)
-    with run.stage("fetch", out=args.out, inputs={}, config=[source, data.fetch, _digest(items)]) as job:
-        work = shelf.Work(partial(fetch, source, settings, job.shelf / "videos"), lost, finish)
-        plan = shelf.cut([(item,) for item in items], per_shard)
-        made = rows(shelf.make(work, plan, job.shelf / "done", chosen, f"fetch {args.dataset}"))
+    with stage.run("fetch", out=args.out, inputs={}, config=[source, data.fetch, _digest(items)]) as job:
+        work = sharded_map.Work(partial(fetch, source, settings, job.shelf / "videos"), lost, finish)
+        plan = sharded_map.cut([(item,) for item in items], per_shard)
+        made = rows(sharded_map.make(work, plan, job.shelf / "done", chosen, f"fetch {args.dataset}"))
         if hasattr(module, "contents"):  # whole archives: one row for each of their members
             made = module.contents(settings, made)
         table = ledger.write(job.out / "ledger.parquet", made, LEDGER)
@@ -132,4 +135,4 @@ def _digest(items: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    run.main(main)
+    stage.main(main)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from eval import floors, metric, protocol
-from pipeline import config, run
-from pipeline.cross import Config as Drivers
+from eval.scoring import metric, protocol, real_frames
+from pipeline.core import config, stage
+from pipeline.driving_pairs import Config as Drivers
 from stages import score
 
 
@@ -18,7 +18,7 @@ def main() -> None:
     for name in ("frames", "landmarks", "split", "out"):
         arguments.add_argument(f"--{name}", type=Path, required=True)
     arguments.add_argument("--params", type=Path, default=Path("params.yaml"))
-    arguments.add_argument("--cache", type=Path, default=run.ROOT / "work" / "descriptors", help="may be removed at any time")
+    arguments.add_argument("--cache", type=Path, default=stage.ROOT / "work" / "descriptors", help="may be removed at any time")
     given = arguments.parse_args()
     params = config.load(given.params)
     chosen = config.parse(protocol.Config, params.score, f"{given.params}: score")
@@ -27,10 +27,10 @@ def main() -> None:
     for name in chosen.metrics:
         metric.load(name)  # an unknown name is refused before any work
     size = pixels(params, given.dataset, str(given.params))
-    for which, label in floors.LABELS.items():
+    for which, label in real_frames.LABELS.items():
         settings = [params.score, params.cross, params.seed, size]
-        with run.stage("floors", out=given.out / which / "metrics", inputs=paths, config=settings) as job:
-            cell = protocol.Cell(images=floors.Floor(which, size), **paths)
+        with stage.run("floors", out=given.out / which / "metrics", inputs=paths, config=settings) as job:
+            cell = protocol.Cell(images=real_frames.Floor(which, size), **paths)
             facts = {"dataset": given.dataset, "method": label, "floor": which, "shots": None, "label": label, "driven_by": "",
                      "trained_on": "", "model": "", "size": size}
             score.measure(job, score.Bench(cell, chosen, drivers, given.cache, params.seed), facts, label)
@@ -44,4 +44,4 @@ def pixels(params: config.Params, dataset: str, where: str) -> int:
 
 
 if __name__ == "__main__":
-    run.main(main)
+    stage.main(main)

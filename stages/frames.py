@@ -9,17 +9,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline import clips, config, crops, engine, frames, ledger, run, shelf
+from pipeline.core import config, ledger, stage
+from pipeline.frames import clips, crops, extract
+from pipeline.parallel import executor, sharded_map
 
 
 @cache
-def _detector() -> frames.Detect:
+def _detector() -> extract.Detect:
     import torch
 
-    from model import faces
+    from model.backbones import face_detection
 
     torch.set_num_threads(1)  # the same bits whatever the number of processes
-    detect: frames.Detect = faces.Detector().detect
+    detect: extract.Detect = face_detection.Detector().detect
     return detect
 
 
@@ -38,25 +40,26 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     data = config.pick(config.load(args.params).data, args.dataset, "data")
-    settings = config.parse(frames.Config, data.frames, f"data.{args.dataset}.frames")
-    where = config.parse(engine.Config, data.engine, f"data.{args.dataset}.engine")
-    from model import backbones
+    settings = config.parse(extract.Config, data.frames, f"data.{args.dataset}.frames")
+    where = config.parse(executor.Config, data.engine, f"data.{args.dataset}.engine")
+    from model.backbones import registry
 
-    with run.stage("frames", out=args.out, inputs={"videos": args.videos}, config=data.frames) as job:
+    with stage.run("frames", out=args.out, inputs={"videos": args.videos}, config=data.frames) as job:
         table = pd.read_parquet(args.videos / "ledger.parquet")
         usable = table[table["status"] == "ok"].sort_values(["person", "video"])
         videos = job.inputs["videos"]
         shelves = clips.shelves(args.videos, args.origin, videos.get("archives", {}))
-        work = shelf.Work(partial(frames.pack, clips=shelves, config=settings, detect=detect), frames.lost, frames.finish)
-        plan = shelf.cut(usable[["person", "video", "path", "boxes"]], settings.per_shard)
-        made = frames.publish(job.out, list(shelf.make(work, plan, job.shelf, where, f"frames {args.dataset}")))
+        work = sharded_map.Work(partial(extract.pack, clips=shelves, config=settings, detect=detect), extract.lost,
+                                extract.finish)
+        plan = sharded_map.cut(usable[["person", "video", "path", "boxes"]], settings.per_shard)
+        made = extract.publish(job.out, list(sharded_map.make(work, plan, job.shelf, where, f"frames {args.dataset}")))
         made = ledger.complete(job.out / "ledger.parquet", made, table)
         ledger.report(made)
         tested = {"test_people": videos["test_people"]} if "test_people" in videos else {}
         facts = {"size": settings.size, "crop": crops.describe(crops.preset(settings.crop)), "status": ledger.summary(made)}
         job.publish("frames", tested | facts | {
-            "detector": backbones.hashes("mtcnn_pnet", "mtcnn_rnet", "mtcnn_onet")})
+            "detector": registry.hashes("mtcnn_pnet", "mtcnn_rnet", "mtcnn_onet")})
 
 
 if __name__ == "__main__":
-    run.main(main)
+    stage.main(main)

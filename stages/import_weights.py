@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pipeline import config, run
+from pipeline.core import config, stage
+from pipeline.core.errors import Refused
 
 
 def main() -> None:
@@ -18,20 +19,22 @@ def main() -> None:
     arguments.add_argument("--trust", action="store_true", help="open the file even if that may run code which it carries")
     arguments.add_argument("--params", type=Path, default=Path("params.yaml"))
     given = arguments.parse_args()
-    from model import api, backbones, published
+    from model import api
+    from model.backbones import registry
+    from model.published import importer
 
     where = f"learn.{given.dataset}"
     section = config.pick(config.pick(config.load(given.params).learn, given.dataset, "learn"), given.method, where)
     kind = api.load(given.method)
-    if not issubclass(kind, published.Baseline):
-        raise config.Refused(f"{given.method}: has no published weights to import; x2face and pix2pixhd have")
+    if not issubclass(kind, importer.Baseline):
+        raise Refused(f"{given.method}: has no published weights to import; x2face and pix2pixhd have")
     settings = config.parse(kind.Config, {**section, "pretrained": None}, f"{where}.{given.method}")
     method = kind(settings, api.Facts(settings.size, 1))
-    file = published.import_weights(method, given.files, given.trained_on, given.trust)
+    file = importer.import_weights(method, given.files, given.trained_on, given.trust)
     print(f"{file}: written. To start from it, write into {given.params} under {where}.{given.method}\n"
-          f"  pretrained: {{file: {file.name}, sha256: {backbones.sha256(file)}}}\n"
+          f"  pretrained: {{file: {file.name}, sha256: {registry.sha256(file)}}}\n"
           "and, to use it as it is, steps: 0")
 
 
 if __name__ == "__main__":
-    run.main(main)
+    stage.main(main)

@@ -11,32 +11,35 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline import config, engine, landmarks, points, run, shelf
+from pipeline.core import config, stage
+from pipeline.core.errors import Refused
+from pipeline.landmarks import detect_landmarks, landmark_image
+from pipeline.parallel import executor, sharded_map
 
 
 @cache
 def _landmarker(name: str) -> Any:
     import torch
 
-    from model import faces
+    from model.backbones import landmark_detection
 
     torch.set_num_threads(1)  # the same bits whatever the number of processes
-    return faces.landmarker(name)
+    return landmark_detection.landmarker(name)
 
 
 def choose(detector: str) -> str:
     """The detector's name; auto = fan where its weights are, else dlib68."""
     if detector != "auto":
         return detector
-    from model import backbones
+    from model.backbones import registry
 
-    return "fan" if backbones.find("fan") else "dlib68"
+    return "fan" if registry.find("fan") else "dlib68"
 
 
-def find(item: points.Item, frames: Path, name: str) -> shelf.Record:
+def find(item: detect_landmarks.Item, frames: Path, name: str) -> sharded_map.Record:
     """One clip's points, and the hashes of the files they were found with."""
     landmarker = _landmarker(name)
-    found = points.find(item, frames, landmarker.predict)
+    found = detect_landmarks.find(item, frames, landmarker.predict)
     status = "no-face" if np.isnan(found["points"]).any((1, 2)).all() else "ok"
     return found | {"status": np.array(status), "sha256": np.array(json.dumps(landmarker.sha256, sort_keys=True))}
 
@@ -51,22 +54,23 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     data = config.pick(config.load(args.params).data, args.dataset, "data")
-    name = choose(config.parse(landmarks.Config, data.landmarks, f"data.{args.dataset}.landmarks").detector)
-    where = config.parse(engine.Config, data.engine, f"data.{args.dataset}.engine")
+    name = choose(config.parse(landmark_image.Config, data.landmarks, f"data.{args.dataset}.landmarks").detector)
+    where = config.parse(executor.Config, data.engine, f"data.{args.dataset}.engine")
     inputs = {"videos": args.videos, "frames": args.frames}
-    with run.stage("landmarks", out=args.out, inputs=inputs, config=name) as job:
+    with stage.run("landmarks", out=args.out, inputs=inputs, config=name) as job:
         task = partial(find, frames=args.frames, name=name)
-        files = partial(points.finish, frames=args.frames, videos=args.videos, size=job.inputs["frames"]["size"])
-        plan = points.plan(pd.read_parquet(args.frames / "index.parquet", columns=["clip", "shard"]))
-        folders = list(shelf.make(shelf.Work(task, points.lost, files), plan, job.shelf, where, f"landmarks {args.dataset}"))
-        body = points.publish(job.out, folders)
+        files = partial(detect_landmarks.finish, frames=args.frames, videos=args.videos, size=job.inputs["frames"]["size"])
+        plan = detect_landmarks.plan(pd.read_parquet(args.frames / "index.parquet", columns=["clip", "shard"]))
+        folders = list(sharded_map.make(sharded_map.Work(task, detect_landmarks.lost, files), plan, job.shelf, where,
+                                        f"landmarks {args.dataset}"))
+        body = detect_landmarks.publish(job.out, folders)
         hashes = body.pop("sha256")
         if len(hashes) != 1:
-            raise config.Refused(f"two detectors found points of one data set (did the weights of {name} change between two "
+            raise Refused(f"two detectors found points of one data set (did the weights of {name} change between two "
                                  f"runs?); remove {job.shelf} and run again")
         print(f"landmarks: {body}")
         job.publish("landmarks", body | {"detector": {"name": name, "sha256": json.loads(hashes[0])}})
 
 
 if __name__ == "__main__":
-    run.main(main)
+    stage.main(main)

@@ -14,13 +14,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import config, run, takedown
+from pipeline.core import config, stage, takedown
+from pipeline.core.errors import Refused
 
 if TYPE_CHECKING:
-    from eval.reenact import driver, geometry
-    from eval.reenact.drive import Job, Report
-    from eval.reenact.person import Model
-    from eval.reenact.source import Eyes, Source
+    from eval.reenact import driving_video, geometry
+    from eval.reenact.render_video import Job, Report
+    from eval.reenact.source_frames import Eyes, Source
+    from eval.reenact.trained_head import Model
     from model.api import Head
 
 OUT = Path("reenact.mp4")
@@ -74,21 +75,21 @@ def make(given: argparse.Namespace, params: config.Params, folder: Path) -> None
     """Consent, model, source, drivers, the person's head, and then the ranking, the film or both."""
     check(given)
     consent(given.i_have_consent)
-    places = (Path(), run.ROOT, *(Path("data", dataset) for dataset in params.data))
+    places = (Path(), stage.ROOT, *(Path("data", dataset) for dataset in params.data))
     listed = takedown.read(*(place / takedown.NAME for place in places))
     for path in (*given.source, *given.driver):
         refuse_listed(path, listed)
-    from eval.reenact import drive, driver, person, source
+    from eval.reenact import driving_video, render_video, source_frames, trained_head
 
-    model = person.load(folder, given.steps, params.seed)
+    model = trained_head.load(folder, given.steps, params.seed)
     eyes = opened(params, model.manifest["dataset"])
-    drivers = [driver.open_driver(path, given.start, given.seconds, eyes) for path in given.driver]
-    who = source.read(given.source, given.shots, given.face, eyes)
+    drivers = [driving_video.open_driver(path, given.start, given.seconds, eyes) for path in given.driver]
+    who = source_frames.read(given.source, given.shots, given.face, eyes)
     for of in drivers:
-        drive.size(of, given.view, model.size, who)  # refused before anything is learnt
+        render_video.size(of, given.view, model.size, who)  # refused before anything is learnt
     adapts = [adaptation(of, eyes, who) if given.adapt_landmarks else None for of in drivers]
     head = learnt(model, who, params.seed)
-    jobs = [drive.Job(of, eyes, head, model.size, model.method.driven_by, who, given.view, not given.no_label, adapt)
+    jobs = [render_video.Job(of, eyes, head, model.size, model.method.driven_by, who, given.view, not given.no_label, adapt)
             for of, adapt in zip(drivers, adapts)]
     if given.rank_drivers:
         jobs = best_first(jobs)
@@ -99,20 +100,20 @@ def make(given: argparse.Namespace, params: config.Params, folder: Path) -> None
 def check(given: argparse.Namespace) -> None:
     """Refused: arguments that do not go together."""
     if not given.source or not given.driver:
-        raise config.Refused("a source and a driver are needed: `make reenact SOURCE=\"a.jpg b.jpg\" DRIVER=talk.mp4`, or "
+        raise Refused("a source and a driver are needed: `make reenact SOURCE=\"a.jpg b.jpg\" DRIVER=talk.mp4`, or "
                              "`python -m stages.reenact a.jpg b.jpg --driver talk.mp4`")
     if len(given.driver) > 1 and not given.rank_drivers:
-        raise config.Refused(f"--driver: {len(given.driver)} are given; name one, or let --rank-drivers order them")
+        raise Refused(f"--driver: {len(given.driver)} are given; name one, or let --rank-drivers order them")
     seconds = (given.start, 1.0 if given.seconds is None else given.seconds)
     if given.shots < 1 or not all(map(math.isfinite, seconds)) or seconds[0] < 0 or seconds[1] <= 0:
-        raise config.Refused("--shots is at least 1, --start at least 0, --seconds above 0")
+        raise Refused("--shots is at least 1, --start at least 0, --seconds above 0")
     out = given.out or OUT
     if out.suffix.lower() != ".mp4" or out.is_dir():
-        raise config.Refused(f"{out}: the film is an mp4; give --out a name that ends in .mp4")
+        raise Refused(f"{out}: the film is an mp4; give --out a name that ends in .mp4")
     if not out.parent.is_dir():
-        raise config.Refused(f"{out}: there is no folder {out.parent}; make it first")
+        raise Refused(f"{out}: there is no folder {out.parent}; make it first")
     if out.exists() and any(path.exists() and out.samefile(path) for path in (*given.source, *given.driver)):
-        raise config.Refused(f"{out}: source or driver themselves; give --out another name")
+        raise Refused(f"{out}: source or driver themselves; give --out another name")
 
 
 def consent(given: bool) -> None:
@@ -120,14 +121,14 @@ def consent(given: bool) -> None:
     if given:
         return
     if not sys.stdin.isatty():
-        raise config.Refused("have the people in source and driver agreed? Pass --i-have-consent if so (make reenact "
+        raise Refused("have the people in source and driver agreed? Pass --i-have-consent if so (make reenact "
                              "CONSENT=yes); nothing is made without it")
     try:
         answer = input(QUESTION)
     except EOFError:  # Ctrl-D
         answer = ""
     if answer.strip().lower() not in ("yes", "y"):
-        raise config.Refused("without the consent of the people shown nothing is made")
+        raise Refused("without the consent of the people shown nothing is made")
 
 
 def refuse_listed(path: Path, listed: frozenset[str]) -> None:
@@ -140,29 +141,30 @@ def refuse_listed(path: Path, listed: frozenset[str]) -> None:
         for first in range(len(parts)):
             person, *video = parts[first:]
             if takedown.covers(listed, person, "/".join(video)):
-                raise config.Refused(f"{path}: {person} is on the take-down list ({takedown.NAME}) and must not be used")
+                raise Refused(f"{path}: {person} is on the take-down list ({takedown.NAME}) and must not be used")
 
 
 def opened(params: config.Params, dataset: str) -> Eyes:
     """Detectors and crop as the data set of the model's training frames has them."""
-    from eval.reenact.source import Eyes
-    from model import faces
-    from pipeline import frames, landmarks
+    from eval.reenact.source_frames import Eyes
+    from model.backbones import face_detection, landmark_detection
+    from pipeline.frames import extract
+    from pipeline.landmarks import landmark_image
     from stages.landmarks import choose
 
     data = config.pick(params.data, dataset, "data")
-    chosen = config.parse(frames.Config, data.frames, f"data.{dataset}.frames")
-    detector = choose(config.parse(landmarks.Config, data.landmarks, f"data.{dataset}.landmarks").detector)
-    return Eyes(faces.Detector().detect, faces.landmarker(detector).predict, chosen)
+    chosen = config.parse(extract.Config, data.frames, f"data.{dataset}.frames")
+    detector = choose(config.parse(landmark_image.Config, data.landmarks, f"data.{dataset}.landmarks").detector)
+    return Eyes(face_detection.Detector().detect, landmark_detection.landmarker(detector).predict, chosen)
 
 
-def adaptation(of: driver.Driver, eyes: Eyes, who: Source) -> geometry.Adaptation:
+def adaptation(of: driving_video.Driver, eyes: Eyes, who: Source) -> geometry.Adaptation:
     """From the driver's face shape, as its first pictures show it, to the source's."""
     import numpy as np
 
-    from eval.reenact import driver, geometry
+    from eval.reenact import driving_video, geometry
 
-    adapt = geometry.Adaptation(who.points, np.array([one.points for one in driver.glance(of, eyes)]))
+    adapt = geometry.Adaptation(who.points, np.array([one.points for one in driving_video.glance(of, eyes)]))
     print(f"{of.path}: adapted to the source's face shape by {adapt.size:.3f} of the eyes' distance (mean of 68 points)",
           flush=True)
     return adapt
@@ -174,7 +176,7 @@ def learnt(model: Model, who: Source, seed: int) -> Head:
 
     import torch
 
-    from eval.reenact import person
+    from eval.reenact import trained_head
 
     torch.set_num_threads(1)
     start, steps = time.monotonic(), 0
@@ -185,7 +187,7 @@ def learnt(model: Model, who: Source, seed: int) -> Head:
         if done % 10 == 0 or done == total:
             print(f"\rlearning the person: step {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
-    head = person.learn(model, who.crops, who.points, seed, report)
+    head = trained_head.learn(model, who.crops, who.points, seed, report)
     trained = f", trained on {of}" if (of := model.manifest["trained_on"]) else ""
     print(f"{model.method.label} ({model.size} x {model.size} pixels{trained}): learnt from T = {len(who.crops)} "
           f"picture{'s' * (len(who.crops) > 1)} in {steps} steps, {time.monotonic() - start:.1f} s")
@@ -194,31 +196,31 @@ def learnt(model: Model, who: Source, seed: int) -> Head:
 
 def best_first(jobs: list[Job]) -> list[Job]:
     """Prints the ranking."""
-    from eval.reenact import rank
-    from model import faces
+    from eval.reenact import rank_drivers
+    from model.backbones import identity
 
-    describe = faces.descriptor("dlib128")
-    ranks = rank.ranked(jobs, describe)
-    print(rank.table(ranks, "dlib128, in the place of the paper's ArcFace"))
+    describe = identity.descriptor("dlib128")
+    ranks = rank_drivers.ranked(jobs, describe)
+    print(rank_drivers.table(ranks, "dlib128, in the place of the paper's ArcFace"))
     order = {one.path: n for n, one in enumerate(ranks)}
     return sorted(jobs, key=lambda job: order[job.driver.path])
 
 
 def film(given: argparse.Namespace, job: Job, model: Model, out: Path) -> None:
     """Makes it and says what came of it."""
-    from eval.reenact import drive, mark
-    from pipeline.utterances import RATE
+    from eval.reenact import render_video, synthetic_mark
+    from pipeline.sources.voxceleb.utterances import RATE
 
     seconds = job.driver.count / RATE
     if seconds >= LONG and given.seconds is None:
         print(f"{job.driver.path}: {seconds / 3600:.1f} h of it are {job.driver.count:,} pictures, which at 10 to 25 a second "
               f"take {seconds / 3600:.1f} to {2.5 * seconds / 3600:.1f} h; --start and --seconds choose a part", flush=True)
-    report = drive.make(job, out, mark.make(
+    report = render_video.make(job, out, synthetic_mark.make(
         method=model.method.name, model=model.sha256, source=job.source.sha256, shots=len(job.source.crops),
-        size=model.size, adapted=given.adapt_landmarks, view=given.view, version=run.code()[:16]))
+        size=model.size, adapted=given.adapt_landmarks, view=given.view, version=stage.code()[:16]))
     for line in told(report, job, given.view):
         print(line)
-    size = drive.size(job.driver, job.view, model.size, job.source)
+    size = render_video.size(job.driver, job.view, model.size, job.source)
     print(f"{out}: {report.pictures} pictures, {report.pictures / RATE:.2f} s, {size[0]}x{size[1]}, "
           f"{'with the sound of the driver' if job.driver.sound else 'silent (the driver has no sound)'}; marked as synthetic, "
           f"the face drawn at {model.size} pixels")
@@ -226,7 +228,7 @@ def film(given: argparse.Namespace, job: Job, model: Model, out: Path) -> None:
 
 def told(report: Report, job: Job, view: str) -> list[str]:
     """What a user should know of the driver."""
-    from pipeline.utterances import RATE
+    from pipeline.sources.voxceleb.utterances import RATE
 
     lines = []
     if report.pictures < job.driver.count - 1:
@@ -247,12 +249,12 @@ def show(path: Path, params: config.Params, dataset: str) -> None:
     """Prints the mark of a file as JSON."""
     import json
 
-    from eval.reenact import mark
-    from pipeline import frames
+    from eval.reenact import synthetic_mark
+    from pipeline.frames import extract
 
-    limits = config.parse(frames.Config, config.pick(params.data, dataset, "data").frames, f"data.{dataset}.frames").limits
-    print(json.dumps(mark.inspect(path, limits), indent=1, sort_keys=True))
+    limits = config.parse(extract.Config, config.pick(params.data, dataset, "data").frames, f"data.{dataset}.frames").limits
+    print(json.dumps(synthetic_mark.inspect(path, limits), indent=1, sort_keys=True))
 
 
 if __name__ == "__main__":
-    run.main(main)
+    stage.main(main)

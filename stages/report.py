@@ -6,9 +6,10 @@ import argparse
 import shutil
 from pathlib import Path
 
-from eval.report import answer, book, figures, page, tables
-from eval.report.results import Config, Results
-from pipeline import config, run, store
+from eval.report import figures, headline, html_page, markdown_table, write_tables
+from eval.scoring.results import Config, Results
+from pipeline.core import config, stage
+from pipeline.core.manifest import read_manifest
 
 
 def main() -> None:
@@ -18,7 +19,7 @@ def main() -> None:
         arguments.add_argument(f"--{name}", type=Path, default=Path(name))
     arguments.add_argument("--out", type=Path, default=Path("report"))
     arguments.add_argument("--params", type=Path, default=Path("params.yaml"))
-    arguments.add_argument("--cache", type=Path, default=run.ROOT / "work" / "descriptors", help="may be removed at any time")
+    arguments.add_argument("--cache", type=Path, default=stage.ROOT / "work" / "descriptors", help="may be removed at any time")
     arguments.add_argument("--show", action="store_true", help="print Tables 1 and 2 of --out, fitted to the terminal")
     given = arguments.parse_args()
     if given.show:
@@ -32,24 +33,25 @@ def make(given: argparse.Namespace) -> None:
     params = config.load(given.params)
     chosen = config.parse(Config, params.report, f"{given.params}: report")
     results = Results(given.data, given.models, given.results, params.datasets, params.methods, params.shots)
-    with run.stage("report", out=given.out, inputs={}, config=params.report) as job:
-        compared = book.compare(results, given.cache)
-        made = book.made(results, compared)
-        book.write(job.out, made)
+    with stage.run("report", out=given.out, inputs={}, config=params.report) as job:
+        compared = write_tables.compare(results, given.cache)
+        made = write_tables.made(results, compared)
+        write_tables.write(job.out, made)
         (job.out / "figures").mkdir()
         drawn = figures.draw(results, compared, job.out / "figures", chosen)
-        page.write(job.out, results, made, drawn, {dataset: answer.answers(found) for dataset, found in compared.items()})
+        html_page.write(job.out, results, made, drawn,
+                        {dataset: headline.answers(found) for dataset, found in compared.items()})
         job.publish("report", {"synthetic": True, "datasets": params.datasets, "figures": drawn.files()})
 
 
 def show(out: Path) -> None:
     """Prints both tables; a wide one continues below itself."""
-    store.read_manifest(out, "report")
+    read_manifest(out, "report")
     width = shutil.get_terminal_size((200, 24)).columns
     for name, keys in (("table1.md", 3), ("table2.md", 2)):
-        print(tables.fitted((out / name).read_text(encoding="utf-8"), width, keys))
+        print(markdown_table.fitted((out / name).read_text(encoding="utf-8"), width, keys))
     print(f"{out / 'index.html'} has these tables, further metrics, the claims, the figures and what they were made with.")
 
 
 if __name__ == "__main__":
-    run.main(main)
+    stage.main(main)

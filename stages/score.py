@@ -7,9 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eval import cross, metric, protocol, stored
-from pipeline import config, engine, run, store
-from pipeline.cross import Config as Drivers
+from eval.scoring import cross_reenactment, metric, per_frame, protocol
+from pipeline.core import config, fileio, stage
+from pipeline.core.progress import progress
+from pipeline.driving_pairs import Config as Drivers
+from pipeline.parallel import executor
 
 
 def main() -> None:
@@ -21,14 +23,14 @@ def main() -> None:
     for name in ("images", "frames", "landmarks", "split", "out"):
         arguments.add_argument(f"--{name}", type=Path, required=True)
     arguments.add_argument("--params", type=Path, default=Path("params.yaml"))
-    arguments.add_argument("--cache", type=Path, default=run.ROOT / "work" / "descriptors", help="may be removed at any time")
+    arguments.add_argument("--cache", type=Path, default=stage.ROOT / "work" / "descriptors", help="may be removed at any time")
     given = arguments.parse_args()
     params = config.load(given.params)
     chosen = config.parse(protocol.Config, params.score, f"{given.params}: score")
     paths = {name: getattr(given, name) for name in ("images", "frames", "landmarks", "split")}
     for name in chosen.metrics:
         metric.load(name)  # an unknown name is refused before any work
-    with run.stage("score", out=given.out, inputs=paths, config=[params.score, params.seed]) as job:
+    with stage.run("score", out=given.out, inputs=paths, config=[params.score, params.seed]) as job:
         images = job.inputs["images"]
         drivers = config.parse(Drivers, images["cross"], f"{given.images}: cross") if "cross" in images else None
         bench = Bench(protocol.Cell(**paths), chosen, drivers, given.cache, params.seed)
@@ -49,42 +51,44 @@ class Bench(NamedTuple):
     seed: int
 
 
-def measure(job: run.Job, bench: Bench, facts: dict[str, Any], what: str) -> None:
+def measure(job: stage.Job, bench: Bench, facts: dict[str, Any], what: str) -> None:
     """All people, one after the other or side by side, and the outputs of the stage; `facts` go into the manifest."""
     people = protocol.people(bench.cell)
     if bench.drivers:
-        cross.people(bench.cell, bench.drivers)
-    done = engine.map(partial(person, bench=bench), people, engine.local(bench.config.workers))
-    both = list(run.progress(done, len(people), what))
+        cross_reenactment.people(bench.cell, bench.drivers)
+    done = executor.map(partial(person, bench=bench), people, executor.local(bench.config.workers))
+    both = list(progress(done, len(people), what))
     save(job, bench, [scored for scored, _ in both], [driven for _, driven in both if driven], facts)
 
 
-def person(name: str, bench: Bench) -> tuple[protocol.Scored, cross.Driven | None]:
+def person(name: str, bench: Bench) -> tuple[protocol.Scored, cross_reenactment.Driven | None]:
     """One person's own frames and those driven by others."""
     given: dict[str, Any] = {"cell": bench.cell, "cache": bench.cache}
-    driven = cross.score(name, names=bench.config.metrics, drivers=bench.drivers, **given) if bench.drivers else None
+    driven = cross_reenactment.score(name, names=bench.config.metrics, drivers=bench.drivers,
+                                     **given) if bench.drivers else None
     return protocol.score(name, config=bench.config, **given), driven
 
 
-def save(job: run.Job, bench: Bench, scored: list[protocol.Scored], driven: list[cross.Driven], facts: dict[str, Any]) -> None:
+def save(job: stage.Job, bench: Bench, scored: list[protocol.Scored], driven: list[cross_reenactment.Driven],
+         facts: dict[str, Any]) -> None:
     """The outputs of the stage."""
-    frames, chosen = stored.gather(scored), bench.config
-    stored.write(job.out, frames)
-    body = {**facts, "seed": bench.seed, "code": run.code(), "people": len(frames.lengths()), "frames": len(frames.row),
+    frames, chosen = per_frame.gather(scored), bench.config
+    per_frame.write(job.out, frames)
+    body = {**facts, "seed": bench.seed, "code": stage.code(), "people": len(frames.lengths()), "frames": len(frames.row),
             "metrics": scored[0].facts, "not_measured": scored[0].missing, "level": chosen.level,
             "order": [name for name in chosen.metrics if name in frames.columns or name in frames.features],
             "resamples": {"means": chosen.resamples, "sets": chosen.set_resamples},
             "utterances": job.inputs["split"].get("utterances"),
-            "inputs": {name: store.sha256(getattr(bench.cell, name) / "manifest.json") for name in job.inputs}}
-    summary = protocol.summary(frames, stored.Recipe.of(body), bench.cache)
-    store.write_json(job.out / "metrics.json", summary)
+            "inputs": {name: fileio.sha256(getattr(bench.cell, name) / "manifest.json") for name in job.inputs}}
+    summary = protocol.summary(frames, per_frame.Recipe.of(body), bench.cache)
+    fileio.write_json(job.out / "metrics.json", summary)
     if driven and bench.drivers:
-        body["cross"] = cross.about(driven, bench.drivers, chosen.metrics)
-        cross.write(job.out, *cross.gather(driven))
-        store.write_json(job.out / cross.SUMMARY, cross.summary(job.out, body))
+        body["cross"] = cross_reenactment.about(driven, bench.drivers, chosen.metrics)
+        cross_reenactment.write(job.out, *cross_reenactment.gather(driven))
+        fileio.write_json(job.out / cross_reenactment.SUMMARY, cross_reenactment.summary(job.out, body))
     job.publish("score", body)
     print(f"{job.final}: " + ", ".join(f"{name} {cell['value']}" for name, cell in summary.items()))
 
 
 if __name__ == "__main__":
-    run.main(main)
+    stage.main(main)

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline import config, ledger, run, split, store, takedown
+from pipeline import split
+from pipeline.core import config, fileio, ledger, stage, takedown
 
 
 def read(frames: Path, landmarks: Path) -> tuple[pd.DataFrame, np.ndarray]:
@@ -31,12 +32,12 @@ def main() -> None:
     listed = takedown.read(Path(takedown.NAME))
     settings = config.parse(split.Config, data.split, f"data.{args.dataset}.split")
     inputs = {"frames": args.frames, "landmarks": args.landmarks}
-    with run.stage("split", out=args.out, inputs=inputs, config=[data.split, params.seed, sorted(listed)]) as job:
+    with stage.run("split", out=args.out, inputs=inputs, config=[data.split, params.seed, sorted(listed)]) as job:
         made = split.make(*read(args.frames, args.landmarks), settings, params.seed, listed,
                           job.inputs["frames"].get("test_people"))
         made.train.to_parquet(job.out / "train.parquet", index=False)
         made.excluded.to_parquet(job.out / "excluded.parquet", index=False)
-        store.write_json(job.out / "test.json", made.test)
+        fileio.write_json(job.out / "test.json", made.test)
         print(f"split: {len(made.train)} training videos of {made.train['person'].nunique()} people, "
               f"{len(made.test)} test people, {len(made.excluded)} videos excluded")
         job.publish("split", {"videos": len(made.train), "people": int(made.train["person"].nunique()),
@@ -45,4 +46,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run.main(main)
+    stage.main(main)

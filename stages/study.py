@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Collection
 from pathlib import Path
 
-from eval.study.answers import Answers, Row
+from eval.study.answers_db import Answers, Row
 from eval.study.trials import WORDS, Config, Study
-from pipeline import config, run, store, takedown
-from pipeline.config import Refused
+from pipeline.core import config, fileio, stage, takedown
+from pipeline.core.errors import Refused
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def build(given: argparse.Namespace, params: config.Params, chosen: Config) -> N
     drawn = {cell: folder for cell, folder in cells.items() if (folder / "manifest.json").exists()}
     inputs = parts | {f"{m} T={t}": folder for (m, t), folder in drawn.items()}
     out = given.study / given.dataset / "trials"
-    with run.stage("study", out=out, inputs=inputs, config=[chosen.design(), params.seed]) as job:
+    with stage.run("study", out=out, inputs=inputs, config=[chosen.design(), params.seed]) as job:
         job.publish("study", make.build(make.Inputs(**parts, drawn=drawn), chosen, params.seed, given.dataset, job.out))
     print("\n".join(summary(Study(out), cells.keys() - drawn.keys(), chosen.trials)))
 
@@ -58,12 +58,12 @@ def summary(study: Study, absent: Collection[tuple[str, int]], each: int) -> lis
 
 def serve(given: argparse.Namespace, params: config.Params, chosen: Config) -> None:
     """The study as a web page, until it is stopped."""
-    from eval.study import app
+    from eval.study import web_app
 
     study = opened(given)
     answers = Answers(base_of(given), study.design, simulated=given.simulated)
     try:
-        server = app.server(app.create(study, answers, chosen, lists(given)), chosen)
+        server = web_app.server(web_app.create(study, answers, chosen, lists(given)), chosen)
     except ModuleNotFoundError as error:
         raise Refused(f"{error.name} is not installed; `make study` installs the extra `study`") from None
     except OSError as error:
@@ -76,22 +76,22 @@ def serve(given: argparse.Namespace, params: config.Params, chosen: Config) -> N
 
 def score(given: argparse.Namespace, params: config.Params, chosen: Config) -> None:
     """results/DATASET/study/user.json, or with --simulated study/DATASET/simulated.json."""
-    from eval.study import score as make
-    from eval.study import user
+    from eval.scoring import user_study
+    from eval.study import user_score as make
 
     study = opened(given)
     rows, said = make.of_people(answers_of(given, study), given.simulated)
     body = make.score(study, rows, takedown.read(*lists(given)), chosen.level)
-    tables = given.results / given.dataset / user.FOLDER / user.NAME
+    tables = given.results / given.dataset / user_study.FOLDER / user_study.NAME
     out = base_of(given).with_name("simulated.json") if given.simulated else tables
     out.parent.mkdir(parents=True, exist_ok=True)
-    store.write_json(out, body)
+    fileio.write_json(out, body)
     print("\n".join(filter(None, [said, *make.lines(body), f"{out}: written"])))
 
 
 def export(given: argparse.Namespace, params: config.Params, chosen: Config) -> None:
     """study/DATASET/answers.csv and answers.parquet: one line an answer, no personal data."""
-    from eval.study import score as make
+    from eval.study import user_score as make
 
     study = opened(given)
     rows, said = make.of_people(answers_of(given, study), given.simulated)
@@ -135,4 +135,4 @@ def lists(given: argparse.Namespace) -> tuple[Path, ...]:
 VERBS = {"build": build, "serve": serve, "score": score, "export": export}
 
 if __name__ == "__main__":
-    run.main(main)
+    stage.main(main)

@@ -6,11 +6,12 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from eval import audit, cross, floors, protocol, stored
-from eval.report import book
-from eval.report.results import Results
-from pipeline import config, run, store
-from pipeline.config import Refused
+from eval.report import write_tables
+from eval.scoring import audit, cross_reenactment, per_frame, protocol, real_frames
+from eval.scoring.results import Results
+from pipeline.core import config, fileio, stage
+from pipeline.core.errors import Refused
+from pipeline.core.manifest import write_manifest
 
 
 def main() -> None:
@@ -31,14 +32,14 @@ def main() -> None:
 def make(results: Results, out: Path, cache: Path) -> list[str]:
     """metrics.json of each cell and the tables in `out` -> what changed, and a last line. Refused where nothing is scored."""
     rows: list[tuple[str, int | str]] = [(m, t) for m in results.methods for t in results.shots]
-    rows += [(floors.FOLDER, which) for which in floors.LABELS]
+    rows += [(real_frames.FOLDER, which) for which in real_frames.LABELS]
     places = [(d, *row) for d in results.datasets for row in rows]
     folders = [folder for place in places if (folder := results.folder(*place)).exists()]
     if not folders:
         raise Refused(f"{results.results}: no cell of {', '.join(results.datasets)} is scored; run `dvc repro`")
     said = [line for folder in folders for line in derive(folder, cache)]
     out.mkdir(parents=True, exist_ok=True)
-    changed = book.write(out, book.tables_of(results, cache))
+    changed = write_tables.write(out, write_tables.tables_of(results, cache))
     if changed and (out / "manifest.json").exists():  # its page still has the old tables: no longer a whole report
         (out / "manifest.json").unlink()
         said.append(f"{out}: index.html is older than the tables now; `dvc repro` makes it anew")
@@ -54,22 +55,22 @@ def derive(folder: Path, cache: Path) -> list[str]:
     manifest = audit.manifests(folder).get(folder, {})
     if manifest.get("kind") != "score":
         raise Refused(f"{folder / 'manifest.json'}: missing or no manifest of scores; run `dvc checkout` or `dvc repro`")
-    derived = [str(folder / name) for name in ("metrics.json", cross.SUMMARY)]
+    derived = [str(folder / name) for name in ("metrics.json", cross_reenactment.SUMMARY)]
     if wrong := [line for line in audit.files(folder, manifest) if not line.startswith(tuple(derived))]:
         raise Refused(f"{wrong[0]}; run `dvc checkout`, or remove {folder} and run `dvc repro`")
-    due = {"metrics.json": protocol.summary(stored.read(folder), stored.Recipe.of(manifest), cache)}
+    due = {"metrics.json": protocol.summary(per_frame.read(folder), per_frame.Recipe.of(manifest), cache)}
     if "cross" in manifest:
-        due[cross.SUMMARY] = cross.summary(folder, manifest)
+        due[cross_reenactment.SUMMARY] = cross_reenactment.summary(folder, manifest)
     said = []
     for name, body in due.items():
         before = (folder / name).read_bytes() if (folder / name).exists() else b""
-        store.write_json(folder / name, body)
+        fileio.write_json(folder / name, body)
         if (folder / name).read_bytes() != before:
             said.append(f"{folder / name}: was not what its per-frame results give; written anew")
     if said:
-        store.write_manifest(folder, "score", {key: manifest[key] for key in manifest.keys() - {"schema", "kind", "files"}})
+        write_manifest(folder, "score", {key: manifest[key] for key in manifest.keys() - {"schema", "kind", "files"}})
     return said
 
 
 if __name__ == "__main__":
-    run.main(main)
+    stage.main(main)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from eval import timing
-from pipeline import config, run, store
+from pipeline.core import config, fileio, stage
 
 
 def main() -> None:
@@ -24,14 +24,14 @@ def main() -> None:
     where = f"{given.params}: learn.{given.dataset}"
     section = config.pick(config.pick(params.learn, given.dataset, f"{given.params}: learn"), given.method, where)
     paths = {name: getattr(given, name) for name in ("frames", "landmarks", "split", "model")}
-    with run.stage("timing", out=given.out, inputs=paths, config=[params.timing, params.shots, section, params.seed]) as job:
+    with stage.run("timing", out=given.out, inputs=paths, config=[params.timing, params.shots, section, params.seed]) as job:
         found = seconds(given, job, params, section, chosen)
-        store.write_json(job.out / "timing.json", found)
+        fileio.write_json(job.out / "timing.json", found)
         job.publish("timing", {"dataset": given.dataset, "method": given.method, "driven_by": found["driven_by"]})
         print(f"{given.out}: a frame {found['frame']['median']:.3g} s")
 
 
-def seconds(given: argparse.Namespace, job: run.Job, params: config.Params, section: dict[str, Any],
+def seconds(given: argparse.Namespace, job: stage.Job, params: config.Params, section: dict[str, Any],
             chosen: timing.Config) -> dict[str, Any]:
     """What timing.json holds, for the first test person."""
     import torch
@@ -63,4 +63,4 @@ def seconds(given: argparse.Namespace, job: run.Job, params: config.Params, sect
 
 
 if __name__ == "__main__":
-    run.main(main)
+    stage.main(main)

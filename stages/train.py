@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import PositiveInt
 
-from pipeline import config, run
+from pipeline.core import config, stage
+from pipeline.core.errors import Refused
 
 if TYPE_CHECKING:
     from model.api import Episode, Method
-    from model.preview import Person
+    from model.training.preview import Person
     from pipeline.episodes import Faces
 
 
@@ -42,8 +43,8 @@ def main() -> None:
     params = config.load(given.params)
     how = config.parse(Config, params.train, f"{given.params}: train")
     paths = {name: getattr(given, name) for name in ("frames", "landmarks", "split")}
-    from model import parallel
     from model.api import Facts, load
+    from model.training import distributed
 
     where = f"learn.{given.dataset}.{given.method}"
     kind = load(given.method)
@@ -53,7 +54,7 @@ def main() -> None:
     if processes > 1 and "WORLD_SIZE" not in os.environ:
         spread(processes)
         return
-    with together(), (run.stage if parallel.first() else run.beside)("train", out=given.out, inputs=paths,
+    with together(), (stage.run if distributed.first() else stage.beside)("train", out=given.out, inputs=paths,
                                                                      config=[section, params.seed]) as job:
         from pipeline.episodes import Faces
 
@@ -63,7 +64,7 @@ def main() -> None:
         method = kind(chosen, facts, params.seed)
         before = method.prepare()
         learn(method, chosen, how, faces, where, job, given.dataset)
-        if not parallel.first():
+        if not distributed.first():
             return
         save(method, job.out / "weights.safetensors")
         seen = f"{given.dataset}: {faces.num_videos} videos, {chosen.steps * chosen.batch:,} targets" if chosen.steps else ""
@@ -79,7 +80,7 @@ def spread(processes: int) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    run.die_with_parent(os.getppid())
+    stage.die_with_parent(os.getppid())
     logging.disable()  # what failed has said so itself
     chosen = LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=processes, rdzv_backend="c10d", max_restarts=0,
                           rdzv_endpoint="127.0.0.1:0", local_addr="127.0.0.1")
@@ -88,7 +89,7 @@ def spread(processes: int) -> None:
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode < 0:
-            raise config.Refused(f"process {rank} of {processes} was killed by signal {-failure.exitcode}; run again to go on "
+            raise Refused(f"process {rank} of {processes} was killed by signal {-failure.exitcode}; run again to go on "
                                  "from the last checkpoint") from None
         raise SystemExit(failure.exitcode) from None
     except SignalException as error:
@@ -98,33 +99,33 @@ def spread(processes: int) -> None:
 @contextmanager
 def together() -> Iterator[None]:
     """Within, this process is one of torchrun's, where that has started it."""
-    from model import parallel
+    from model.training import distributed
 
-    parallel.start()
+    distributed.start()
     try:
         yield
     finally:
-        parallel.stop()
+        distributed.stop()
 
 
-def learn(method: Method, chosen: Any, how: Config, faces: Faces, where: str, job: run.Job, dataset: str) -> None:
+def learn(method: Method, chosen: Any, how: Config, faces: Faces, where: str, job: stage.Job, dataset: str) -> None:
     """All updates, logged to job.out/log; goes on from job.work. What came of them is shown in job.out/preview.png."""
     import torch
 
-    from model import loop, pace, parallel, preview
-    from pipeline.curves import curves
+    from model.training import distributed, loop, preview, step_progress
+    from model.training.curves import curves
 
     people = look_at(faces, chosen.K)
     with curves(job.out / "log") as live:
         if chosen.steps:
             torch.set_num_threads(chosen.threads)
-            pace.say(f"train {dataset} {method.name}: {chosen.steps} steps, {method.facts.num_videos} videos")
+            step_progress.say(f"train {dataset} {method.name}: {chosen.steps} steps, {method.facts.num_videos} videos")
             read, who = reader(faces, chosen, method.seed, where)
             loop.train(method, read, chosen.steps, work=job.work, log=live.log, log_every=chosen.log_every,
                        save_every=chosen.save_every, readers=how.readers, who=who,
                        look=preview.Look(method, people, job.work / "preview", how.preview))
         live.log(chosen.steps, {"images": float(chosen.steps * chosen.batch)})
-    if parallel.first():
+    if distributed.first():
         preview.write(job.out / "preview.png", method, people)
 
 
@@ -132,8 +133,9 @@ def reader(faces: Faces, chosen: Any, seed: int, where: str) -> tuple[Callable[[
     """step -> Episode, this process's share, by the augmentation of the method's section; and step -> who is in the batch."""
     import torch
 
-    from model import parallel
-    from model.api import Episode, Refused
+    from model.api import Episode
+    from model.training import distributed
+    from pipeline.core.errors import Refused
     from pipeline.episodes import Augment, episode, videos
 
     given: dict[str, Any] = {"K": chosen.K, "seed": seed,
@@ -141,8 +143,8 @@ def reader(faces: Faces, chosen: Any, seed: int, where: str) -> tuple[Callable[[
 
     def read(step: int) -> Episode:
         try:
-            arrays = episode(faces, step, slots=parallel.share(chosen.batch), **given)
-        except config.Refused as error:  # the loop knows the other kind, and has all processes stop by it
+            arrays = episode(faces, step, slots=distributed.share(chosen.batch), **given)
+        except Refused as error:  # the loop knows the other kind, and has all processes stop by it
             raise Refused(str(error)) from None
         return Episode(**{name: torch.from_numpy(array) for name, array in arrays.items()})
 
@@ -154,7 +156,7 @@ def look_at(faces: Faces, K: int) -> list[Person]:
     import numpy as np
     import torch
 
-    from model.preview import Person
+    from model.training.preview import Person
 
     def person(name: str, sources: Any, row: int) -> Person:
         x, y = (torch.from_numpy(read([*sources, row])) for read in (faces.images, faces.poses))
@@ -176,4 +178,4 @@ def save(method: Method, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    run.main(main)
+    stage.main(main)

@@ -10,9 +10,9 @@ import os
 import re
 from pathlib import Path
 
-from eval import floors
-from eval.study import user
-from pipeline import config, run
+from eval.scoring import real_frames, user_study
+from pipeline.core import config, stage
+from pipeline.core.errors import Refused
 
 LINK = Path("videos/folder")  # where dvc.yaml looks for the user's own videos
 
@@ -34,10 +34,10 @@ def main() -> None:
 
 def check(params: config.Params, where: str) -> None:
     """Refused when `datasets` or `methods` names something that is not there."""
-    known = {path.stem: path for path in (run.ROOT / "model" / "methods").glob("[!_]*.py")}
+    known = {path.stem: path for path in (stage.ROOT / "model" / "methods").glob("[!_]*.py")}
     for method in params.methods:
-        if method in (floors.FOLDER, user.FOLDER):
-            raise config.Refused(f"{where}: methods: results/DATASET/{method} is where other results lie; rename the method's "
+        if method in (real_frames.FOLDER, user_study.FOLDER):
+            raise Refused(f"{where}: methods: results/DATASET/{method} is where other results lie; rename the method's "
                                  "file")
         config.pick(known, method, f"{where}: methods")
     for dataset in params.datasets:
@@ -50,11 +50,11 @@ def check(params: config.Params, where: str) -> None:
 def link(folder: Path) -> None:
     """Makes videos/folder a link to `folder`. Refused when there is no such folder or videos/folder is a real one."""
     if not folder.is_dir():
-        raise config.Refused(f"FOLDER={folder}: there is no such folder; name one that holds person/video.*")
+        raise Refused(f"FOLDER={folder}: there is no such folder; name one that holds person/video.*")
     if LINK.is_symlink():
         LINK.unlink()
     elif LINK.exists() and LINK.resolve() != folder.resolve():
-        raise config.Refused(f"{LINK}: holds videos already; move them away, or run with FOLDER={LINK}")
+        raise Refused(f"{LINK}: holds videos already; move them away, or run with FOLDER={LINK}")
     if not LINK.exists():
         LINK.symlink_to(folder.resolve(), target_is_directory=True)
 
@@ -67,7 +67,7 @@ def choose(path: Path, dataset: str) -> None:
         return
     text, count = re.subn(r"^datasets: *\[[^]]*\]", f"datasets: [{dataset}]", path.read_text(), count=1, flags=re.MULTILINE)
     if not count:
-        raise config.Refused(f"{path}: no line `datasets: [...]`; write it on one line")
+        raise Refused(f"{path}: no line `datasets: [...]`; write it on one line")
     part = path.with_suffix(".part")
     part.write_text(text)
     os.replace(part, path)
@@ -75,4 +75,4 @@ def choose(path: Path, dataset: str) -> None:
 
 
 if __name__ == "__main__":
-    run.main(main)
+    stage.main(main)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from eval import audit
-from pipeline import run
-from pipeline.config import Refused
+from eval.scoring import audit
+from pipeline.core import stage
+from pipeline.core.errors import Refused
 
 
 def main() -> None:
@@ -57,4 +57,4 @@ def data_of(root: Path, dataset: str) -> Path:
 
 
 if __name__ == "__main__":
-    run.main(main)
+    stage.main(main)

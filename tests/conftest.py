@@ -16,7 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-os.environ["CUDA_VISIBLE_DEVICES"] = ""  # facts about bits, processes and times of a CPU; tests/test_gpu.py sees what there is
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # facts about a CPU; tests/benchmarks/test_gpu.py sees what there is
 STILL = 100.0  # seconds; a test with a browser takes one to five
 
 

@@ -13,8 +13,9 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 import small  # noqa: E402
 
-from model import loop, parallel  # noqa: E402
-from model.api import Episode, Refused  # noqa: E402
+from model.api import Episode  # noqa: E402
+from model.training import distributed, loop  # noqa: E402
+from pipeline.core.errors import Refused  # noqa: E402
 
 BATCHES = ([0, 2, 2, 4], [5, 1, 5, 3], [2, 0, 2, 1])  # the same video in one process's share and in that of two
 # With so large an eps a step is as large as the gradient: no error of its scale is hidden, no rounding error made a step.
@@ -24,7 +25,7 @@ RATES = {"pix2pixhd": {"lr": 1e-3}, "ff": {"lr": 0.01, "lr_D": 0.01, "lr_W": 1.0
 
 def share(step: int) -> Episode:
     """This process's part of the batch."""
-    slots = parallel.share(4)
+    slots = distributed.share(4)
     return Episode(*(part[slots.start:slots.stop].clone() for part in small.episode(step, BATCHES[step])))
 
 
@@ -50,37 +51,38 @@ def refusal(name: str, read: Callable[[], Episode]) -> str:
 def broken() -> Episode:
     """The first batch, whose last frame is broken."""
     batch = share(0)
-    if parallel.rank() == parallel.world() - 1:
+    if distributed.rank() == distributed.world() - 1:
         batch.x_t[-1, 0, 0, 0] = float("nan")
     return batch
 
 
 def unreadable() -> Episode:
     """The first batch, whose last frame cannot be read."""
-    if parallel.rank() == parallel.world() - 1:
+    if distributed.rank() == distributed.world() - 1:
         raise Refused("the frame is damaged")
     return share(0)
 
 
 def exchanged() -> dict[str, Any]:
-    """The functions of model/parallel.py on numbers that tell the processes apart."""
-    rank, some, others = parallel.rank(), torch.nn.Parameter(torch.zeros(3)), torch.nn.Parameter(torch.zeros(2, 2))
+    """The functions of model/training/distributed.py on numbers that tell the processes apart."""
+    rank, some, others = distributed.rank(), torch.nn.Parameter(torch.zeros(3)), torch.nn.Parameter(torch.zeros(2, 2))
     some.grad, others.grad = torch.tensor([1.0, 2.0, 3.0]) * (rank + 1), torch.full((2, 2), float(rank)).t()
-    parallel.BUCKET = 3
-    parallel.mean_gradients([some, others, torch.nn.Parameter(torch.zeros(1))])
-    return {"gradients": (some.grad, others.grad), "gathered": parallel.gathered(torch.tensor([[rank, 7]])),
-            "mean": parallel.mean({"a": rank, "b": 2.0}), "anywhere": (parallel.anywhere(rank == 1), parallel.anywhere(False)),
-            "share": list(parallel.share(6)), "first": parallel.first()}
+    distributed.BUCKET = 3
+    distributed.mean_gradients([some, others, torch.nn.Parameter(torch.zeros(1))])
+    return {"gradients": (some.grad, others.grad), "gathered": distributed.gathered(torch.tensor([[rank, 7]])),
+            "mean": distributed.mean({"a": rank, "b": 2.0}),
+            "anywhere": (distributed.anywhere(rank == 1), distributed.anywhere(False)),
+            "share": list(distributed.share(6)), "first": distributed.first()}
 
 
 if __name__ == "__main__":
-    from model import backbones
+    from model.backbones import perceptual
 
-    backbones.efflite0 = small.Eyes  # type: ignore[assignment]  # frozen features without weights files
+    perceptual.efflite0 = small.Eyes  # type: ignore[assignment]  # frozen features without weights files
     torch.set_num_threads(1)
-    parallel.start()
+    distributed.start()
     made = {"ff": learnt("ff"), "ft": learnt("ft"), "ft in parts": learnt("ft", at_once=1), "pix2pixhd": learnt("pix2pixhd"),
             "refused": {name: refusal(name, broken) for name in ("ff", "pix2pixhd", "x2face")},
             "unread": refusal("ff", unreadable), "exchanged": exchanged()}
-    torch.save(made, Path(sys.argv[1]) / f"{parallel.rank()}.pt")
-    parallel.stop()
+    torch.save(made, Path(sys.argv[1]) / f"{distributed.rank()}.pt")
+    distributed.stop()

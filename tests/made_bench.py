@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from made_metrics import Describer, smooth
 
-from eval import features, protocol, stored
+from eval.scoring import features, per_frame, protocol
 from stages import adapt
 
 SIZE, PEOPLE, FRAMES = 32, ("p1", "p2", "p3"), 4
@@ -70,8 +70,8 @@ def bench(tmp_path, monkeypatch):
         cell = protocol.Cell(*[folder] * 4)
         config = protocol.Config(metrics=list(COLUMNS), level=0.95, resamples=200, set_resamples=20, workers=1)
         found = [protocol.score(person, cell=cell, config=config, cache=None) for person in protocol.people(cell)]
-        recipe = stored.Recipe(COLUMNS, level=0.95, means=200, sets=20, seed=0)
-        return protocol.summary(stored.gather(found), recipe), found, cell
+        recipe = per_frame.Recipe(COLUMNS, level=0.95, means=200, sets=20, seed=0)
+        return protocol.summary(per_frame.gather(found), recipe), found, cell
 
     yield score
     protocol.opened.cache_clear()

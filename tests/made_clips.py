@@ -14,9 +14,10 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from pipeline import clips, engine, frames, shelf
-from pipeline.frames import Config
-from pipeline.video import Limits
+from pipeline.frames import clips, extract
+from pipeline.frames.extract import Config
+from pipeline.media.video import Limits
+from pipeline.parallel import executor, sharded_map
 
 LIMITS = Limits(seconds=20, memory=2048, pixels=2_000_000, frames=2000)
 CONFIG = Config(size=64, per_shard=4, per_clip=8, least=4, crop="fsth", faces="detect", confidence=.9, min_face=20,
@@ -89,10 +90,10 @@ def detect_slowly(images: np.ndarray) -> list[np.ndarray]:
     return detect(images)
 
 
-def publish(out: Path, work: Path, items: Sequence[frames.Item], shelves: clips.Shelves, workers: int = 1,
-            find: frames.Detect = detect) -> pd.DataFrame:
+def publish(out: Path, work: Path, items: Sequence[extract.Item], shelves: clips.Shelves, workers: int = 1,
+            find: extract.Detect = detect) -> pd.DataFrame:
     """The frames stage's work on these clips, as the stage does it; the ledger."""
     out.mkdir(exist_ok=True)
-    job = shelf.Work(partial(frames.pack, clips=shelves, config=CONFIG, detect=find), frames.lost, frames.finish)
-    folders = shelf.make(job, shelf.cut(items, CONFIG.per_shard), work, engine.local(workers), "test")
-    return frames.publish(out, list(folders))
+    job = sharded_map.Work(partial(extract.pack, clips=shelves, config=CONFIG, detect=find), extract.lost, extract.finish)
+    folders = sharded_map.make(job, sharded_map.cut(items, CONFIG.per_shard), work, executor.local(workers), "test")
+    return extract.publish(out, list(folders))

@@ -11,7 +11,8 @@ import cv2
 import made_faces
 import numpy as np
 
-from pipeline import crops, video
+from pipeline.core import image_ops
+from pipeline.frames import crops
 from stages.crops import labelled
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,7 +79,7 @@ def strip() -> np.ndarray:
     image = person()
     x0, y0, x1, y1 = (round(edge) for edge in box())
     cv2.rectangle(image, (x0, y0), (x1, y1), (255, 255, 0), 2)
-    cells = [("picture, box", video.crop(image, (0, -40, 320, 280), SHOWN))]
+    cells = [("picture, box", image_ops.crop(image, (0, -40, 320, 280), SHOWN))]
     cells += [(name, crop(name, SHOWN)) for name in crops.load()]
     columns = [labelled(name, cell) for name, cell in cells]
     columns += [np.full_like(columns[0], 255)] * (-len(columns) % 2)
@@ -90,8 +91,8 @@ def main() -> None:
     """Writes the golden crops and the strip."""
     GOLDEN.mkdir(parents=True, exist_ok=True)
     for name in crops.load():
-        (GOLDEN / f"{name}.png").write_bytes(video.to_png(crop(name, SIZE)))
-    STRIP.write_bytes(video.to_png(strip()))
+        (GOLDEN / f"{name}.png").write_bytes(image_ops.to_png(crop(name, SIZE)))
+    STRIP.write_bytes(image_ops.to_png(strip()))
 
 
 if __name__ == "__main__":

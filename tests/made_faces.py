@@ -8,7 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline import frames, points, split, store, video
+from pipeline import split
+from pipeline.core import fileio, image_ops
+from pipeline.core.manifest import write_manifest
+from pipeline.core.shards import ShardWriter
+from pipeline.frames import extract
+from pipeline.landmarks import detect_landmarks
 
 SPLIT = split.Config(test_people=1, sources=4, holdout=3, least=3)
 
@@ -39,7 +44,7 @@ def write(root: Path, people: int = 3, videos: int = 2, count: int = 8, size: in
                 image[..., 0] = len(members) % 256
                 missing = number >= count - blind
                 marks = np.full((68, 2), np.nan) if missing else face(size) + rng.normal(0, .5, (68, 2))
-                members.append((f"p{person}", f"v{clip}", number, video.to_png(image), marks))
+                members.append((f"p{person}", f"v{clip}", number, image_ops.to_png(image), marks))
     return keep(root, members, size, SPLIT.model_copy(update={"test_people": tested}))
 
 
@@ -49,25 +54,25 @@ def keep(root: Path, members: Iterable[tuple[str, str, int, bytes, np.ndarray]],
     for name in ("frames", "landmarks", "split"):
         (root / name).mkdir(parents=True)
     index, marks = [], []
-    writer = store.ShardWriter(root / "frames", max_items=20)
+    writer = ShardWriter(root / "frames", max_items=20)
     for person, clip, number, png, points_of in members:
         place = writer.add(f"{person}/{clip}/{number:06d}.png", png)
         index.append({"clip": f"{person}/{clip}", "person": person, "video": clip, "frame": number,
-                      "seconds": number / 25, **place, **dict.fromkeys(list(frames.INDEX)[9:], 0.0)})
+                      "seconds": number / 25, **place, **dict.fromkeys(list(extract.INDEX)[9:], 0.0)})
         marks.append(points_of)
     writer.close()
-    table = pd.DataFrame(index).astype(frames.INDEX)
+    table = pd.DataFrame(index).astype(extract.INDEX)
     table.to_parquet(root / "frames/index.parquet", index=False)
-    store.write_manifest(root / "frames", "frames", {"size": size})
+    write_manifest(root / "frames", "frames", {"size": size})
     found, parts = np.array(marks, np.float32), [root / f"landmarks-{shard:05d}" for shard in table["shard"].unique()]
     for shard, part in enumerate(parts):
         part.mkdir()
-        points.write(part, shard, table[table["shard"] == shard], found[table["shard"] == shard], {})
-    points.publish(root / "landmarks", parts)
-    store.write_manifest(root / "landmarks", "landmarks", {})
+        detect_landmarks.write(part, shard, table[table["shard"] == shard], found[table["shard"] == shard], {})
+    detect_landmarks.publish(root / "landmarks", parts)
+    write_manifest(root / "landmarks", "landmarks", {})
     made = split.make(table, ~np.isnan(found).any((1, 2)), chosen, 0, reserved=reserved)
     made.train.to_parquet(root / "split/train.parquet", index=False)
-    store.write_json(root / "split/test.json", made.test)
-    store.write_manifest(root / "split", "split", {"people": int(made.train["person"].nunique()), "videos": len(made.train),
+    fileio.write_json(root / "split/test.json", made.test)
+    write_manifest(root / "split", "split", {"people": int(made.train["person"].nunique()), "videos": len(made.train),
                                                    "test_people": len(made.test), "excluded": len(made.excluded)})
     return root

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model import backbones
+from model.backbones import registry
 
 
 def shapes(modules: int) -> dict[str, tuple[int, ...]]:
@@ -81,11 +81,11 @@ def colours() -> dict[str, Tensor]:
 
 def lay(folder: Path, weights: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file where the registry looks for it, accepted by its hash."""
-    entry = backbones.REGISTRY["fan"]
+    entry = registry.REGISTRY["fan"]
     path = folder / entry.file
     torch.save(weights, path)
     monkeypatch.setenv("TALKING_HEADS_WEIGHTS", str(folder))
-    monkeypatch.setitem(backbones.REGISTRY, "fan", dataclasses.replace(entry, sha256=backbones.sha256(path), bytes=None))
+    monkeypatch.setitem(registry.REGISTRY, "fan", dataclasses.replace(entry, sha256=registry.sha256(path), bytes=None))
     return path
 
 

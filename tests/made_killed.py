@@ -19,8 +19,9 @@ from typing import Any
 
 from small import Eyes
 
-from model import backbones, checkpoint, loop
-from pipeline import run
+from model.backbones import perceptual
+from model.training import checkpoint, loop
+from pipeline.core import stage as core_stage
 from stages import train
 
 learn = loop.train
@@ -28,7 +29,7 @@ learn = loop.train
 
 def main() -> None:
     root, method, *moments = Path(sys.argv[1]), *sys.argv[2:]
-    run.ROOT, backbones.efflite0 = root, Eyes
+    core_stage.ROOT, perceptual.efflite0 = root, Eyes
     importlib.import_module("torch._dynamo")  # the first optimiser does, for seconds, which are no part of an update
     seconds: list[float] = []
     loop.train = lambda *words, **named: seconds.append(timed(*words, **named))
@@ -43,7 +44,7 @@ def stage(root: Path, method: str, out: str) -> None:
     words = [word for name in ("frames", "landmarks", "split") for word in (f"--{name}", str(root / "data" / name))]
     sys.argv = ["train", "--dataset", "made", "--method", method, *words, "--out", str(root / out),
                 "--params", str(root / "params.yaml")]
-    run.main(train.main)
+    core_stage.main(train.main)
 
 
 def timed(*words: Any, **named: Any) -> float:

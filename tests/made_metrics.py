@@ -5,8 +5,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from eval import features, metric
-from eval.metric import OfSets, PerFrame
+from eval.scoring import features, metric
+from eval.scoring.metric import OfSets, PerFrame
 
 COLUMNS = [name for file in metric.known() for name in importlib.import_module(f"eval.metrics.{file}").COLUMNS]
 SIZE = 48
@@ -66,10 +66,10 @@ def lpips_trunk(net):
     """Random weights under torchvision's names."""
     import torch
 
-    from model import lpips
+    from model.backbones import lpips_networks
 
-    generator, trunk, c, places = torch.Generator().manual_seed(0), {}, 3, iter(lpips._places(net))
-    for _, convs in lpips.STAGES[net]:
+    generator, trunk, c, places = torch.Generator().manual_seed(0), {}, 3, iter(lpips_networks._places(net))
+    for _, convs in lpips_networks.STAGES[net]:
         for c_out, kernel, _, _ in convs:
             name = f"features.{next(places)}"
             trunk[f"{name}.weight"] = torch.randn(c_out, c, kernel, kernel, generator=generator) * (2 / (kernel**2 * c)) ** 0.5
@@ -81,9 +81,9 @@ def lpips_trunk(net):
 @lru_cache
 def lpips_net(net):
     """LPIPS with its published heads on a random trunk."""
-    from model import backbones, lpips
+    from model.backbones import lpips_networks, registry
 
-    return lpips.Lpips(net, lpips_trunk(net), backbones.state(f"lpips_{net}"), ("trunk", "heads"))
+    return lpips_networks.Lpips(net, lpips_trunk(net), registry.state(f"lpips_{net}"), ("trunk", "heads"))
 
 
 def face(n):

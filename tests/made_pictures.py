@@ -10,7 +10,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from pipeline import store
+from pipeline.core.manifest import write_manifest
+from pipeline.core.shards import ShardWriter
 
 SIZE, FRAMES = 16, 4
 
@@ -21,7 +22,7 @@ def images(folder: Path, people: Sequence[str], shade: int) -> None:
     from PIL import Image
 
     folder.mkdir(parents=True)
-    writer, index = store.ShardWriter(folder), []
+    writer, index = ShardWriter(folder), []
     for person in people:
         for row in range(FRAMES):
             png = io.BytesIO()
@@ -29,7 +30,7 @@ def images(folder: Path, people: Sequence[str], shade: int) -> None:
             index.append({"person": person, "row": row, **writer.add(f"{person}-{row:06d}.png", png.getvalue())})
     writer.close()
     pd.DataFrame(index).to_parquet(folder / "index.parquet", index=False)
-    store.write_manifest(folder, "images", {})
+    write_manifest(folder, "images", {})
 
 
 def real(monkeypatch, people: Sequence[str]) -> None:

@@ -12,8 +12,10 @@ import made_clips
 import numpy as np
 from made_faces import face
 
-from eval.reenact import source
-from pipeline import config, store, video
+from eval.reenact import source_frames
+from pipeline.core import config
+from pipeline.core.manifest import write_manifest
+from pipeline.media import video
 
 PARAMS = config.load(Path(__file__).resolve().parents[1] / "params.yaml")
 FACE = face(1.0) + .5  # 68 points of a face in a picture one pixel wide
@@ -38,7 +40,7 @@ def in_box(box: np.ndarray) -> np.ndarray:
     return (FACE - low) / (high - low) * (1, 1 - down) * (box[2:] - box[:2]) + box[:2] + (0, down * (box[3] - box[1]))
 
 
-EYES = source.Eyes(made_clips.detect, predict, made_clips.CONFIG)
+EYES = source_frames.Eyes(made_clips.detect, predict, made_clips.CONFIG)
 
 
 class Head:
@@ -71,7 +73,7 @@ def untrained(folder: Path, method: str = "ff", size: int = 32) -> Path:
     made = kind(config.parse(kind.Config, section, "learn"), Facts(size, 1), 0)
     folder.mkdir(parents=True)
     save_file(made.weights(), folder / "weights.safetensors")
-    store.write_manifest(folder, "model", {"dataset": "ci", "method": method, "label": made.label, "trained_on": "nothing",
+    write_manifest(folder, "model", {"dataset": "ci", "method": method, "label": made.label, "trained_on": "nothing",
                                            "config": section, "facts": {"size": size, "num_videos": 1}})
     return folder
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from eval import protocol
-from eval.report.results import Results
-from eval.stored import Recipe, Stored, write
-from pipeline import store
+from eval.scoring import protocol
+from eval.scoring.per_frame import Recipe, Stored, write
+from eval.scoring.results import Results
+from pipeline.core import fileio
+from pipeline.core.manifest import write_manifest
 
 LABELS = {"ssim": ("SSIM", "higher"), "l1": ("L1", "lower"), "csim_dlib128": ("CSIM (dlib)", "higher"),
           "fd_efflite0": ("FD (EfficientNet-Lite0)", "lower")}
@@ -48,8 +49,8 @@ def cell(folder: Path, stored: Stored, *, method: str, t: int, order: Sequence[s
         "trained_on": "", "size": size, "people": people, "frames": len(stored.row), "metrics": facts, "order": list(order),
         "not_measured": {}, "level": 0.95, "resamples": {"means": 200, "sets": 40}, "inputs": {}}
     write(folder, stored)
-    store.write_json(folder / "metrics.json", protocol.summary(stored, Recipe.of(body)))
-    store.write_manifest(folder, "score", body)
+    fileio.write_json(folder / "metrics.json", protocol.summary(stored, Recipe.of(body)))
+    write_manifest(folder, "score", body)
 
 
 def timing(folder: Path, seconds: float, shots: Sequence[int], device: str = "CPU", frame: float = 0.02) -> None:
@@ -58,8 +59,8 @@ def timing(folder: Path, seconds: float, shots: Sequence[int], device: str = "CP
     body = {"set_up": {"median": 0.1, "n": 3}, "few_shot": {str(t): {"median": seconds, "n": 3} for t in shots}, "step": {},
             "frame": {"median": frame, "n": 9}, "macs": 10**6, "parameters": 10**4, "device": device, "threads": 1,
             "torch": "2", "size": 64}
-    store.write_json(folder / "timing.json", body)
-    store.write_manifest(folder, "timing", {})
+    fileio.write_json(folder / "timing.json", body)
+    write_manifest(folder, "timing", {})
 
 
 def results(root: Path, quality: Callable[[str, str, int], float], *, methods: Sequence[str] = ("copy", "ff", "ft"),

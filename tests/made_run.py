@@ -9,17 +9,17 @@ from pathlib import Path
 
 import made_clips
 
-from pipeline import run
+from pipeline.core import stage as core_stage
 
 
 def main() -> None:
     name, root, *words = sys.argv[1:]
     sys.argv = [name, *words]
-    run.ROOT = Path(root)
+    core_stage.ROOT = Path(root)
     stage = importlib.import_module(f"stages.{name}")
     if name == "frames":
         stage.detect = made_clips.detect
-    run.main(stage.main)
+    core_stage.main(stage.main)
     print(f"largest process: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024} MiB")
 
 

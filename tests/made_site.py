@@ -12,7 +12,7 @@ from pathlib import Path
 
 import made_clips as clips
 
-from pipeline import video
+from pipeline.media import video
 
 SAYS = {  # what a page says that shows no video
     "bot": "Sign in to confirm you’re not a bot. This helps protect our community.",

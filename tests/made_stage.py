@@ -22,7 +22,9 @@ import made_clips
 import made_faces
 import numpy as np
 
-from pipeline import engine, points, run, shelf
+from pipeline.core import stage
+from pipeline.landmarks import detect_landmarks
+from pipeline.parallel import executor, sharded_map
 
 Note = tuple[float, int, str, str]  # seconds, process, begin | end, item
 
@@ -30,10 +32,10 @@ Note = tuple[float, int, str, str]  # seconds, process, begin | end, item
 def main() -> None:
     """One stage; its items are those of the real one."""
     name = sys.argv.pop(1)
-    run.ROOT = Path(os.environ["ROOT"])
+    stage.ROOT = Path(os.environ["ROOT"])
     module = importlib.import_module(f"stages.{name}")
-    real = shelf.make
-    shelf.make = lambda work, *rest: real(replace(work, each=partial(noted, work.each)), *rest)
+    real = sharded_map.make
+    sharded_map.make = lambda work, *rest: real(replace(work, each=partial(noted, work.each)), *rest)
     if name == "frames":
         import model
 
@@ -41,10 +43,10 @@ def main() -> None:
         module.detect = made_clips.detect
     if name == "landmarks":
         module.find = find
-    run.main(module.main)
+    stage.main(module.main)
 
 
-def noted(each: Callable[[Any], shelf.Record], item: Any) -> shelf.Record:
+def noted(each: Callable[[Any], sharded_map.Record], item: Any) -> sharded_map.Record:
     """What `each` gives, between two notes."""
     note("begin", item)
     record = each(item)
@@ -65,13 +67,13 @@ def notes(path: Path) -> list[Note]:
     return [tuple(json.loads(line)) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
-def find(item: points.Item, frames: Path, name: str) -> shelf.Record:
+def find(item: detect_landmarks.Item, frames: Path, name: str) -> sharded_map.Record:
     """Points that say what the picture looks like."""
     def predict(images: Sequence[np.ndarray], boxes: np.ndarray) -> np.ndarray:
         time.sleep(.02 * len(images))
         return np.array([made_faces.face(len(image)) + image.mean() for image in images], np.float32)
 
-    return points.find(item, frames, predict) | {"sha256": np.array("{}")}
+    return detect_landmarks.find(item, frames, predict) | {"sha256": np.array("{}")}
 
 
 def detect(images: np.ndarray, fatal: Path) -> list[np.ndarray]:
@@ -82,7 +84,7 @@ def detect(images: np.ndarray, fatal: Path) -> list[np.ndarray]:
     return made_clips.detect(images)
 
 
-def deadly(item: tuple[int, str]) -> shelf.Record:
+def deadly(item: tuple[int, str]) -> sharded_map.Record:
     """Item 1 kills the process that takes it, and leaves a line."""
     if item[0] == 1:
         with open(item[1], "a") as file:
@@ -91,12 +93,12 @@ def deadly(item: tuple[int, str]) -> shelf.Record:
     return {"text": np.array("done")}
 
 
-def given_up(item: tuple[int, str], reason: str) -> shelf.Record:
+def given_up(item: tuple[int, str], reason: str) -> sharded_map.Record:
     """The record of item 1 in the end."""
     return {"text": np.array(reason)}
 
 
-def texts(shard: shelf.Shard[tuple[int, str]], records: Iterator[shelf.Record], folder: Path) -> None:
+def texts(shard: sharded_map.Shard[tuple[int, str]], records: Iterator[sharded_map.Record], folder: Path) -> None:
     """A line an item."""
     (folder / "texts").write_text("".join(f"{item[0]} {record['text']}\n" for item, record in zip(shard.items, records)))
 
@@ -106,7 +108,7 @@ def missing(item: str) -> str:
     return {}[item]
 
 
-def slow(item: tuple[int, str]) -> shelf.Record:
+def slow(item: tuple[int, str]) -> sharded_map.Record:
     """Takes its time."""
     time.sleep(.3)
     return {"text": np.array("done")}
@@ -114,7 +116,7 @@ def slow(item: tuple[int, str]) -> shelf.Record:
 
 def jobs(folder: str) -> None:
     """Ten slow items in two jobs of submitit."""
-    run.ROOT = Path(folder)
-    work = shelf.Work(partial(noted, slow), given_up, texts)
-    config = engine.Config(kind="slurm", workers=2, slurm={"cluster": "local"})
-    list(shelf.make(work, shelf.cut([(n, "") for n in range(10)], 5), Path(folder) / "shelf", config, "test"))
+    stage.ROOT = Path(folder)
+    work = sharded_map.Work(partial(noted, slow), given_up, texts)
+    config = executor.Config(kind="slurm", workers=2, slurm={"cluster": "local"})
+    list(sharded_map.make(work, sharded_map.cut([(n, "") for n in range(10)], 5), Path(folder) / "shelf", config, "test"))

@@ -27,7 +27,8 @@ from ruamel.yaml import YAML
 
 from eval.study import build
 from eval.study.trials import CHECK, Config, Study
-from pipeline import store
+from pipeline.core.manifest import write_manifest
+from pipeline.core.shards import ShardWriter
 
 ROOT = Path(__file__).resolve().parents[1]
 STORED, SIZE, EACH = 16, 8, 10  # pixels, pixels, frames a video
@@ -74,7 +75,7 @@ def data(root: Path, people: int = 4, videos: int = 4, utterances: int = 1, cell
     base, index, subjects = root / "data" / "made", [], []
     for part in ("frames", "landmarks", "split"):
         (base / part).mkdir(parents=True)
-    writer = store.ShardWriter(base / "frames")
+    writer = ShardWriter(base / "frames")
     for p in range(people):
         for v in range(videos):
             for u in range(utterances):
@@ -93,19 +94,19 @@ def data(root: Path, people: int = 4, videos: int = 4, utterances: int = 1, cell
     pd.DataFrame({"video": ["q/v"], "person": ["q"], "start": [0], "stop": [0]}).to_parquet(base / "split" / "train.parquet")
     (base / "split" / "test.json").write_text(json.dumps(subjects))
     for part, body in (("frames", {"size": STORED}), ("landmarks", {}), ("split", {})):
-        store.write_manifest(base / part, part, body)
+        write_manifest(base / part, part, body)
     drawn = {(m, t): images(root / "results" / "made" / m / str(t) / "images", m, t, subjects) for m, t in cells}
     return build.Inputs(base / "frames", base / "landmarks", base / "split", drawn)
 
 
 def images(folder: Path, method: str, shots: int, subjects) -> Path:
     folder.mkdir(parents=True)
-    writer = store.ShardWriter(folder)
+    writer = ShardWriter(folder)
     places = [{"person": s["person"], "row": row, **writer.add(f"{row}.png", _png(noise(method, shots, row)))}
               for s in subjects for row in s["holdout"]]
     writer.close()
     pd.DataFrame(places).to_parquet(folder / "index.parquet", index=False)
-    store.write_manifest(folder, "images", {})
+    write_manifest(folder, "images", {})
     return folder
 
 
@@ -113,7 +114,7 @@ def study(root: Path, inputs: build.Inputs, chosen: Config | None = None, seed: 
     """study/made/trials."""
     out = root / "study" / "made" / "trials"
     out.mkdir(parents=True)
-    store.write_manifest(out, "study", build.build(inputs, chosen or config(), seed, "made", out))
+    write_manifest(out, "study", build.build(inputs, chosen or config(), seed, "made", out))
     return Study(out)
 
 

@@ -12,9 +12,10 @@ import made_faces
 import numpy as np
 from ruamel.yaml import YAML
 
-from eval import features, protocol
 from eval.metrics import fd
-from pipeline import run, store
+from eval.scoring import features, protocol
+from pipeline.core import stage as core_stage
+from pipeline.core.manifest import write_manifest
 from stages import adapt, floors, score
 
 SIZE, FRAMES = 24, 6
@@ -76,8 +77,8 @@ def bench(root, monkeypatch, people=3):
     for kind in (features.Pooled, features.Described, features.Redetected):
         monkeypatch.setattr(kind, "backbones", {"net.dat": "cd" * 32})
         monkeypatch.setattr(kind, "missing", lambda self: None)
-    monkeypatch.setattr(run, "ROOT", root)
-    monkeypatch.setattr(run, "die_with_parent", lambda parent: None)
+    monkeypatch.setattr(core_stage, "ROOT", root)
+    monkeypatch.setattr(core_stage, "die_with_parent", lambda parent: None)
     params = YAML(typ="safe").load((made_faces.Path(__file__).parents[1] / "params.yaml").read_text())
     params["score"] |= {"metrics": METRICS, "resamples": 100, "set_resamples": 20}
     params |= {"methods": ["copy", "mean"], "cross": {"drivers": 1, "frames": 3},
@@ -86,7 +87,7 @@ def bench(root, monkeypatch, people=3):
     counts = {"videos": 1, "people": 1, "test_people": people, "excluded": 0}
     for part in ("frames", "landmarks", "split"):
         (root / "data" / "sample" / part).mkdir(parents=True)
-        store.write_manifest(root / "data" / "sample" / part, part, counts if part == "split" else {})
+        write_manifest(root / "data" / "sample" / part, part, counts if part == "split" else {})
 
 
 def call(root, stage, monkeypatch, *words):
@@ -117,7 +118,7 @@ def scored(root, monkeypatch, method, drawn):
         np.savez(files[-1], person=subject.person, driver=[subject.person] * FRAMES + [driver for driver, _ in others],
                  rows=[*subject.holdout, *(row for _, row in others)], frames=np.stack(frames).transpose(0, 2, 3, 1))
     adapt.pack(files, cell / "images")
-    store.write_manifest(cell / "images", "images", {"label": method.upper(), "driven_by": "landmarks",
+    write_manifest(cell / "images", "images", {"label": method.upper(), "driven_by": "landmarks",
                                                      "cross": config.model_dump()})
     call(root, score, monkeypatch, "--method", method, "--shots", 8, "--images", cell / "images", "--out", cell / "metrics")
     return cell
@@ -126,4 +127,4 @@ def scored(root, monkeypatch, method, drawn):
 def resigned(folder):
     """Writes the manifest anew: what somebody does who tampers with care."""
     manifest = json.loads((folder / "manifest.json").read_text())
-    store.write_manifest(folder, manifest["kind"], {k: v for k, v in manifest.items() if k not in ("schema", "kind", "files")})
+    write_manifest(folder, manifest["kind"], {k: v for k, v in manifest.items() if k not in ("schema", "kind", "files")})

@@ -24,9 +24,9 @@ import made_site
 import numpy as np
 from ruamel.yaml import YAML
 
-from model import faces
+from model.backbones import face_detection
+from pipeline.core.image_ops import crop
 from pipeline.sources import sample
-from pipeline.video import crop
 
 ROOT = Path(__file__).resolve().parents[1]
 DATASETS = ["voxceleb1", "voxceleb2"]
@@ -45,7 +45,7 @@ def films(first: int) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
     """One video a person, test people last: person, video, pictures (n, H, W, 3), points (n, 68, 2)."""
     config = sample.Config(seed=first, identities=DEV + TESTED, videos=1, frames=25, seconds=1.0, test_people=TESTED,
                            test_frames=LENGTH * UTTERANCES, pixels=128, supersample=1)
-    from pipeline.sources.heads import scene
+    from pipeline.sources.renderer import scene
 
     for number in range(DEV + TESTED):
         actor = scene.build(sample.seeded(config, number))
@@ -70,7 +70,7 @@ def published(face: np.ndarray) -> tuple[float, float, float, float]:
 def voxceleb2(folder: Path, work: Path) -> dict[str, bytes]:
     """The publishers' ten files; their list goes into `folder`."""
     parts: dict[str, dict[str, bytes]] = {"dev": {}, "test": {}}
-    detector = faces.Detector()
+    detector = face_detection.Detector()
     for number, (person, video, pictures, _) in enumerate(films(12)):
         for name, _, part in utterances(person, video, pictures):
             box = published(detector.detect(part[:1])[0][0])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from model.api import Episode, Facts, Method, load
-from model.networks import Networks
+from model.few_shot.networks import Networks
 
 SIZE, VIDEOS, N = 16, 6, 8
 NETWORKS: dict[str, Any] = {"embedder": [4, N], "generator": [4, 8], "res_blocks": 1, "attention_down": [8],

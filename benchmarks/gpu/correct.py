@@ -20,8 +20,8 @@ from torch import Tensor
 from benchmarks.gpu import sizes
 from benchmarks.gpu.run import Bench
 from model.api import Episode
-from model.folded import folded
-from model.game import autocast, numbers
+from model.few_shot.adversarial import autocast, numbers
+from model.few_shot.folded_generator import folded
 
 STEPS, LR = 20, 1e-3  # before anything is compared
 WAYS: dict[str, dict[str, Any]] = {
@@ -70,11 +70,11 @@ def faces(n: int, size: int) -> tuple[Tensor, Tensor]:
     """Smooth pictures and landmark images (n, 3, size, size): noise alone would be all edges."""
     from made_faces import face
 
-    from pipeline import landmarks
+    from pipeline.landmarks import landmark_image
 
     x = torch.rand(n, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     jitter = np.random.default_rng(0).normal(0, size / 64, (n, 68, 2))
-    y = np.stack([landmarks.draw(face(size) + by, size) for by in jitter])
+    y = np.stack([landmark_image.draw(face(size) + by, size) for by in jitter])
     return F.interpolate(x, (size, size), mode="bicubic").clamp(0, 1), torch.from_numpy(y).permute(0, 3, 1, 2).float() / 255
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import cases
-from model import backbones, trunks
+from model.backbones import perceptual
 
 VGG = {"kind": "vgg", "preset": "v2", "weights": "caffe", "pool": "max", "face": True}
 SHOTS = (1, 8, 32)
@@ -26,8 +26,8 @@ def size(quick: bool, changes: dict[str, dict[str, Any]]) -> cases.Size:
 
 def method(name: str, quick: bool, **changes: Any) -> Any:
     """A method with random weights, its frozen networks included: time does not depend on them."""
-    backbones.vgg19 = lambda weights="caffe", pool="max": random_vgg(f"vgg19_{weights}", pool)
-    backbones.vggface = lambda pool="max": random_vgg("vggface_caffe", pool)
+    perceptual.vgg19 = lambda weights="caffe", pool="max": random_vgg(f"vgg19_{weights}", pool)
+    perceptual.vggface = lambda pool="max": random_vgg("vggface_caffe", pool)
     return cases.method(name, size(quick, {name: changes}))
 
 
@@ -39,7 +39,7 @@ def tf32(allowed: bool) -> None:
 @cache
 def _weights(kind: str) -> dict[str, Tensor]:
     draw, found, c = torch.Generator().manual_seed(0), {}, 3
-    for block, (count, c_out) in enumerate(zip((*trunks.VGG_CONVS[kind][:4], 1), trunks.VGG_CHANNELS), 1):
+    for block, (count, c_out) in enumerate(zip((*perceptual.VGG_CONVS[kind][:4], 1), perceptual.VGG_CHANNELS), 1):
         for n in range(1, count + 1):
             found[f"conv{block}_{n}.weight"] = torch.randn(c_out, c, 3, 3, generator=draw) * (2 / (9 * c)) ** .5
             found[f"conv{block}_{n}.bias"] = torch.zeros(c_out)
@@ -47,6 +47,6 @@ def _weights(kind: str) -> dict[str, Tensor]:
     return found
 
 
-def random_vgg(kind: str, pool: str) -> trunks.VGG:
+def random_vgg(kind: str, pool: str) -> perceptual.VGG:
     """vgg19_caffe, vgg19_torchvision or vggface_caffe without its file."""
-    return trunks.VGG(_weights(kind.split("_")[0]), kind=kind, pool=pool)
+    return perceptual.VGG(_weights(kind.split("_")[0]), kind=kind, pool=pool)

@@ -17,8 +17,8 @@ from benchmarks.gpu.correct import capture
 from benchmarks.gpu.run import Bench, wait
 from eval import timing
 from model.api import Episode
-from model.folded import folded
-from model.game import numbers
+from model.few_shot.adversarial import numbers
+from model.few_shot.folded_generator import folded
 
 BATCHES, LARGER = (1, 8, 48), (2, 4, 8, 12, 16, 24, 32, 48, 64, 96)
 PRECISIONS: dict[str, dict[str, Any]] = {"bf16": {"precision": "bf16"}, "tf32": {"tf32": True}, "fp32": {}}

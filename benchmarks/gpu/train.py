@@ -25,7 +25,8 @@ from ruamel.yaml import YAML
 from benchmarks.cases import merged
 from benchmarks.gpu import bare
 from benchmarks.gpu.run import ROOT, Bench, wait
-from model import api, backbones
+from model import api
+from model.backbones import registry
 from pipeline import split
 from pipeline.episodes import Faces
 
@@ -81,9 +82,9 @@ def filmed(person: str, fetch: dict[str, Any], end: float) -> list[Member]:
     """All videos of one person; none when the time is over."""
     import cv2
 
-    from pipeline import video
+    from pipeline.core import image_ops
     from pipeline.sources import sample
-    from pipeline.sources.heads import scene
+    from pipeline.sources.renderer import scene
 
     cv2.setNumThreads(1)
     config, number = sample.Config(**{key: value for key, value in fetch.items() if key != "per_shard"}), int(person[1:])
@@ -94,14 +95,14 @@ def filmed(person: str, fetch: dict[str, Any], end: float) -> list[Member]:
     for clip in range(1 if tested else config.videos):
         count = config.test_frames if tested else config.frames
         pictures, points = sample.film(actor, sample.seeded(config, number, clip), config, count)
-        found += [(person, f"v{clip}", k, video.to_png(x), points[k]) for k, x in enumerate(pictures)]
+        found += [(person, f"v{clip}", k, image_ops.to_png(x), points[k]) for k, x in enumerate(pictures)]
     return found
 
 
 def learn(bench: Bench, faces: Faces, section: dict[str, Any], after: float) -> Any:
     """Meta-learning; its schedule is laid over the steps that fit into the time."""
     given = section
-    if given["content"]["perceptual"] and backbones.locate("efflite0") is None:
+    if given["content"]["perceptual"] and registry.locate("efflite0") is None:
         given = merged(given, {"content": {**given["content"], "perceptual": 0.0}})
         bench.keep("content", "without the features of EfficientNet-Lite0: its package is not here")
     tried = shortened(given, 4 if bench.quick else TRIED)
@@ -173,7 +174,7 @@ def episodes(faces: Faces, section: dict[str, Any], steps: int) -> Iterator[api.
 
 def test(bench: Bench, method: Any, faces: Faces) -> None:
     """SSIM on the hold-out frames of unseen people, before fine-tuning and at each T; and some of the frames as a picture."""
-    from eval import metric
+    from eval.scoring import metric
 
     ssim, scores, rows = metric.load("ssim"), dict[str, list[float]](), []
     for subject in faces.subjects:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from eval.features import Redetected
+from eval.scoring.features import Redetected
 
 SIDE = 256  # px: the size whose pixels are the unit
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from eval.features import Described
+from eval.scoring.features import Described
 
 
 class Csim(Described):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from eval.features import EffLite0
-from eval.metric import OfSets
+from eval.scoring.features import EffLite0
+from eval.scoring.metric import OfSets
 
 
 class Frechet(OfSets):

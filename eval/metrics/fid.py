@@ -6,8 +6,8 @@ Needs the weights file and the extra `fid` (torch-fidelity has the network that 
 
 from __future__ import annotations
 
-from eval.features import Inception
 from eval.metrics.fd import Frechet
+from eval.scoring.features import Inception
 
 
 class Fid(Inception, Frechet):

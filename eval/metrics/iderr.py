@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from eval.features import Described
+from eval.scoring.features import Described
 
 
 class IdentityError(Described):

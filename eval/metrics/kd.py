@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from eval.features import EffLite0
-from eval.metric import OfSets
+from eval.scoring.features import EffLite0
+from eval.scoring.metric import OfSets
 
 WORDS = ("unbiased MMD² with the kernel (<x, y>/d + 1)³; pairs of frames of the same video (here: of the same person) are left "
          "out of the within-set sums, and of the sum across the sets too: a generated frame is no independent draw of the real "

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from eval.features import Inception
 from eval.metrics.kd import WORDS, Kernel
+from eval.scoring.features import Inception
 
 
 class Kid(Inception, Kernel):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from eval.metric import PerFrame
+from eval.scoring.metric import PerFrame
 
 
 class L1(PerFrame):

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from eval.metric import PerFrame
+from eval.scoring.metric import PerFrame
 
 NETS = {"lpips_alex": ("AlexNet", "alex", ("alexnet", "lpips_alex")), "lpips_vgg": ("VGG16", "vgg", ("vgg16", "lpips_vgg"))}
 
 
 class Perceptual(PerFrame):
-    """Σ_l mean over pixels of w_l · (ŷ_l(x) − ŷ_l(x̂))² (model/lpips.py)."""
+    """Σ_l mean over pixels of w_l · (ŷ_l(x) − ŷ_l(x̂))² (model/backbones/lpips_networks.py)."""
 
     better, unit, range = "lower", "0 = equal", (0.0, float("inf"))
 
@@ -34,9 +34,9 @@ class Perceptual(PerFrame):
 
 @lru_cache
 def _network(net: str) -> Any:
-    from model import lpips
+    from model.backbones import lpips_networks
 
-    return lpips.build(net)
+    return lpips_networks.build(net)
 
 
 COLUMNS = tuple(NETS)

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from eval.features import Redetected
-from pipeline import landmarks
+from eval.scoring.features import Redetected
+from pipeline.landmarks import landmark_image
 
 
 class Nme(Redetected):
@@ -28,7 +28,7 @@ class Nme(Redetected):
     def per_frame(self, real: np.ndarray, fake: np.ndarray, points: np.ndarray) -> np.ndarray:
         truth = points.astype(np.float64)
         truth[np.linalg.norm(truth[:, 45] - truth[:, 36], axis=-1) < 1] = np.nan  # no face has its eyes in one pixel
-        return landmarks.nme(self.found(fake, points), truth).mean(axis=1)  # (n,)
+        return landmark_image.nme(self.found(fake, points), truth).mean(axis=1)  # (n,)
 
 
 COLUMNS = tuple(Nme.columns)

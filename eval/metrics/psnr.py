@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from eval.metric import PerFrame
+from eval.scoring.metric import PerFrame
 
 MOST = 100.0  # dB: of equal frames. Two 8-bit frames of 256 px that differ by 1 in one value have 101 dB, of 64 px 89 dB
 

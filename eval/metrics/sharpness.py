@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from eval.metric import PerFrame
 from eval.metrics.ssim import LUMA
+from eval.scoring.metric import PerFrame
 
 
 class Sharpness(PerFrame):

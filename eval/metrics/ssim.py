@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from eval.metric import PerFrame
-from pipeline.config import Refused
+from eval.scoring.metric import PerFrame
+from pipeline.core.errors import Refused
 
 C1, C2 = 0.01**2, 0.03**2
 SIGMA, GAUSSIAN, UNIFORM = 1.5, 5, 3  # of the Gaussian; radii of the windows

@@ -9,7 +9,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from pipeline import crops
+from pipeline.frames import crops
 
 View = Literal["crop", "side", "paste", "still"]
 LEAST = 256  # pixels of a side of a drawn crop in `crop` and `side`: what is smaller is enlarged

@@ -23,8 +23,8 @@ STEPS = 5  # pose and shape in turns
 @cache
 def mean_head() -> np.ndarray:
     """X (68, 3): right, down, away from the camera in the distance of the outer eye corners, its middle at 0."""
-    from pipeline.sources.heads import mesh
-    from pipeline.sources.heads.layout import landmark_ids
+    from pipeline.sources.renderer import mesh
+    from pipeline.sources.renderer.layout import landmark_ids
 
     points = mesh.load().rest[landmark_ids()].astype(np.float64) * (1, -1, -1)
     points -= (points[[0, 16]].mean(0)[0], *points.mean(0)[1:])

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from eval.compare import Compared
-from eval.report import people, plots, tradeoff, training
-from eval.report.people import Person
-from eval.report.plots import Mark, Plot
-from eval.report.results import Config, Results
+from eval.report import person_figures, svg_plots, tradeoff, training_curves
+from eval.report.person_figures import Person
+from eval.report.svg_plots import Mark, Plot
+from eval.scoring.results import Config, Results
+from eval.statistics.comparison import Compared
 
 
 class Figures(NamedTuple):
@@ -35,10 +35,10 @@ NOTHING = Figures([], {}, {}, [], {})
 
 def draw(results: Results, compared: Mapping[str, Compared], out: Path, config: Config) -> Figures:
     """Writes all figures to `out`."""
-    marks = plots.marks(results.methods, {method: results.label(method) for method in results.methods})
+    marks = svg_plots.marks(results.methods, {method: results.label(method) for method in results.methods})
     return Figures(
         marks=list(marks.values()),
-        people={d: people.draw(results, d, compared.get(d), out, config) for d in results.datasets},
+        people={d: person_figures.draw(results, d, compared.get(d), out, config) for d in results.datasets},
         tradeoff={d: tradeoff.draw(results, d, marks, out) for d in results.datasets},
         paper=tradeoff.draw_paper(results, marks, out),
-        training={d: training.draw(results, d, marks, out) for d in results.datasets})
+        training={d: training_curves.draw(results, d, marks, out) for d in results.datasets})

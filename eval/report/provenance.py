@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from eval import stored
-from eval.floors import FOLDER
-from eval.report.results import Cell, Results
-from eval.report.tables import DASH, Table
+from eval.report.markdown_table import DASH, Table
+from eval.scoring import per_frame
+from eval.scoring.real_frames import FOLDER
+from eval.scoring.results import Cell, Results
 
 DIGITS = 12  # of each sha256; the manifest beside the file has all
 
@@ -31,7 +31,7 @@ def table(results: Results) -> Table:
 
 def _row(results: Results, dataset: str, method: str, t: int | str, cell: Cell) -> list[str]:
     facts = cell.manifest
-    hashes = [facts["files"].get(stored.TABLE, {}).get("sha256"), facts.get("model"), facts.get("code")]
+    hashes = [facts["files"].get(per_frame.TABLE, {}).get("sha256"), facts.get("model"), facts.get("code")]
     table, model, code = (str(sha or "")[:DIGITS] or DASH for sha in hashes)
-    file = results.folder(dataset, method, t).relative_to(results.results) / stored.TABLE
+    file = results.folder(dataset, method, t).relative_to(results.results) / per_frame.TABLE
     return [file.as_posix(), table, str(facts.get("seed", DASH)), model, code]

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.report import plots
-from eval.report.plots import Mark, Plot
-from eval.report.results import Results
-from eval.report.tables import ARROW, PAPER, SHORT, Table, interval, number, paper
+from eval.claims.verdicts.paper import paper
+from eval.report import svg_plots
+from eval.report.markdown_table import ARROW, Table, interval, number
+from eval.report.svg_plots import Mark, Plot
+from eval.report.table1_quality import PAPER, SHORT
+from eval.scoring.results import Results
 
 SAYS = "Against seconds of few-shot learning, one line a method from the fewest source frames (small marker) to the most "\
        "(large); bars: intervals over people; dotted: real frames of the same person."
@@ -45,11 +47,11 @@ def draw(results: Results, dataset: str, marks: dict[str, Mark], out: Path) -> l
         if not lines:
             continue
         title = f"{facts['label']} {ARROW[facts['better']]}"
-        with plots.panel(f"{dataset}-tradeoff-{name}.svg", title, SAYS, out) as (axes, done):
+        with svg_plots.panel(f"{dataset}-tradeoff-{name}.svg", title, SAYS, out) as (axes, done):
             for method, points in lines.items():
                 _plot(axes, points, marks[method])
             if real.get(name, {}).get("value") is not None:
-                axes.axhline(real[name]["value"], color=plots.INK, linewidth=1, linestyle=(0, (1, 2)))
+                axes.axhline(real[name]["value"], color=svg_plots.INK, linewidth=1, linestyle=(0, (1, 2)))
             _axes(axes, [point[1] for points in lines.values() for point in points])
         made += done
     return made
@@ -67,7 +69,7 @@ def _line(results: Results, dataset: str, method: str, name: str) -> list[Point]
 def _plot(axes: Any, points: Sequence[Point], mark: Mark, hollow: bool = False, dashed: bool = False) -> None:
     x, y = [p[0] for p in points], [p[1] for p in points]
     axes.plot(x, y, color=mark.colour, linestyle="--" if dashed else "-", zorder=2)
-    face = plots.PAPER if hollow else mark.colour
+    face = svg_plots.PAPER if hollow else mark.colour
     for size, (seconds, value, low, high) in zip((4, 6, 8, 9), points):
         axes.plot([seconds], [value], mark.marker, color=mark.colour, markerfacecolor=face, markersize=size, zorder=3)
         if low is not None and high is not None:
@@ -104,7 +106,7 @@ def draw_paper(results: Results, marks: dict[str, Mark], out: Path) -> list[Plot
     made: list[Plot] = []
     for name in PAPER if rows else ():
         says = "The paper's own values against its own seconds of few-shot learning, on an NVIDIA P40 at 256 px."
-        with plots.panel(f"paper-tradeoff-{name}.svg", f"{NAMES[name]}, the paper", says, out) as (axes, done):
+        with svg_plots.panel(f"paper-tradeoff-{name}.svg", f"{NAMES[name]}, the paper", says, out) as (axes, done):
             for source in SHORT:
                 for mark in marks.values():
                     mine = [row for row in rows if (row["table"], row["ours"], row["dataset"]) == ("1", mark.method, source)]

@@ -19,11 +19,12 @@ import numpy as np
 
 from eval.study import scenes
 from eval.study.trials import CHECK, NAME, Config, Trial
-from pipeline import store
-from pipeline.config import Refused
+from pipeline.core import fileio
+from pipeline.core.errors import Refused
+from pipeline.core.shards import Place, ShardWriter
 
 if TYPE_CHECKING:
-    from eval.protocol import Generated
+    from eval.scoring.protocol import Generated
     from pipeline.episodes import Faces
 
 PIECES = 4  # an attention check is cut into as many rows and columns
@@ -87,7 +88,7 @@ def build(inputs: Inputs, config: Config, seed: int, dataset: str, out: Path) ->
         raise Refused(f"{dataset}: no trial can be made: {next(iter(left_out.values()), 'nobody is tested')}; {way}"
                       "add videos of the test people")
     album.close()
-    store.write_json(out / NAME, {"pictures": album.places, "trials": [asdict(trial) for trial in trials]})
+    fileio.write_json(out / NAME, {"pictures": album.places, "trials": [asdict(trial) for trial in trials]})
     return {"dataset": dataset, "design": config.design() | {"seed": seed, "dataset": dataset},
             "cells": [[cell.method, cell.shots, cell.faces.size] for cell in cells],
             "people": len({trial.person for trial in trials}), "trials": len(trials), "left_out": left_out}
@@ -95,7 +96,7 @@ def build(inputs: Inputs, config: Config, seed: int, dataset: str, out: Path) ->
 
 def _cells(inputs: Inputs) -> list[Cell]:
     """Every cell of the table, and the attention checks."""
-    from eval.protocol import Generated
+    from eval.scoring.protocol import Generated
     from pipeline.episodes import Faces
 
     drawn = {cell: Generated(folder) for cell, folder in inputs.drawn.items()}
@@ -123,8 +124,8 @@ class Album:
     one number of bytes, whatever they show."""
 
     def __init__(self, folder: Path) -> None:
-        self._writer, self._known = store.ShardWriter(folder), dict[object, int]()
-        self.places: list[store.Place] = []
+        self._writer, self._known = ShardWriter(folder), dict[object, int]()
+        self.places: list[Place] = []
         self.digests: list[str] = []
 
     def add(self, key: object, picture: np.ndarray) -> int:

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from eval.study.trials import SHOWN, Config
-from pipeline import takedown
-from pipeline.config import Refused
+from pipeline.core import takedown
+from pipeline.core.errors import Refused
 from pipeline.episodes import Subject
 
 Scene = tuple[int, int, int]  # rows of the frames' index: the hold-out frame, two real frames

@@ -11,8 +11,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from pipeline import store, takedown
-from pipeline.config import Strict
+from pipeline.core import takedown
+from pipeline.core.config import Strict
+from pipeline.core.manifest import read_manifest
+from pipeline.core.shards import ShardReader
 
 CHANCE, SHOWN = 1 / 3, 3
 CHECK = "check"  # in the place of a method's name
@@ -84,10 +86,10 @@ class Study:
     """A folder of trials, read back. Needs nothing of data/, models/ and results/. Refused when it is not whole."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.manifest = folder, store.read_manifest(folder, "study")
+        self.folder, self.manifest = folder, read_manifest(folder, "study")
         body = json.loads((folder / NAME).read_text())
         self.trials = {entry["id"]: Trial(**entry) for entry in body["trials"]}
-        self._places, self._reader = body["pictures"], store.ShardReader(folder)
+        self._places, self._reader = body["pictures"], ShardReader(folder)
 
     @property
     def design(self) -> str:

@@ -1,6 +1,6 @@
 """FF, feed-forward (section 4): trained without L_MCH, draws an unseen person with psi_hat = P e_hat, nothing is tuned."""
 
-from model.few_shot import Config, FewShot
+from model.few_shot.meta_learning import Config, FewShot
 
 
 class FF(FewShot):

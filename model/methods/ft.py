@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from model import few_shot
 from model.api import Facts, Head, Settings
-from model.few_shot import FewShot, Matching
-from model.fine_tuning import FineTuning, Tuning
+from model.few_shot import meta_learning
+from model.few_shot.fine_tuning import FineTuning, Tuning
+from model.few_shot.meta_learning import FewShot, Matching
 
 
-class Config(few_shot.Config):
+class Config(meta_learning.Config):
     """FF's settings, L_MCH and the fine-tuning."""
 
     matching: Matching

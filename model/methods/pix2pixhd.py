@@ -2,8 +2,8 @@
 
 No network sees who is to be drawn: meta-learning makes one G and one D of all training people, and a new person is learnt by
 training both further on its T frames. The global generator alone: the local enhancer is made for pictures of 2048x1024. Sizes,
-losses, order of updates and optimiser are those of the published code; python -m model.compare.pix2pixhd holds the networks
-against it. Inside, images and landmark images are in [-1, 1].
+losses, order of updates and optimiser are those of the published code; python -m model.published.parity_pix2pixhd holds the
+networks against it. Inside, images and landmark images are in [-1, 1].
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, PositiveInt
 from torch import Tensor, nn
 
-from model import parallel, published
-from model.api import Episode, Facts, Head, Refused, Settings
-from model.game import Precision, autocast, device, finite, frozen
-from model.optim import Adam, Schedule
-from model.trunks import VGG
+from model.api import Episode, Facts, Head, Settings
+from model.backbones.perceptual import VGG
+from model.few_shot.adversarial import Precision, autocast, device, finite, frozen
+from model.published import importer
+from model.training import distributed
+from model.training.optim import Adam, Schedule
+from pipeline.core.errors import Refused
 
 CHUNK = 16  # frames drawn at a time
 SLOPE = 0.2  # of D's leaky ReLU
@@ -59,7 +61,7 @@ class Tuning(BaseModel):
         return steps if self.max_steps is None else min(steps, self.max_steps)
 
 
-class Config(published.Config):
+class Config(importer.Config):
     """Networks, losses, optimiser and both schedules."""
 
     at_once: PositiveInt  # episodes of a process that are in memory at a time; more than its share of the batch: all
@@ -245,7 +247,7 @@ class Pair:
         return terms, 0.5 * (l_gan(drawn, 0.0) + l_gan(real, 1.0))
 
 
-class Pix2PixHD(published.Baseline):
+class Pix2PixHD(importer.Baseline):
     """One G and D of all training people; both learn on from the T frames of a new one."""
 
     name, label = "pix2pixhd", "Pix2pixHD"
@@ -283,17 +285,17 @@ class Pix2PixHD(published.Baseline):
         """VGG19 that takes images in [-1, 1] as they are: the authors do not normalise them for it (their issue 136)."""
         if not self.config.vgg:
             return None
-        from model import backbones
+        from model.backbones import perceptual
 
-        net = backbones.vgg19("torchvision").to(self.place)
+        net = perceptual.vgg19("torchvision").to(self.place)
         net.mean.zero_()
         net.std.fill_(1.0)
         return net
 
     def backbones(self) -> dict[str, str]:
-        from model import backbones
+        from model.backbones import registry
 
-        return super().backbones() | (backbones.hashes("vgg19_torchvision") if self.config.vgg else {})
+        return super().backbones() | (registry.hashes("vgg19_torchvision") if self.config.vgg else {})
 
     @property
     def nets(self) -> dict[str, nn.Module]:
@@ -315,13 +317,13 @@ class Pix2PixHD(published.Baseline):
         self.pair.zero_grad()
         shares = []
         for part_x, part_y, i in zip(*(whole.split(self.config.at_once) for whole in (x, y, episode.i))):
-            with parallel.together():
+            with distributed.together():
                 videos = "videos " + ", ".join(map(str, i.tolist()))
                 shares.append(self.pair.backward(part_x, part_y, self.step, videos, len(i) / len(episode.i)))
-        parallel.mean_gradients([*self.G.parameters(), *self.D.parameters()])
+        distributed.mean_gradients([*self.G.parameters(), *self.D.parameters()])
         self.pair.step()
         self.step += 1
-        return parallel.mean({name: sum(share[name] for share in shares) for name in shares[0]})
+        return distributed.mean({name: sum(share[name] for share in shares) for name in shares[0]})
 
     def adapt(self, x: Tensor, y: Tensor, seed: int = 0, report: Callable[[int, int], None] | None = None) -> Head:
         """Copies of G and D learn on from the T frames, with new moments; the copy of G draws.

@@ -1,16 +1,17 @@
 """X2Face (Wiles, Koepke, Zisserman, ECCV 2018): frames are warped into one embedded face, and that by the driving frame.
 
 Written from a description of the published networks (github.com/oawiles/X2Face, UnwrapMosaic/): the same layers under the same
-weights, so that its checkpoints load; `python -m model.compare.x2face` holds both against each other. A person is learnt by one
-pass over its T frames, without a gradient. The driver is the RGB frame itself: in self-reenactment that is the ground truth.
+weights, so that its checkpoints load; `python -m model.published.parity_x2face` holds both against each other. A person is
+learnt by one pass over its T frames, without a gradient. The driver is the RGB frame itself: in self-reenactment that is the
+ground truth.
 
 Training. Stage I is the L1 between the drawn frame and the driver, another frame of the sources' video: all that the published
 script does, and all that others retrain with. Stage II was never published and its author will not (issue 5 there). Known of
 it: content losses of a face network, no adversarial loss, one driver from the sources' video and one from another, terms of one
 identity scaled to the photometric loss layer by layer, those of two to a tenth of it, a learning rate of 1e-4. Not known, and
-chosen here: the layers (conv1_1 to conv5_1 of VGG16 in model/trunks.py; the original has conv2-5 and conv7 of an 11-layer net),
-the scale (each step's own), the pairing (the next video of the batch, at times of the same person) and the source that a frame
-driven from another video is held against (the first).
+chosen here: the layers (conv1_1 to conv5_1 of VGG16 in model/backbones/perceptual.py; the original has conv2-5 and conv7 of an
+11-layer net), the scale (each step's own), the pairing (the next video of the batch, at times of the same person) and the
+source that a frame driven from another video is held against (the first).
 """
 
 from __future__ import annotations
@@ -26,10 +27,13 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from model import backbones, optim, published
-from model.api import Episode, Facts, Head, Refused, Settings
-from model.game import Precision, autocast, device, finite
-from model.published import Baseline
+from model.api import Episode, Facts, Head, Settings
+from model.backbones import perceptual, registry
+from model.few_shot.adversarial import Precision, autocast, device, finite
+from model.published import importer
+from model.published.importer import Baseline
+from model.training import optim
+from pipeline.core.errors import Refused
 
 BOTTLENECK = 128  # numbers that say everything about pose and expression, at every size
 CHUNK = 8  # frames embedded or drawn at a time: memory does not grow with T
@@ -106,7 +110,7 @@ class StageTwo(BaseModel):
     other: float  # and where the driver is of another video; 0.1
 
 
-class Config(published.Config):
+class Config(importer.Config):
     """X2Face: sizes, how the sources are combined, and its training."""
 
     precision: Precision
@@ -281,10 +285,10 @@ class X2Face(Baseline):
     @cached_property
     def eyes(self) -> nn.Module:
         """The frozen face network of stage II."""
-        return backbones.vggface().to(self.place).requires_grad_(False).eval()
+        return perceptual.vggface().to(self.place).requires_grad_(False).eval()
 
     def backbones(self) -> dict[str, str]:
-        return super().backbones() | (backbones.hashes("vggface_caffe") if self.config.stage2 else {})
+        return super().backbones() | (registry.hashes("vggface_caffe") if self.config.stage2 else {})
 
     def _losses(self, episode: Episode) -> tuple[Tensor, dict[str, Tensor]]:
         """What is minimised, and the terms to log: stage II's as they are before they are scaled."""

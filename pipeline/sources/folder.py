@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline import config as settings
-from pipeline import foreign, takedown, video
-from pipeline.ledger import Unusable, plain
+from pipeline.core import config as settings
+from pipeline.core import takedown
+from pipeline.core.errors import Refused
+from pipeline.core.ledger import Unusable, plain
+from pipeline.media import filetype, video
 
 WAY_OUT = "move it to {origin}/PERSON/VIDEO.{ext}, one folder a person"
 
@@ -31,12 +33,12 @@ def items(config: Config) -> list[str]:
     """Paths of all files below the folder, sorted. Refused: no such folder, or the expression is none."""
     root = Path(config.origin).expanduser()
     if not root.is_dir():
-        raise settings.Refused(f"there is no folder {config.origin!r}; put videos there as "
+        raise Refused(f"there is no folder {config.origin!r}; put videos there as "
                                f"{config.origin}/PERSON/VIDEO.mp4")
     try:
         re.compile(config.ids)
     except re.error as error:
-        raise settings.Refused(f"fetch.ids: {config.ids!r} is not a regular expression ({error})") from None
+        raise Refused(f"fetch.ids: {config.ids!r} is not a regular expression ({error})") from None
     found = [os.path.relpath(path, root) for path in _files(root)]
     return sorted(path for path in found
                   if path != takedown.NAME and not any(part.startswith(".") for part in Path(path).parts))
@@ -45,7 +47,7 @@ def items(config: Config) -> list[str]:
 def _files(root: Path) -> Iterator[str]:
     """Everything below a folder but folders: links to folders too, which are not followed. Refused: it cannot be read."""
     def refuse(error: OSError) -> None:
-        raise settings.Refused(f"{error.filename}: {error.strerror}; see to it that the folder can be read")
+        raise Refused(f"{error.filename}: {error.strerror}; see to it that the folder can be read")
 
     for folder, inner, names in os.walk(root, onerror=refuse):
         links = [name for name in inner if os.path.islink(os.path.join(folder, name))]
@@ -109,7 +111,7 @@ def _copy(source: Path, target: Path, most: int) -> None:
     try:
         size = min(os.fstat(file).st_size, most)
         if size:
-            video.refuse(os.pread(file, foreign.HEAD, 0))
+            video.refuse(os.pread(file, filetype.HEAD, 0))
         target.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as copy:
             _pour(file, copy.fileno(), size)

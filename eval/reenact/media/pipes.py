@@ -1,0 +1,63 @@
+"""One program that reads or writes media while we talk to it through a pipe, under the limits of pipeline/media/sandbox.py."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from pipeline.core.ledger import Unusable
+from pipeline.media import sandbox
+
+PIPE = 1 << 20  # bytes that a pipe holds
+
+
+@contextmanager
+def program(command: Sequence[str], *, seconds: int, memory: int, largest: int = 0) -> Iterator[subprocess.Popen[bytes]]:
+    """The started program; its log is dropped. What of it still runs when the context ends is killed.
+
+    seconds of processor time; memory: MiB of address space; largest: bytes of a file it writes. Start it in a thread that lives
+    as long as it should: the kernel ends it with the thread.
+    """
+    with subprocess.Popen(sandbox.bound(command, seconds, memory, largest), start_new_session=True, stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=sandbox.environment(), bufsize=0,
+                          pipesize=PIPE if sys.platform == "linux" else -1) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def read(process: subprocess.Popen[bytes], into: memoryview, patience: float) -> bool:
+    """Fills `into` from what it prints; False where that has ended before. Unusable `timeout`: nothing came for so long."""
+    assert process.stdout
+    done, number = 0, process.stdout.fileno()
+    while done < len(into):
+        if not select.select([number], [], [], patience)[0]:
+            raise Unusable("timeout", f"reading it stands still for {patience:g} s")
+        if not (count := os.readv(number, [into[done:]])):
+            return False
+        done += count
+    return True
+
+
+def write(process: subprocess.Popen[bytes], data: memoryview, patience: float) -> bool:
+    """Tells it all of `data`; False where it does not listen any more. Unusable `timeout`: it took nothing for so long."""
+    assert process.stdin
+    done, number = 0, process.stdin.fileno()
+    os.set_blocking(number, False)
+    while done < len(data):
+        if not select.select([], [number], [], patience)[1]:
+            raise Unusable("timeout", f"writing it stands still for {patience:g} s")
+        try:
+            done += os.write(number, data[done:])
+        except BlockingIOError:
+            continue
+        except BrokenPipeError:
+            return False
+    return True

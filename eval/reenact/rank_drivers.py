@@ -1,0 +1,60 @@
+"""The paper's choice of a driver: by CSIM between the person's own pictures and those that it drives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from eval.reenact import driving_video, face_tracking, trained_head
+from eval.reenact.render_video import Job, pose_of
+from pipeline.frames import crops
+
+if TYPE_CHECKING:
+    from model.backbones.identity import Dlib128, FacenetVGGFace2
+
+
+@dataclass(frozen=True)
+class Rank:
+    """One driver."""
+
+    path: Path
+    csim: float  # mean over its pictures
+    pictures: int
+
+
+def ranked(jobs: Sequence[Job], describe: Dlib128 | FacenetVGGFace2) -> list[Rank]:
+    """The drivers of these jobs, which differ in nothing else, the best first."""
+    source = jobs[0].source
+    own = np.mean([unit(describe(crop, points)) for crop, points in zip(source.crops, source.points)], axis=0)  # (d,)
+    return sorted((rank(job, own, describe) for job in jobs), key=lambda one: -one.csim)
+
+
+def rank(job: Job, own: np.ndarray, describe: Dlib128 | FacenetVGGFace2) -> Rank:
+    """CSIM = mean over the driver's pictures and the person's own of <e(x̂), e(x)>, |e| = 1.
+
+    x̂ is cut along the landmarks that drove it, as the benchmark's CSIM cuts along the target's.
+    """
+    seen = driving_video.glance(job.driver, job.eyes)
+    adapted = face_tracking.seen((one.picture, driving_video.adapted(one.points, job.adapt)) for one in seen)
+    posed = [(one, crops.to_crop(one.points, one.frame, job.size))
+             for one in face_tracking.still(adapted,
+                                            crops.stored(job.eyes.config.crop)) if one.points is not None and one.frame]
+    drawn = trained_head.draw(job.head, [pose_of(one, points, job) for one, points in posed])
+    values = [float(unit(describe(x_hat, points)) @ own) for x_hat, (_, points) in zip(drawn, posed)]
+    return Rank(job.driver.path, float(np.mean(values)), len(values))
+
+
+def unit(vector: np.ndarray) -> np.ndarray:
+    """A descriptor of length 1."""
+    return np.asarray(vector / np.linalg.norm(vector), np.float64)
+
+
+def table(ranks: Sequence[Rank], network: str) -> str:
+    """As it is printed."""
+    width = max(len(str(one.path)) for one in ranks)
+    rows = [f"{n}  {one.path!s:<{width}}  {one.csim:.4f}  {one.pictures}" for n, one in enumerate(ranks, 1)]
+    return "\n".join([f"#  {'driver':<{width}}  CSIM ({network})  pictures", *rows])

@@ -1,0 +1,94 @@
+"""A trained method, and the head it makes of one person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from eval.scoring.features import eight_bit
+from pipeline.core import config, fileio
+from pipeline.core.errors import Refused
+from pipeline.core.manifest import read_manifest
+from pipeline.episodes import planes
+from pipeline.landmarks import landmark_image
+
+if TYPE_CHECKING:
+    from model.api import Head, Method
+
+
+@dataclass(frozen=True)
+class Model:
+    """A method with its weights."""
+
+    method: Method
+    manifest: dict[str, Any]
+    sha256: str  # of the weights
+
+    @property
+    def size(self) -> int:
+        """Pixels of a side of what it draws."""
+        return self.method.facts.size
+
+
+def load(folder: Path, steps: int | None, seed: int) -> Model:
+    """The method in `folder`, as `make repro` leaves it. `steps`: of fine-tuning, None: as it was configured.
+
+    Refused: nothing was trained there, the weights are not those of the manifest, or `steps` of a method that takes none.
+    """
+    import model.api as api
+
+    if not (folder / "manifest.json").is_file():
+        raise Refused(f"{folder}: no trained model is here; `make repro` trains one in a quarter of an hour, "
+                             "--model names another folder")
+    manifest = read_manifest(folder, "model")
+    weights = folder / "weights.safetensors"
+    sha256 = fileio.sha256(weights)
+    if manifest["files"].get(weights.name, {}).get("sha256") != sha256:
+        raise Refused(f"{weights}: not the file that its manifest lists; run `dvc checkout` or `make repro`")
+    kind = api.load(manifest["method"])
+    try:
+        chosen: Any = config.parse(kind.Config, manifest["config"], "config")
+    except Refused as problem:
+        raise Refused(f"{folder}: trained by another version of this program, with other settings ({problem}); "
+                             "`make repro` trains it anew") from None
+    if steps is not None:
+        chosen = _tuned(chosen, manifest["method"], steps)
+    method = kind(chosen, api.Facts(**manifest["facts"]), seed)
+    from safetensors.torch import load_file
+
+    method.load_weights(load_file(weights))
+    return Model(method, manifest, sha256)
+
+
+def _tuned(chosen: Any, method: str, steps: int) -> Any:
+    """The method's settings with so many steps, at the learning rates of each T."""
+    if steps < 1:
+        raise Refused(f"--steps {steps}: at least one; --method ff draws without any")
+    tuning: Any = getattr(chosen, "tuning", None)
+    if not hasattr(tuning, "budgets"):
+        raise Refused(f"--steps: {method} has no number of fine-tuning steps to choose; leave it out")
+    budgets = [budget.model_copy(update={"steps": steps}) for budget in tuning.budgets]
+    return chosen.model_copy(update={"tuning": tuning.model_copy(update={"budgets": budgets})})
+
+
+def learn(model: Model, crops: np.ndarray, points: np.ndarray, seed: int,
+          report: Callable[[int, int], None] | None = None) -> Head:
+    """crops (T, stored, stored, 3) uint8, points (T, 68, 2) in their pixels -> the person's head."""
+    import torch
+
+    size, stored = model.size, crops.shape[1]
+    images = [crop if size == stored else cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA) for crop in crops]
+    poses = [landmark_image.draw((at + .5) * (size / stored) - .5, size) for at in points]
+    return model.method.adapt(torch.from_numpy(planes(images)), torch.from_numpy(planes(poses)), seed, report)
+
+
+def draw(head: Head, poses: list[np.ndarray]) -> list[np.ndarray]:
+    """n landmark images (or driving crops) (size, size, 3) uint8 -> n frames of the same kind."""
+    import torch
+
+    return list(eight_bit(head(torch.from_numpy(planes(poses))).numpy()))

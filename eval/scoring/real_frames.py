@@ -1,0 +1,74 @@
+"""Real frames in the place of generated ones: what scores mean when nothing was drawn.
+
+same: another real frame of the same person. other: the real frame of another person. Not methods: nothing is learnt, no T.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.core.errors import Refused
+
+FOLDER = "floors"  # below results/DATASET, where methods have their folders: no method may be called that
+LABELS = {"same": "real, same person", "other": "real, another person"}  # which -> row of the tables
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What stands in the place of a folder of generated frames."""
+
+    which: str  # one of LABELS
+    size: int  # height and width, pixels
+
+
+class Real:
+    """Real frames as protocol.Generated gives generated ones."""
+
+    def __init__(self, floor: Floor, faces: Any) -> None:
+        self.which, self.faces = floor.which, faces
+        self.subjects = {subject.person: subject for subject in faces.subjects}
+
+    @property
+    def no_sets(self) -> str | None:
+        """Why distances between sets have no value, or None."""
+        return "the frames of all people would be on both sides" if self.which == "other" else None
+
+    def check(self, subjects: Sequence[Any]) -> None:
+        """Refused when a person has no two frames to compare."""
+        if self.which == "same" and (short := [s.person for s in subjects if len(s.holdout) < 2]):
+            raise Refused(f"split.holdout: {short[0]} has one hold-out frame, none to compare it with; raise it to 2 or more")
+
+    def rows(self, subject: Any) -> np.ndarray:
+        """The frames that others are compared with: of the same person the first, third, … of the list, each with the next one.
+
+        So a distance between sets is the one between the halves. Of another person all; of two people only the first one's, as
+        the second's are the same pairs; none where there is no other.
+        """
+        rows = np.asarray(subject.holdout, np.int64)
+        if self.which == "same":
+            return rows[:len(rows) // 2 * 2:2]
+        first = subject.person == next(iter(self.subjects))
+        return rows if len(self.subjects) > 2 or (first and len(self.subjects) == 2) else rows[:0]
+
+    def frames(self, person: str, rows: Sequence[int]) -> np.ndarray:
+        """(n, 3, H, W): the real frame beside each of `rows`."""
+        own = [int(row) for row in self.subjects[person].holdout]
+        place = [own.index(int(row)) for row in rows]
+        if self.which == "same":
+            return _eight_bits(self.faces.images([own[j + 1] for j in place]))
+        people = list(self.subjects)
+        theirs = self.subjects[people[(people.index(person) + 1) % len(people)]].holdout
+        return _eight_bits(self.faces.images([theirs[j % len(theirs)] for j in place]))
+
+    def driven(self, person: str, rows: Sequence[int]) -> np.ndarray:
+        """(n, 3, H, W): beside the drivers' frames `rows` the person's own real frames in order, or the drivers' themselves."""
+        own = self.subjects[person].holdout
+        return _eight_bits(self.faces.images([own[j % len(own)] for j in range(len(rows))] if self.which == "same" else rows))
+
+
+def _eight_bits(images: np.ndarray) -> np.ndarray:
+    return np.asarray(np.rint(images * 255) / 255, np.float32)

@@ -1,0 +1,129 @@
+"""W: one column a training video (section 3.1), kept in a sparse file with the optimiser that moves only those of a batch.
+
+The optimiser is exactly torch's Adam with betas (0, beta2) over the whole matrix, done lazily. With beta1 = 0 a column without
+a gradient does not move and its v decays by beta2 a step, so that all that was missed is made up at the column's next visit:
+
+    v = beta2^(t - last) v + (1 - beta2) g^2        W_i = W_i - lr g / (sqrt(v / (1 - beta2^t)) + eps)
+
+where t counts the updates of W and `last` is the t of the column's own last one. Hence neither time nor memory of an update
+depends on the number of videos: nothing but the batch's columns is ever read, moved, or in the graph of the gradients.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.training import distributed
+from model.training.optim import Adam
+from pipeline.core.errors import Refused
+
+PIECE = 2**20  # bytes copied at a time
+
+
+class Columns:
+    """The columns W_i, their v and `last`: record i of a file without a name, in the folder that TMPDIR names or /tmp.
+
+    A column that was never moved is no data on the disk but a function of (seed, i): U(-0.1, 0.1).
+    """
+
+    def __init__(self, num_videos: int, n: int, seed: int) -> None:
+        self.num_videos, self.seed, self.t = num_videos, seed, 0
+        self.record = np.dtype([("last", np.int64), ("W", np.float32, (n,)), ("v", np.float32, (n,))])
+
+    def __call__(self, i: Tensor) -> Tensor:
+        """i (B,) -> W_i (B, N), a leaf that takes its gradient."""
+        return torch.from_numpy(self.read(i.tolist())["W"].copy()).to(i.device).requires_grad_()
+
+    def step(self, i: Tensor, gradient: Tensor, lr: float, adam: Adam) -> None:
+        """One update, t + 1, by the gradients (B, N) of W_i as given to each process; the same in all their files.
+
+        A video that comes twice has the sum of its gradients. Adam's beta1 is not used. Refused, and nothing is written, when
+        what comes out is not finite: a checkpoint looks at no column again.
+        """
+        i, gradient = distributed.gathered(i).cpu(), distributed.gathered(gradient).cpu().double() / distributed.world()
+        videos, place = i.unique(return_inverse=True)
+        g = gradient.new_zeros(len(videos), gradient.shape[1]).index_add_(0, place, gradient).numpy()
+        self.t += 1
+        found = self.read(videos.tolist())
+        v = adam.beta2 ** (self.t - found["last"])[:, None] * found["v"] + (1 - adam.beta2) * g * g
+        found["W"] -= lr * g / (np.sqrt(v / (1 - adam.beta2**self.t)) + adam.eps)
+        found["v"], found["last"] = v, self.t
+        if not (np.isfinite(found["W"]) & np.isfinite(found["v"])).all():
+            raise Refused(f"update {self.t} of W: a column or its v is not finite; lower lr_W or set precision to fp32")
+        for video, record in zip(videos.tolist(), found):
+            _write(self.file.fileno(), record.tobytes(), video * self.record.itemsize)
+
+    def read(self, videos: Sequence[int]) -> NDArray[np.void]:
+        """The records of these videos; `last` is 0 where a column was never moved."""
+        file, size = self.file.fileno(), self.record.itemsize
+        found = np.frombuffer(b"".join(os.pread(file, size, video * size) for video in videos), self.record).copy()
+        for n, video in enumerate(videos):
+            if found["last"][n] == 0:
+                found["W"][n] = self.initial(video)
+        return found
+
+    def initial(self, video: int) -> NDArray[np.float32]:
+        """The column before its first update."""
+        draw = np.random.Generator(np.random.Philox(key=np.array([self.seed, video], np.uint64)))
+        return draw.uniform(-0.1, 0.1, self.record["W"].shape).astype(np.float32)
+
+    @cached_property
+    def file(self) -> IO[bytes]:
+        """Made when first used. Refused where there would not be room for all videos."""
+        size, folder = self.num_videos * self.record.itemsize, tempfile.gettempdir()
+        if shutil.disk_usage(folder).free < size:
+            raise Refused(f"{folder}: W of {self.num_videos} videos may come to {size / 2**20:.0f} MiB, which are not free "
+                          "there; let TMPDIR name another folder")
+        made = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # open for as long as the run
+        made.truncate(size)
+        return made
+
+    def save(self, path: Path) -> None:
+        """Writes a copy of the file, its holes left out: what was never moved takes no room."""
+        with path.open("wb") as copy:
+            _copy(self.file.fileno(), copy.fileno())
+
+    def load(self, path: Path) -> None:
+        """Takes what `save` wrote. Refused when it is of another number of videos or another N."""
+        if (found := path.stat().st_size) != (due := self.num_videos * self.record.itemsize):
+            raise Refused(f"{path} has {found} bytes where W of {self.num_videos} videos has {due}; it belongs to another run")
+        with path.open("rb") as copy:
+            _copy(copy.fileno(), self.file.fileno())
+
+
+def _copy(source: int, target: int) -> None:
+    """What a file holds, holes left out, into another, whose content goes."""
+    os.ftruncate(target, 0)
+    os.ftruncate(target, os.fstat(source).st_size)
+    end = 0
+    while True:
+        try:
+            start = os.lseek(source, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole is left
+                return
+            raise
+        end = os.lseek(source, start, os.SEEK_HOLE)
+        while start < end:
+            piece = os.pread(source, min(PIECE, end - start), start)
+            _write(target, piece, start)
+            start += len(piece)
+
+
+def _write(file: int, data: bytes, at: int) -> None:
+    """All of it. A disk that is nearly full takes a part without an error, which comes only with the next try."""
+    while data:
+        taken = os.pwrite(file, data, at)
+        data, at = data[taken:], at + taken

@@ -1,0 +1,140 @@
+"""The training loop: episodes fetched ahead, scalars to a log, a checkpoint now and then, going on from it, leaving in time."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+import torch
+
+from model.api import Episode, Method
+from model.training import checkpoint, distributed
+from model.training.step_progress import Pace, say
+from pipeline.core.errors import Refused
+
+Scalars = dict[str, float]
+
+
+def train(method: Method, episode: Callable[[int], Episode], steps: int, *, work: Path, log: Callable[[int, Scalars], None],
+          log_every: int, save_every: int, readers: int = 1, look: Callable[[int], None] | None = None,
+          who: Callable[[int], str] | None = None) -> None:
+    """Takes `method` to `steps` updates, from the newest checkpoint in `work` where there is one.
+
+    `episode(step)` must depend on nothing but the step; then an interrupted and resumed run ends with the bytes of an
+    uninterrupted one (on a CPU, with the same number of threads). `readers` threads call it, some steps ahead. `log(step,
+    scalars)` gets the means over each `log_every` updates; on resuming, what was logged before the checkpoint comes again, so
+    `log` may start afresh. `look(step)` is called after each update; it may draw from the method, not change it. Of several
+    processes (model/training/distributed.py) each calls this with an `episode` of its own slots; the first one writes,
+    logs and looks.
+
+    SIGTERM, a lost terminal (SIGHUP) and Ctrl-C let the running step end, save, and leave by SystemExit(143), the last by
+    KeyboardInterrupt. Refused when the method refuses a step; the message has `who(step)`, its videos, and what was saved
+    before stays as it was. Refused, too, in one of several processes by a method that does not share batches.
+    """
+    if distributed.world() > 1 and not method.shares_batches:
+        raise Refused(f"{method.name}: {distributed.world()} processes were started, but it learns from whole batches "
+                      "only; start it in one")
+    found = checkpoint.load(method, work) or {"step": 0, "history": [], "recent": []}
+    history: list[tuple[int, Scalars]] = [(step, scalars) for step, scalars in found["history"]]
+    recent, first, saved = list(found["recent"]), int(found["step"]), int(found["step"])
+    if not distributed.first():
+        log, look = (lambda step, scalars: None), None
+    for row in history:
+        log(*row)
+    with (heard() as signals, torch.random.fork_rng(devices=[]), closing(_ahead(episode, first, steps, readers)) as episodes,
+          Pace(method.name, first, steps) as pace):
+        for step in range(first, steps):
+            with pace.waiting(), distributed.together():
+                batch = next(episodes)
+            _seed(method.seed, step)
+            try:
+                recent.append(method.learn(batch))
+            except Refused as error:
+                raise Refused(_sentence(str(error), who(step) if who else "", saved)) from None
+            done, scalars = step + 1, None
+            if done % log_every == 0 or done == steps:
+                scalars = _means(recent)
+                history.append((done, scalars))
+                recent.clear()
+                log(done, scalars)
+            pace.update(len(batch.x_t) * distributed.world(), scalars)
+            if look:
+                look(done)
+            leaving = distributed.anywhere(bool(signals))
+            if leaving or done % save_every == 0 or done == steps:
+                with distributed.together():
+                    whole = distributed.first() and checkpoint.save(method, done, {"history": history, "recent": recent}, work)
+                saved = done if distributed.anywhere(whole) else saved
+            if leaving and done < steps:
+                _leave(signals, done, saved)
+
+
+@contextmanager
+def heard() -> Iterator[list[int]]:
+    """Within, SIGTERM, SIGHUP and Ctrl-C end nothing: their numbers come into the list. In the main thread; others get none.
+
+    SIGHUP stays ignored where it is, as under nohup.
+    """
+    came: list[int] = []
+
+    def hear(number: int, _: FrameType | None) -> None:
+        came.append(number)
+        say(f"{signal.Signals(number).name}: this step ends, its state is saved, then I leave")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+    lost = [signal.SIGHUP] * (signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN)
+    before = {number: signal.signal(number, hear) for number in (signal.SIGTERM, signal.SIGINT, *lost)}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+
+def _leave(signals: list[int], done: int, saved: int) -> None:
+    say(f"stopped after step {done}; run again to go on after step {saved}")
+    if set(signals) == {signal.SIGINT} and distributed.first():
+        raise KeyboardInterrupt
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def _sentence(refused: str, videos: str, saved: int) -> str:
+    kept = f"the checkpoint after step {saved} stays as it is" if saved else "there is no checkpoint yet"
+    return "; ".join(filter(None, (refused, videos and f"the batch: {videos}", kept)))
+
+
+def _seed(seed: int, step: int) -> None:
+    """Torch's generators start anew at each step: a method that draws random numbers in `learn` resumes as it would go on."""
+    start = int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
+    torch.default_generator.manual_seed(start)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed(start)
+
+
+def _ahead(episode: Callable[[int], Episode], first: int, steps: int, readers: int) -> Generator[Episode, None, None]:
+    """episode(first), … in order: while one is learnt from, the next ones are made."""
+    pool, waiting = ThreadPoolExecutor(readers, "reader"), deque[Future[Episode]]()
+    try:
+        for step in range(first, steps):
+            waiting.append(pool.submit(episode, step))
+            if len(waiting) > readers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _means(rows: list[Scalars]) -> Scalars:
+    """The mean of each scalar over the updates that gave it."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: sum(values) / len(values) for name in names if (values := [row[name] for row in rows if name in row])}

@@ -1,0 +1,36 @@
+"""Adam, and its learning rate as a function of the step. The one of W is in model/few_shot/video_embeddings.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import nn
+
+
+class Schedule(BaseModel):
+    """Learning rates rise linearly over `warm_up` steps, stay, and fall linearly from step `decay_from` to `final` of them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    warm_up: int
+    decay_from: int
+    final: float
+
+    def factor(self, step: int, steps: int) -> float:
+        """Share of the full learning rate at `step` of `steps` (both counted from 0)."""
+        rise = min(1.0, (step + 1) / max(self.warm_up, 1))
+        past = max(0, step - self.decay_from) / max(steps - self.decay_from, 1)
+        return rise * (1 - (1 - self.final) * min(past, 1.0))
+
+
+class Adam(BaseModel):
+    """What every Adam of a run has in common."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    beta1: float
+    beta2: float
+    eps: float
+
+    def over(self, parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Adam:
+        return torch.optim.Adam(parameters, lr=lr, betas=(self.beta1, self.beta2), eps=self.eps, fused=True)

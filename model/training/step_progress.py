@@ -1,0 +1,84 @@
+"""What a person sees of a training: a bar on a terminal, lines in a log, one line at the end. No clock goes anywhere else."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+
+import torch
+from tqdm import tqdm
+
+from model.training import distributed
+
+EVERY = 15.0  # seconds between two lines of a log
+
+
+def say(sentence: str) -> None:
+    """A line on stderr, above the bar where there is one; of several processes the first one speaks.
+
+    Lost where nothing takes it, as a log on a full disk: no training ends for that.
+    """
+    if distributed.first():
+        with suppress(OSError):
+            tqdm.write(sentence, file=sys.stderr)
+            sys.stderr.flush()
+
+
+class Pace:
+    """Counts the updates of one run from `first` to `steps`, their time and how much of it went by waiting for data."""
+
+    def __init__(self, what: str, first: int, steps: int) -> None:
+        self.what, self.first, self.steps = what, first, steps
+        self.step, self.images, self.waited, self.started = first, 0, 0.0, time.monotonic()
+        self.told = (self.started, first, 0)  # when a line was last told, and how far the run was then
+
+    def __enter__(self) -> Pace:
+        quiet = not (sys.stderr.isatty() and distributed.first())
+        self.bar = tqdm(total=self.steps, initial=self.first, desc=self.what, disable=quiet,
+                        bar_format="{desc} {percentage:3.0f}%|{bar:10}| {n}/{total}, ETA {remaining}{postfix}")
+        return self
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Within, the run waits for data."""
+        start = time.monotonic()
+        yield
+        self.waited += time.monotonic() - start
+
+    def update(self, images: int, scalars: Mapping[str, float] | None) -> None:
+        """One more update, of that many images, is done; with scalars, when there are some to tell."""
+        self.step, self.images = self.step + 1, self.images + images
+        self.bar.update()
+        now, (then, step, seen) = time.monotonic(), self.told
+        if scalars is None or (self.bar.disable and now - then < EVERY and self.step < self.steps):
+            return
+        self.told = now, self.step, self.images
+        values = ", ".join(f"{name} {value:.3g}" for name, value in scalars.items())
+        each = (now - then) / (self.step - step)
+        pace = f"{each:.3f} s a step, {(self.images - seen) / (now - then):.1f} images/s"
+        wait = f"{self.waited / (now - self.started):.0%} waiting for data"
+        left = timedelta(seconds=round((self.steps - self.step) * each))
+        if self.bar.disable:
+            say(f"{self.what} step {self.step}/{self.steps}, {pace}, ETA {left}, {wait}: {values}")
+        else:
+            self.bar.set_postfix_str(f"{pace}, {wait}, {values}")
+
+    def __exit__(self, *_: object) -> None:
+        """The last line: what this run did, at what pace, with how much memory."""
+        self.bar.close()
+        seconds, done = time.monotonic() - self.started, self.step - self.first
+        if done:
+            say(f"{self.what}: steps {self.first + 1} to {self.step} in {timedelta(seconds=round(seconds))}, "
+                f"{seconds / done:.3f} s a step, {self.images / seconds:.1f} images/s, "
+                f"{self.waited / seconds:.1%} of the time waiting for data, {peak()}")
+
+
+def peak() -> str:
+    """The most memory that this process has had so far."""
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    gpu = f", {torch.cuda.max_memory_allocated() / 2**20:.0f} MiB on the GPU" if torch.cuda.is_available() else ""
+    return f"peak memory {own:.0f} MiB{gpu}"

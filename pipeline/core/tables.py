@@ -1,0 +1,37 @@
+"""Tables of millions of rows: runs of equal values, Parquet files joined."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+
+def runs(column: pd.Series) -> np.ndarray:
+    """Where a value other than the one before begins: row numbers, ascending, the first is 0; millions of rows in a moment."""
+    import pyarrow as arrow
+    import pyarrow.compute as compute
+
+    values = arrow.array(column)
+    other = compute.not_equal(values[1:], values[:-1]).to_numpy(zero_copy_only=False)
+    return np.r_[:min(len(values), 1), 1 + np.flatnonzero(other)]
+
+
+def join(paths: Iterable[Path], out: Path) -> int:
+    """Parquet files of one schema (at least one) as one, a row group each, none for an empty one; how many rows there are."""
+    import pyarrow.parquet as parquet
+
+    rows, writer = 0, None
+    try:
+        for path in paths:
+            table = parquet.read_table(path, partitioning=None)
+            writer = writer or parquet.ParquetWriter(out, table.schema)
+            if len(table):
+                writer.write_table(table)
+            rows += len(table)
+    finally:
+        if writer:
+            writer.close()
+    return rows

@@ -1,0 +1,210 @@
+"""Crops as this field has them: presets are data (crops.yaml); here is what they mean in pixels.
+
+Boxes are x0, y0, x1, y1 on the pixel grid (pixel i covers [i, i + 1)); points have (0, 0) in the centre of the top-left pixel.
+Every crop is a square with one scale: nothing is squashed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import cv2
+import numpy as np
+from pydantic import Field
+
+from pipeline.core import image_ops
+from pipeline.core.config import Strict, parse, pick
+from pipeline.core.errors import Refused
+
+PATH = Path(__file__).with_name("crops.yaml")
+MOST = 0.15  # share of a re-cut picture that may lie outside the one it is cut from
+FINE = 64  # places along each side at which that is looked at
+Box = tuple[float, float, float, float]
+
+
+class Boxed(Strict):
+    """A square around the face's box; crops.yaml says what each number means."""
+
+    by: Literal["box"]
+    of: Literal["width", "longer", "shorter"]
+    times: float
+    clip: Literal["median", "union"]
+    shift: float
+    shape: Literal["square", "face"]
+    shown: float
+    outside: Literal["repeat", "black"]
+    size: int
+    stated: list[str]
+    source: str
+    note: str
+
+
+class Aligned(Strict):
+    """A square turned with the eyes."""
+
+    by: Literal["points"]
+    eyes: float
+    mouth: float
+    down: float
+    size: int
+    stated: list[str]
+    source: str
+    note: str
+
+
+Preset = Boxed | Aligned
+
+
+class Presets(Strict):
+    """The whole of crops.yaml."""
+
+    presets: dict[str, Annotated[Preset, Field(discriminator="by")]]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where a crop lies in a picture."""
+
+    box: Box  # a square
+    angle: float  # radians that its upper edge falls to the right; it is turned about its centre
+    shown: Box  # the part of the box that shows the picture; the rest is black
+    black: bool  # so is what lies outside the picture; otherwise its border is repeated
+
+
+@cache
+def load(path: Path = PATH) -> dict[str, Preset]:
+    """All presets by name. Refused when the file breaks the schema."""
+    from ruamel.yaml import YAML
+
+    return parse(Presets, {"presets": YAML(typ="safe").load(path.read_text())}, str(path)).presets
+
+
+def preset(name: str) -> Preset:
+    """One preset. Refused with the nearest name when there is none."""
+    found: Preset = pick(load(), name, "crops.yaml")
+    return found
+
+
+def stored(name: str) -> Boxed:
+    """A preset that frames can be stored in. Refused: it needs landmarks, which are found in stored frames."""
+    found = preset(name)
+    if isinstance(found, Aligned):
+        raise Refused(f"crop {name!r} needs landmarks, which are found in stored frames: store fsth and cut {name} from it "
+                      "(pipeline/frames/crops.py: recrop)")
+    return found
+
+
+def frame(preset: Preset, faces: np.ndarray, points: np.ndarray | None, shape: tuple[int, ...]) -> Frame:
+    """The crop of a clip whose faces (n, 4) or (4,) are known; of one picture with points (68, 2) where the preset needs them.
+
+    `shape`: (H, W) of the picture. Refused: what the preset needs is missing.
+    """
+    if isinstance(preset, Boxed):
+        faces = np.asarray(faces, np.float64).reshape(-1, 4)
+        if not (np.isfinite(faces).all() and (faces[:, 2:] > faces[:, :2]).all() and len(faces)):
+            raise Refused("this crop is a square around the face and needs its box; leave out pictures without")
+        return boxed(preset, faces, shape)
+    if points is None or not np.isfinite(points).all():
+        raise Refused("this crop is turned with the eyes and needs all 68 landmarks of the picture; leave out pictures without")
+    return aligned(preset, np.asarray(points, np.float64))
+
+
+def boxed(preset: Boxed, faces: np.ndarray, shape: tuple[int, ...]) -> Frame:
+    """One still square for the faces (n, 4) of a clip; in tenths of a pixel, as a detector's last bits must not move it."""
+    low, high = faces[:, :2], faces[:, 2:]
+    if preset.clip == "union":
+        low, high = low.min(0, keepdims=True), high.max(0, keepdims=True)
+    width, height = (float(side) for side in np.median(high - low, axis=0))
+    side = {"width": width, "longer": max(width, height), "shorter": min(width, height)}[preset.of]
+    half = round(side * preset.times / 2, 1)
+    a, b = (half * preset.shown * (part / max(width, height) if preset.shape == "face" else 1) for part in (width, height))
+    x, y = (round(float(value), 1) for value in np.median((low + high) / 2, axis=0))
+    x, y = (round(_shifted(*values, preset.shift), 1) for values in ((x, a, shape[1]), (y, b, shape[0])))
+    return Frame((x - half, y - half, x + half, y + half), 0.0, (x - a, y - b, x + a, y + b), preset.outside == "black")
+
+
+def _shifted(centre: float, half: float, length: int, share: float) -> float:
+    """The centre moved towards the picture [0, length), by at most `share` of the side 2 x half, as far as it sticks out."""
+    low, high = min(half, length / 2), max(length - half, length / 2)  # a box wider than the picture goes to its middle
+    return centre + float(np.clip(np.clip(centre, low, high) - centre, -2 * half * share, 2 * half * share))
+
+
+def aligned(preset: Aligned, points: np.ndarray) -> Frame:
+    """The square of one picture, turned so that eyes are level and the mouth below them: points (68, 2)."""
+    left, right = points[36:42].mean(0), points[42:48].mean(0)
+    middle, eyes = (left + right) / 2, right - left
+    mouth = (points[48] + points[54]) / 2 - middle
+    across = eyes + np.array([mouth[1], -mouth[0]])  # both say where the right is: the eyes, and what is square to the mouth
+    half = max(preset.eyes * float(np.hypot(*eyes)), preset.mouth * float(np.hypot(*mouth)))
+    x, y = (float(value) for value in middle + preset.down * mouth + .5)
+    box = (x - half, y - half, x + half, y + half)
+    return Frame(box, float(np.arctan2(across[1], across[0])), box, False)
+
+
+def cut(image: np.ndarray, frame: Frame, size: int) -> np.ndarray:
+    """The crop of an image (H, W, 3) uint8 as (size, size, 3) uint8."""
+    if frame.angle:
+        return _turned(image, frame, size)
+    rows, columns = (_cover(frame, axis, size, image.shape[1 - axis]) for axis in (1, 0))
+    return np.asarray(np.rint(image_ops.crop(image, frame.box, size) * (rows[:, None] * columns)[..., None]), np.uint8)
+
+
+def _cover(frame: Frame, axis: int, size: int, end: int) -> np.ndarray:
+    """How much of each of the `size` columns (axis 0) or rows (axis 1) shows the picture [0, end), not black: (size,)."""
+    low, high = frame.shown[axis], frame.shown[axis + 2]
+    if frame.black:
+        low, high = max(low, 0), min(high, end)
+    step = (frame.box[axis + 2] - frame.box[axis]) / size
+    edge = frame.box[axis] + step * np.arange(size)
+    return np.clip((np.minimum(edge + step, high) - np.maximum(edge, low)) / step, 0, 1)
+
+
+def _turned(image: np.ndarray, frame: Frame, size: int) -> np.ndarray:
+    """A turned square: drawn at the picture's own fineness or better, then averaged down."""
+    fine = max(1, int(np.ceil((frame.box[2] - frame.box[0]) / size)))
+    drawn = cv2.warpAffine(image, _back(frame, size * fine), (size * fine, size * fine), borderMode=cv2.BORDER_REPLICATE,
+                           flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP)
+    return np.asarray(np.rint(drawn.reshape(size, fine, size, fine, 3).mean((1, 3))), np.uint8)
+
+
+def _back(frame: Frame, size: int) -> np.ndarray:
+    """The matrix (2, 3) from pixels of the crop to pixels of the picture."""
+    x0, y0, x1, y1 = frame.box
+    step, cos, sin = (x1 - x0) / size, np.cos(frame.angle), np.sin(frame.angle)
+    turn = step * np.array([[cos, -sin], [sin, cos]])
+    centre = np.array([x0 + x1, y0 + y1]) / 2 - .5
+    return np.column_stack([turn, centre - turn @ np.full(2, (size - 1) / 2)])
+
+
+def to_crop(points: np.ndarray, frame: Frame, size: int) -> np.ndarray:
+    """Points (…, 2) in the picture's pixels -> pixels of the crop."""
+    matrix = _back(frame, size)
+    return np.asarray((points - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T)
+
+
+def outside(frame: Frame, shape: tuple[int, ...]) -> float:
+    """Share of the shown part that lies outside a picture (H, W)."""
+    matrix, grid = _back(frame, FINE), np.arange(FINE)
+    places = np.stack(np.meshgrid(grid, grid), -1) @ matrix[:, :2].T + matrix[:, 2] + .5
+    inside = ((places >= 0) & (places <= np.array(shape[1::-1]))).all(-1)
+    rows, columns = (_cover(replace(frame, black=False), axis, FINE, 0) > .5 for axis in (1, 0))
+    return float(1 - inside[rows][:, columns].mean())
+
+
+def recrop(image: np.ndarray, faces: np.ndarray, points: np.ndarray | None, preset: Preset, size: int) -> np.ndarray:
+    """Another crop out of a stored one (H, W, 3): (size, size, 3). Faces (4,), or (n, 4) for one still crop; in its pixels.
+
+    What sticks out is padded as the preset says. Refused: more than MOST of it would be padding, or points are missing.
+    """
+    where = frame(preset, faces, points, image.shape)
+    if (share := outside(where, image.shape)) > MOST:
+        raise Refused(f"{share:.0%} of this crop lies outside the stored picture; store a looser one (frames.crop)")
+    return cut(image, where, size)
+
+
+def describe(preset: Preset) -> dict[str, Any]:
+    """Its numbers, for manifests."""
+    return preset.model_dump(exclude={"stated", "source", "note"})

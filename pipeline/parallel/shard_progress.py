@@ -1,0 +1,105 @@
+"""How far a stage is: read from what its shards leave on the disk, so that it is the same for every engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from pipeline.parallel import journal
+
+EVERY = 15.0  # seconds between two lines of a log
+GLANCE = 0.5  # seconds between two looks for the bar on a terminal
+
+
+class Watch:
+    """Counts of finished items by status, from the folders of finished shards and the headers in the journals of the others."""
+
+    def __init__(self, folder: Path, shards: int, run: bytes) -> None:
+        self._folder, self._run = folder, run
+        self._left = dict.fromkeys(range(shards))
+        self._done: Counter[str] = Counter()
+        self._seen: dict[int, dict[int, str]] = {}  # shard -> item -> status
+        self._ends: Counter[int] = Counter()  # shard -> byte up to which its journal has been read
+
+    def look(self) -> Counter[str]:
+        """The counts now."""
+        for number in list(self._left):
+            folder, path = journal.places(self._folder, number)
+            if path.exists():
+                self._read(number, path)
+            elif (counts := folder / journal.COUNTS).is_file():
+                self._done.update(json.loads(counts.read_text()))
+                self._left.pop(number)
+                self._seen.pop(number, None)
+        return sum((Counter(seen.values()) for seen in self._seen.values()), self._done.copy())
+
+    def _read(self, number: int, path: Path) -> None:
+        seen = self._seen.setdefault(number, {})
+        try:
+            file = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:  # the shard was finished just now
+            return
+        try:
+            for entry in journal.entries(file, os.pread(file, 8, 0), self._ends[number]):
+                self._ends[number] = entry.end
+                if entry.counts_in(self._run):
+                    seen[entry.number] = entry.status
+        finally:
+            os.close(file)
+
+
+def line(what: str, counts: Counter[str], total: int, before: int, seconds: float) -> str:
+    """One line: items done, their rate since `before` of them were done, seconds to go, counts by status."""
+    done = counts.total()
+    rate = (done - before) / max(seconds, 1e-9)
+    left = f", ETA {timedelta(seconds=round((total - done) / rate))}" if rate and done < total else ""
+    by_status = "".join(f", {count} {status}" for status, count in sorted(counts.items()))
+    return f"{what}: {done}/{total}, {rate:.1f}/s{left}{by_status}"
+
+
+@contextmanager
+def watched(folder: Path, sizes: Sequence[int], run: bytes, what: str) -> Iterator[None]:
+    """While the context lasts a thread tells how far the shards in `folder` are: a bar on a terminal, lines in a log."""
+    watch, total, stop = Watch(folder, len(sizes), run), sum(sizes), threading.Event()
+    tell = _bar if sys.stderr.isatty() else _lines
+    thread = threading.Thread(target=tell, args=(watch, total, what, stop), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _looks(watch: Watch, pause: float, stop: threading.Event) -> Iterator[Counter[str]]:
+    """The counts every `pause` seconds and once more at the end; less often where thousands of shards take long to look at."""
+    ended, wait = False, pause
+    while not ended:
+        ended = stop.wait(wait)
+        start = time.monotonic()
+        counts = watch.look()
+        wait = max(pause, 9 * (time.monotonic() - start))
+        yield counts
+
+
+def _lines(watch: Watch, total: int, what: str, stop: threading.Event) -> None:
+    before, start = watch.look().total(), time.monotonic()
+    for counts in _looks(watch, EVERY, stop):
+        print(line(what, counts, total, before, time.monotonic() - start), file=sys.stderr, flush=True)
+
+
+def _bar(watch: Watch, total: int, what: str, stop: threading.Event) -> None:
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=what, unit="item", smoothing=0.1, initial=watch.look().total()) as bar:
+        for counts in _looks(watch, GLANCE, stop):
+            bar.set_postfix_str(" ".join(f"{count} {status}" for status, count in sorted(counts.items())), refresh=False)
+            bar.update(counts.total() - bar.n)

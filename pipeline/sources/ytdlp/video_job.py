@@ -1,0 +1,151 @@
+"""One YouTube video with its utterances: asked for once, cut into clips of 25 pictures a second with their boxes, deleted."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from pipeline.core import config as settings
+from pipeline.core import fileio, ledger, takedown
+from pipeline.core.ledger import Unusable
+from pipeline.media import clip_store, video, zip_members
+from pipeline.sources.voxceleb import metadata as vox_metadata
+from pipeline.sources.voxceleb import utterances
+from pipeline.sources.ytdlp import client
+from pipeline.sources.ytdlp import cut as cutting
+from pipeline.sources.ytdlp.throttle import Pace, Shut
+
+
+class Config(settings.Strict):
+    """What decides how a video is asked for and cut; data.<dataset>.fetch of params.yaml has more."""
+
+    origin: str  # folder of the metadata, given on the command line; may hold a takedown.txt; gets the clips
+    metadata: list[str]  # in it: zips or folders of txt/PERSON/VIDEO/UTTERANCE.txt, or FOMM's vox-metadata.csv
+    boxes: utterances.Kind  # of the txt files
+    height: int  # rows of the picture, at most
+    margin: float = Field(ge=0)  # kept around all boxes of an utterance, as a share of their sides
+    quality: int = Field(ge=0, le=51)  # of the stored H.264 (CRF); 16 is hard to tell from the source
+    audio: bool  # whether the sound is fetched and kept, too
+    asking: client.Asking
+    limits: video.Limits  # of looking into a file, and of cutting one section
+
+
+class Wanted(NamedTuple):
+    """One utterance of an item. Its text is PERSON/UTTERANCE=SOURCE:PLACE."""
+
+    person: str
+    utterance: str
+    source: int  # number in Config.metadata
+    place: zip_members.Place
+
+    def __str__(self) -> str:
+        return f"{self.person}/{self.utterance}={self.source}:{self.place}"
+
+    @classmethod
+    def parse(cls, text: str) -> Wanted:
+        """The opposite of `str`."""
+        name, place = text.split("=")
+        source, where = place.split(":")
+        person, utterance = name.split("/")
+        return cls(person, utterance, int(source), zip_members.Place.parse(where))
+
+    def of(self, video: str) -> str:
+        """Its id in the ledger."""
+        return f"{self.person}/{video}/{self.utterance}"
+
+    def down(self, video: str, listed: frozenset[str]) -> bool:
+        """Whether a take-down list covers it."""
+        return takedown.covers(listed, self.person, f"{video}/{self.utterance}")
+
+    @property
+    def key(self) -> str:
+        """Another text of the utterance gives another key, another place of the same text does not."""
+        return f"{self.place.crc:08x}{self.place.size:x}"
+
+
+Cut = tuple[clip_store.Item, dict[str, bytes]]  # what becomes of an utterance
+
+
+def cut(config: Config, name: str, wanted: Iterable[Wanted], folder: Path, pace: Pace) -> list[Cut]:
+    """What becomes of utterances of one video, which is asked for once and lies in `folder` meanwhile.
+
+    Unusable: a status after which it is asked for again. OSError: the disk is full.
+    """
+    made, tracks = [], {}
+    for entry in wanted:
+        try:
+            tracks[entry] = vox_metadata.read(Path(config.origin) / config.metadata[entry.source],
+                                         vox_metadata.Found(entry.person, name, entry.utterance, entry.place), config.boxes)
+        except Unusable as problem:
+            made.append(_failed(name, entry, problem))
+    if not tracks:
+        return made
+    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
+    folder.mkdir(parents=True)
+    fileio.need_room(folder)
+    try:
+        made += _sections(config, name, tracks, folder, pace)
+        pace.heard("ok")
+    except Unusable as problem:
+        fileio.need_room(folder)
+        if not isinstance(problem, Shut):
+            pace.heard(problem.status)
+        if problem.status in ledger.AGAIN:
+            raise
+        made += [_failed(name, entry, problem) for entry in tracks]
+    finally:
+        shutil.rmtree(folder)
+    return made
+
+
+Tracks = dict[Wanted, tuple[utterances.Track, list[str]]]  # and sentences about lines of its text
+
+
+def _sections(config: Config, name: str, tracks: Tracks, folder: Path, pace: Pace) -> list[Cut]:
+    """All utterances of a video. One that came damaged is asked for once more: the same bytes again are how it is."""
+    before = ""
+    while True:
+        picture, sound = client.receive(config.asking, name, config.height, config.audio, folder, pace)
+        with picture.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            of = cutting.source(picture, (sound or picture) if config.audio else None, config.limits)
+            made = [_utterance(config, name, entry, of, *tracks[entry], folder) for entry in tracks]
+            if digest == before or not any(damaged for _, damaged in made):
+                return [cut for cut, _ in made]
+        except Unusable as problem:
+            if digest == before or problem.status not in ("corrupt", "empty", "no-stream"):
+                raise
+        if before:
+            raise Unusable("network", "it came twice, damaged in two different ways")
+        before = digest
+        for path in filter(None, (picture, sound)):
+            path.unlink()
+
+
+def _utterance(config: Config, name: str, entry: Wanted, of: cutting.Source, track: utterances.Track, wrong: list[str],
+               folder: Path) -> tuple[Cut, bool]:
+    """One utterance, and whether its bytes look damaged."""
+    try:
+        clip = cutting.cut(of, track, config.margin, config.quality, config.limits, folder)
+    except Unusable as problem:
+        return _failed(name, entry, problem), problem.status == "corrupt"
+    boxes = io.BytesIO()
+    np.save(boxes, clip.boxes)
+    missing = len(track.boxes) - len(clip.boxes)
+    notes = [f"the video ends {missing} pictures early"] if missing else []
+    notes += ["the decoder reports errors in it"] if clip.damaged else []
+    notes += [f"{wrong[0]} ({len(wrong)} such lines)"] if wrong else []
+    members = {".boxes.npy": boxes.getvalue(), ".mp4": clip.video} | ({".m4a": clip.sound} if clip.sound else {})
+    return (clip_store.Item(entry.of(name), entry.key, "ok", "; ".join(notes), {}), members), clip.damaged
+
+
+def _failed(name: str, entry: Wanted, problem: Unusable) -> Cut:
+    return clip_store.Item(entry.of(name), entry.key, problem.status, str(problem), {}), {}

