@@ -16,7 +16,7 @@ import skimage.data
 import torch
 
 from eval.scoring import features, metric, protocol
-from eval.scoring.per_frame import Recipe, gather
+from eval.scoring.per_frame import Recipe, Scored, gather
 from model.backbones import face_detection, identity, landmark_detection, perceptual
 from pipeline.core import image_ops
 from pipeline.core.config import load
@@ -92,7 +92,7 @@ def summary_of_all(names: list[str], config: protocol.Config) -> float:
     for person in range(PEOPLE):
         sides = {name: tuple(rng.normal(size=(2, EACH, kind.width)).astype(np.float32)) for name, kind in sets.items()}
         columns = {name: rng.random(EACH) for name in kinds if name not in sets}
-        made.append(protocol.Scored(str(person), np.arange(EACH), columns, sides, {}, {}))
+        made.append(Scored(str(person), np.arange(EACH), columns, sides, {}, {}))
     frames, few, none = gather(made), config.set_resamples // 10, 2
     recipes = [Recipe(names, config.level, config.resamples, sets, 0) for sets in (few, none)]
     some, hardly = (seconds(lambda recipe=recipe: protocol.summary(frames, recipe))[0] for recipe in recipes)

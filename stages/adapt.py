@@ -17,7 +17,7 @@ from pipeline.core.errors import Refused
 from pipeline.core.manifest import read_manifest
 from pipeline.core.progress import progress
 from pipeline.core.shards import Place, ShardWriter
-from pipeline.parallel import executor
+from pipeline.parallel import executor, worker
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,7 +93,7 @@ def opened(cell: Cell) -> tuple[Method, Faces]:
 
     torch.set_num_threads(1)
     if (gpus := torch.cuda.device_count()) > 1:  # workers side by side each take their own
-        torch.cuda.set_device(executor.worker() % gpus)
+        torch.cuda.set_device(worker.number() % gpus)
     manifest = read_manifest(cell.model, "model")
     kind = load(manifest["method"])
     chosen = config.parse(kind.Config, json.loads(cell.section), f"learn.{manifest['dataset']}.{manifest['method']}")

@@ -61,7 +61,7 @@ def measure(job: stage.Job, bench: Bench, facts: dict[str, Any], what: str) -> N
     save(job, bench, [scored for scored, _ in both], [driven for _, driven in both if driven], facts)
 
 
-def person(name: str, bench: Bench) -> tuple[protocol.Scored, cross_reenactment.Driven | None]:
+def person(name: str, bench: Bench) -> tuple[per_frame.Scored, cross_reenactment.Driven | None]:
     """One person's own frames and those driven by others."""
     given: dict[str, Any] = {"cell": bench.cell, "cache": bench.cache}
     driven = cross_reenactment.score(name, names=bench.config.metrics, drivers=bench.drivers,
@@ -69,7 +69,7 @@ def person(name: str, bench: Bench) -> tuple[protocol.Scored, cross_reenactment.
     return protocol.score(name, config=bench.config, **given), driven
 
 
-def save(job: stage.Job, bench: Bench, scored: list[protocol.Scored], driven: list[cross_reenactment.Driven],
+def save(job: stage.Job, bench: Bench, scored: list[per_frame.Scored], driven: list[cross_reenactment.Driven],
          facts: dict[str, Any]) -> None:
     """The outputs of the stage."""
     frames, chosen = per_frame.gather(scored), bench.config

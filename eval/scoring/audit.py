@@ -169,7 +169,7 @@ def _columns(path: Path, cell: str, frames: per_frame.Stored, at: np.ndarray, pe
                    f"recomputed {values[j]:.6g}")
 
 
-def _person(folder: Path, cell: str, frames: per_frame.Stored, again: protocol.Scored) -> Iterator[str]:
+def _person(folder: Path, cell: str, frames: per_frame.Stored, again: per_frame.Scored) -> Iterator[str]:
     at = np.flatnonzero(frames.person == again.person)
     if not np.array_equal(frames.row[at], again.rows):
         yield f"{folder / per_frame.TABLE}: {cell}: rows of {again.person} are not the hold-out frames of the split"

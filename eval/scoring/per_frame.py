@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pipeline.core.errors import Refused
-
-if TYPE_CHECKING:
-    from eval.scoring.protocol import Scored
 
 TABLE, FEATURES = "per_frame.parquet", "features.safetensors"
 DIGITS = 6  # of the per-frame values; what differs between two machines' arithmetic is below them
@@ -31,6 +28,17 @@ class Recipe(NamedTuple):
         """From the manifest of a scored cell."""
         often = manifest["resamples"]
         return cls(manifest["order"], manifest["level"], often["means"], often["sets"], manifest["seed"])
+
+
+class Scored(NamedTuple):
+    """What came out for one person."""
+
+    person: str
+    rows: np.ndarray  # (n,)
+    columns: dict[str, np.ndarray]  # per-frame metrics: (n,) float64, NaN = failed
+    features: dict[str, tuple[np.ndarray, np.ndarray]]  # set metrics: real and generated (m, d)
+    facts: dict[str, dict[str, Any]]
+    missing: dict[str, str]  # metrics that cannot be computed here and why
 
 
 class Stored(NamedTuple):

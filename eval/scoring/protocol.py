@@ -14,7 +14,7 @@ import numpy as np
 from eval.scoring import set_distances
 from eval.scoring.feature_cache import Cache
 from eval.scoring.metric import Metric, OfSets, PerFrame, load
-from eval.scoring.per_frame import Recipe, Stored
+from eval.scoring.per_frame import Recipe, Scored, Stored
 from eval.scoring.real_frames import Floor, Real
 from eval.statistics import intervals
 from pipeline import driving_pairs
@@ -50,17 +50,6 @@ class Pairs(NamedTuple):
     real: np.ndarray  # (n, 3, H, W) float32 RGB [0, 1], multiples of 1/255
     fake: np.ndarray  # (n, 3, H, W)
     points: np.ndarray  # (n, 68, 2) float32 landmarks of the real frames, pixels
-
-
-class Scored(NamedTuple):
-    """What came out for one person."""
-
-    person: str
-    rows: np.ndarray  # (n,)
-    columns: dict[str, np.ndarray]  # per-frame metrics: (n,) float64, NaN = failed
-    features: dict[str, tuple[np.ndarray, np.ndarray]]  # set metrics: real and generated (m, d)
-    facts: dict[str, dict[str, Any]]
-    missing: dict[str, str]  # metrics that cannot be computed here and why
 
 
 class Generated:

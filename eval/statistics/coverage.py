@@ -32,8 +32,7 @@ class Share(NamedTuple):
 
 def main(words: Sequence[str] | None = None) -> None:
     """Prints the table of coverages."""
-    arguments = argparse.ArgumentParser(prog="python -m eval.statistics.intervals", description=__doc__)
-    arguments.add_argument("--coverage", action="store_true", required=True, help="how often the intervals hold the truth")
+    arguments = argparse.ArgumentParser(prog="python -m eval.statistics.coverage", description=__doc__)
     arguments.add_argument("--trials", type=int, default=2000, help="simulated benchmarks a line")
     arguments.add_argument("--seed", type=int, default=0)
     given = arguments.parse_args(words)
@@ -122,3 +121,7 @@ def _two_methods(rng: np.random.Generator, n: int, frames: int, name: str) -> tu
              for shift, spread in ((0.3, 1.0), (0.6, 0.7))]
     one, other = (Stored(person, row, {}, {name: (real, fake)}) for fake in drawn)
     return one, other
+
+
+if __name__ == "__main__":
+    main()

@@ -2,8 +2,7 @@
 
 Differences between two methods are taken person by person over the same people. For a mean over people the interval is
 studentised (bootstrap-t): it keeps its level at 10 people and nearly at 6 (93–95 %), where percentile and BCa intervals cover
-83–88 %. Under 6 people it is Student's t. One person has no interval. `python -m eval.statistics.intervals --coverage`
-measures this.
+83–88 %. Under 6 people it is Student's t. One person has no interval. `python -m eval.statistics.coverage` measures this.
 """
 
 from __future__ import annotations
@@ -176,8 +175,3 @@ def of_unbiased(value: float, resampled: np.ndarray, person: np.ndarray, *, leve
     reach = student(level, n) * np.sqrt(n / (n - 1)) * resampled.std(ddof=1)
     return Interval(value, float(value - reach), float(value + reach), n, len(person))
 
-
-if __name__ == "__main__":
-    import importlib
-
-    importlib.import_module("eval.statistics.coverage").main()  # by name: no stage depends on the simulation

@@ -12,13 +12,13 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from pipeline.core import stage
-from pipeline.parallel import executor
+from pipeline.parallel.worker import WORKER, Config, caught, one_thread, single
 
 
 class Pool:
     """As in pipeline/parallel/executor.py. A process that has died is replaced, and its task given to the new one."""
 
-    def __init__(self, function: Callable[[Any], Any], config: executor.Config, lives: int) -> None:
+    def __init__(self, function: Callable[[Any], Any], config: Config, lives: int) -> None:
         self._function, self._lives = function, lives
         self._idle: list[_Worker] = []
         self._busy: list[_Worker] = []
@@ -74,7 +74,7 @@ class _Worker:
         self.place = place  # its number among those that live, from 0
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(function, theirs, os.getpid(), place), daemon=True)
-        with executor.one_thread():
+        with one_thread():
             self.process.start()
         theirs.close()
         self.number, self.item = -1, None
@@ -90,11 +90,11 @@ def _serve(function: Callable[[Any], Any], pipe: Connection, parent: int, place:
     """The process: no life after the parent."""
     stage.die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    os.environ[executor.WORKER] = str(place)
-    executor.single()
+    os.environ[WORKER] = str(place)
+    single()
     while True:
         try:
             item = pipe.recv()
         except EOFError:
             return
-        pipe.send(executor.caught(function, item))
+        pipe.send(caught(function, item))

@@ -7,13 +7,13 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.parallel import executor
+from pipeline.parallel.worker import Config, caught, single
 
 
 class Pool:
     """As in pipeline/parallel/executor.py. Ray itself begins a task anew whose worker has died."""
 
-    def __init__(self, function: Callable[[Any], Any], config: executor.Config, lives: int) -> None:
+    def __init__(self, function: Callable[[Any], Any], config: Config, lives: int) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         if not os.environ.get("RAY_ADDRESS"):
             os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray listens on all addresses: others of the network are kept out
@@ -60,5 +60,5 @@ def share(gpus: int, workers: int) -> float:
 
 def _task(function: Callable[[Any], Any], where: str, item: Any) -> tuple[bool, Any]:
     os.chdir(where)  # relative paths mean what they mean to the driver
-    executor.single()
-    return executor.caught(function, item)
+    single()
+    return caught(function, item)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from pipeline.core import stage
-from pipeline.parallel import executor
+from pipeline.parallel.worker import Config, caught, one_thread, single
 
 
 class Pool:
@@ -18,7 +18,7 @@ class Pool:
     `slurm` has submitit's parameters by their names there, and `cluster`: `local` runs the jobs as processes of this machine.
     """
 
-    def __init__(self, function: Callable[[Any], Any], config: executor.Config, lives: int) -> None:
+    def __init__(self, function: Callable[[Any], Any], config: Config, lives: int) -> None:
         import submitit
 
         given: dict[str, Any] = dict(config.slurm)
@@ -45,7 +45,7 @@ class Pool:
         return results
 
     def _submit(self) -> None:
-        with executor.one_thread():
+        with one_thread():
             jobs = self._executor.map_array(self._function, list(self._given.values())) if self._given else []
         self._flying |= {number: (item, job) for (number, item), job in zip(self._given.items(), jobs)}
         self._given.clear()
@@ -78,8 +78,8 @@ class Pool:
 def _job(function: Callable[[Any], Any], item: Any) -> tuple[bool, Any]:
     from submitit.core.utils import UncompletedJobError
 
-    executor.single()
-    failed, value = executor.caught(function, item)
+    single()
+    failed, value = caught(function, item)
     if isinstance(value, UncompletedJobError):  # raised by submitit's signal handler: the time is over
         raise value
     return failed, value

@@ -175,7 +175,7 @@ def test_the_printed_coverage_is_right_by_people_and_wrong_by_frames(capsys, mon
 
     monkeypatch.setattr(coverage, "SETS", ())
     monkeypatch.setattr(coverage, "PEOPLE", (10,))
-    coverage.main(["--coverage", "--trials", "200"])
+    coverage.main(["--trials", "200"])
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("10 ")]
     assert [line[1:3] for line in lines] == [["0.2", "normal"], ["0.5", "normal"], ["0.8", "normal"], ["0.5", "skewed"]]
     for line in lines:

@@ -12,7 +12,7 @@ from pipeline.core import stage
 from pipeline.core.errors import Refused
 from pipeline.core.manifest import read_manifest
 from pipeline.core.progress import progress
-from pipeline.parallel import executor, ray
+from pipeline.parallel import executor, ray, worker
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -138,7 +138,7 @@ def test_workers_multiply_matrices_on_one_thread_whatever_the_environment_says(m
 
 def _worker(folder: Path) -> int:
     """Worker 1 dies the first time; worker 0 works on until it has come again."""
-    number = executor.worker()
+    number = worker.number()
     if number == 1 and not (folder / "died").exists():
         (folder / "died").touch()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -150,7 +150,7 @@ def _worker(folder: Path) -> int:
 
 def test_workers_side_by_side_have_numbers_of_their_own_and_one_that_died_hands_its_number_on(tmp_path):
     assert sorted(executor.map(_worker, [tmp_path] * 2, executor.local(2))) == [0, 1]
-    assert executor.worker() == 0
+    assert worker.number() == 0
 
 
 def test_tasks_of_ray_share_the_gpus_that_there_are():
