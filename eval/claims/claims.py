@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from eval.claims.verdicts.paper import paper
+from eval.claims.paper import paper
 from eval.scoring import metric
 from eval.statistics.comparison import Place
 from pipeline.core.config import Strict, parse, pick

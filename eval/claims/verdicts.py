@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from eval.claims.verdicts.claims import SECONDS, Atom, Claim, Claims
+from eval.claims.claims import SECONDS, Atom, Claim, Claims
 from eval.statistics.comparison import Compared, Place
 from eval.statistics.intervals import Difference
 

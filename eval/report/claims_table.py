@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from eval.claims.verdicts.claims import SECONDS
-from eval.claims.verdicts.paper import paper
-from eval.claims.verdicts.verdicts import ABSENT, VERDICTS, Finding, Judged
+from eval.claims.claims import SECONDS
+from eval.claims.paper import paper
+from eval.claims.verdicts import ABSENT, VERDICTS, Finding, Judged
 from eval.report.markdown_table import DASH, Table, number
 from eval.report.table3_differences import KEYS, text
 from eval.scoring.results import Results

@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from eval.claims.verdicts import claims
+from eval.claims import claims
 from eval.report.markdown_table import number
 from eval.scoring import metric
 from eval.statistics import ranking

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.claims.verdicts.verdicts import VERDICTS
+from eval.claims.verdicts import VERDICTS
 from eval.report import data_ledger, headline, html_table, svg_plots, table4_cross_reenactment, tradeoff
 from eval.report.figures import Figures
 from eval.report.headline import Answer

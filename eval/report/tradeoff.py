@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.claims.verdicts.paper import paper
+from eval.claims.paper import paper
 from eval.report import svg_plots
 from eval.report.markdown_table import ARROW, Table, interval, number
 from eval.report.svg_plots import Mark, Plot

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from eval.claims.verdicts import claims, verdicts
+from eval.claims import claims, verdicts
 from eval.report import (
     claims_table,
     provenance,

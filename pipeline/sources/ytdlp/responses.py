@@ -1,4 +1,4 @@
-"""What a site said of a video, or yt-dlp for it, as a status of the ledger. The table is sources/youtube.yaml."""
+"""What a site said of a video, or yt-dlp for it, as a status of the ledger. The table is responses.yaml."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pipeline.core.ledger import STATUSES
 
-TABLE = Path(__file__).parent / "sources" / "youtube.yaml"
+TABLE = Path(__file__).with_name("responses.yaml")
 
 
 class Row(NamedTuple):

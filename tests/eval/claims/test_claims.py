@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from eval.claims.verdicts import claims
-from eval.claims.verdicts import verdicts as verdict_rules
+from eval.claims import claims
+from eval.claims import verdicts as verdict_rules
 from eval.report import claims_table, table3_differences, write_tables
 from eval.statistics import ranking
 from eval.statistics.comparison import Compared

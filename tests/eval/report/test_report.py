@@ -12,7 +12,7 @@ import made_pictures
 import numpy as np
 import pytest
 
-from eval.claims.verdicts import paper
+from eval.claims import paper
 from eval.report import (
     data_ledger,
     figures,
