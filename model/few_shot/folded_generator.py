@@ -15,8 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.few_shot.blocks import EPS, AdaIN, Conv, InstanceNorm, attend, norm_relu
+from model.few_shot.attention import attend
+from model.few_shot.blocks import EPS, AdaIN, InstanceNorm, norm_relu
 from model.few_shot.networks import Generator
+from model.few_shot.spectral_norm import Conv
 from pipeline.core.errors import Refused
 
 WIDE = 1024  # pixels of a map from which on the norm in one kernel is the faster one in bf16 on a CPU

@@ -15,7 +15,9 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from model.few_shot.blocks import AdaIN, Attention, Conv, Linear, ResBlock
+from model.few_shot.attention import Attention
+from model.few_shot.blocks import AdaIN, ResBlock
+from model.few_shot.spectral_norm import Conv, Linear
 from model.few_shot.video_embeddings import Columns
 from pipeline.core.errors import Refused
 

@@ -7,7 +7,8 @@ from ruamel.yaml import YAML
 from small import SIZE, N, method, networks, person
 from torch import Tensor, nn
 
-from model.few_shot.blocks import ROWS, Attention, _NormReLU
+from model.few_shot.attention import ROWS, Attention
+from model.few_shot.blocks import _NormReLU
 from model.few_shot.folded_generator import NormReLU, SelfAttention, folded
 from model.few_shot.networks import Generator, Networks
 from pipeline.core.errors import Refused

@@ -4,8 +4,10 @@ import torch.nn.functional as F
 from small import NETWORKS, SIZE, VIDEOS, N, networks
 from torch import nn
 
-from model.few_shot.blocks import ROWS, AdaIN, Attention, Conv, InstanceNorm, Linear, ResBlock, _NormReLU, attend, norm_relu
+from model.few_shot.attention import ROWS, Attention, attend
+from model.few_shot.blocks import AdaIN, InstanceNorm, ResBlock, _NormReLU, norm_relu
 from model.few_shot.networks import Discriminator, Embedder, Generator, Networks
+from model.few_shot.spectral_norm import Conv, Linear
 from pipeline.core.errors import Refused
 
 PAPER = {"embedder": [64, 128, 256, 512, 512, 512], "generator": [64, 128, 256, 512], "res_blocks": 4,
