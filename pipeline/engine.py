@@ -21,7 +21,7 @@ AHEAD = 4  # tasks a worker that may be begun before the first of them is done: 
 
 
 class Config(Strict):
-    """data.<dataset>.engine and adapt.engine of params.yaml: where the work is done, never what comes out."""
+    """`data.engine` of params/DATASET.yaml and `adapt.engine` of params.yaml: where the work is done, never what comes out."""
 
     kind: Literal["local", "ray", "slurm"]
     workers: int = Field(ge=1)  # tasks at a time

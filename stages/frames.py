@@ -37,9 +37,10 @@ def main() -> None:
     parser.add_argument("--origin", type=Path, required=True, help="where archives lie whose clips are read from them")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    data = config.pick(config.load(args.params).data, args.dataset, "data")
-    settings = config.parse(frames.Config, data.frames, f"data.{args.dataset}.frames")
-    where = config.parse(engine.Config, data.engine, f"data.{args.dataset}.engine")
+    given = config.dataset(args.params, args.dataset)
+    data = given.data
+    settings = config.parse(frames.Config, data.frames, given.where("data.frames"))
+    where = config.parse(engine.Config, data.engine, given.where("data.engine"))
     from model import backbones
 
     with run.stage("frames", out=args.out, inputs={"videos": args.videos}, config=data.frames) as job:

@@ -61,7 +61,7 @@ def main() -> None:
     params = config.load(given.params)
     folder = given.model or Path("models") / params.datasets[0] / given.method
     if given.inspect:
-        show(given.inspect, params, params.datasets[0])
+        show(given.inspect, config.dataset(given.params, params.datasets[0]))
         return
     try:
         make(given, params, folder)
@@ -74,14 +74,14 @@ def make(given: argparse.Namespace, params: config.Params, folder: Path) -> None
     """Consent, model, source, drivers, the person's head, and then the ranking, the film or both."""
     check(given)
     consent(given.i_have_consent)
-    places = (Path(), run.ROOT, *(Path("data", dataset) for dataset in params.data))
+    places = (Path(), run.ROOT, *(Path("data", dataset) for dataset in config.known_datasets(given.params)))
     listed = takedown.read(*(place / takedown.NAME for place in places))
     for path in (*given.source, *given.driver):
         refuse_listed(path, listed)
     from eval.reenact import drive, driver, person, source
 
     model = person.load(folder, given.steps, params.seed)
-    eyes = opened(params, model.manifest["dataset"])
+    eyes = opened(config.dataset(given.params, model.manifest["dataset"]))
     drivers = [driver.open_driver(path, given.start, given.seconds, eyes) for path in given.driver]
     who = source.read(given.source, given.shots, given.face, eyes)
     for of in drivers:
@@ -143,16 +143,15 @@ def refuse_listed(path: Path, listed: frozenset[str]) -> None:
                 raise config.Refused(f"{path}: {person} is on the take-down list ({takedown.NAME}) and must not be used")
 
 
-def opened(params: config.Params, dataset: str) -> Eyes:
+def opened(given: config.DatasetParams) -> Eyes:
     """Detectors and crop as the data set of the model's training frames has them."""
     from eval.reenact.source import Eyes
     from model import faces
     from pipeline import frames, landmarks
     from stages.landmarks import choose
 
-    data = config.pick(params.data, dataset, "data")
-    chosen = config.parse(frames.Config, data.frames, f"data.{dataset}.frames")
-    detector = choose(config.parse(landmarks.Config, data.landmarks, f"data.{dataset}.landmarks").detector)
+    chosen = config.parse(frames.Config, given.data.frames, given.where("data.frames"))
+    detector = choose(config.parse(landmarks.Config, given.data.landmarks, given.where("data.landmarks")).detector)
     return Eyes(faces.Detector().detect, faces.landmarker(detector).predict, chosen)
 
 
@@ -243,14 +242,14 @@ def told(report: Report, job: Job, view: str) -> list[str]:
     return lines
 
 
-def show(path: Path, params: config.Params, dataset: str) -> None:
+def show(path: Path, given: config.DatasetParams) -> None:
     """Prints the mark of a file as JSON."""
     import json
 
     from eval.reenact import mark
     from pipeline import frames
 
-    limits = config.parse(frames.Config, config.pick(params.data, dataset, "data").frames, f"data.{dataset}.frames").limits
+    limits = config.parse(frames.Config, given.data.frames, given.where("data.frames")).limits
     print(json.dumps(mark.inspect(path, limits), indent=1, sort_keys=True))
 
 
