@@ -1,8 +1,8 @@
 """What is measured: name -> set-up -> act. The one list behind `pytest benchmarks` and behind the gate.
 
-Names end in the size. `sample`: the networks of learn.sample in params.yaml, 64 px. `paper`: those of learn.voxceleb2, 256 px,
+Names end in the size. `sample`: the networks of params/sample.yaml, 64 px. `paper`: those of params/voxceleb2.yaml, 256 px,
 one episode a step, the embedded content loss in the place of the VGG files. Weights are random: time does not depend on them.
-params.yaml is that of the working directory. Fine-tuning is cut to one step, so that `adapt` is its fixed part and one step.
+The files are those of the working directory. Fine-tuning is cut to one step, so that `adapt` is its fixed part and one step.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def method(name: str, size: Size) -> Any:
 
     torch.manual_seed(0)
     kind = api.load(name)
-    given = YAML(typ="safe").load(Path("params.yaml").read_text())["learn"][size.dataset][name]
+    given = YAML(typ="safe").load(Path("params", f"{size.dataset}.yaml").read_text())["learn"][name]
     config = kind.Config.model_validate(merged(given, size.changes.get(name, {})))
     return kind(config, api.Facts(config.size, VIDEOS), seed=0)
 

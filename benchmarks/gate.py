@@ -38,7 +38,7 @@ from benchmarks.sides import Refused, Side, checkout, sides
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 0.04  # an act that is shorter is repeated for so long within each half of a pair
-CODE = ("pipeline", "model", "eval", "stages", "params.yaml", "benchmarks", "tests")
+CODE = ("pipeline", "model", "eval", "stages", "params.yaml", "params", "benchmarks", "tests")
 
 
 @dataclass

@@ -3,7 +3,7 @@ beside a single 3x3 convolution of 256 channels in the same precision; and besid
 
 `python -m benchmarks.rates [--peer CHECKOUT] [--rounds 9] [--threads 2]`: one process, one act of each after the other, again
 and again, so that what changes slowly on the machine falls on all. 256 px, one image a step, K = 8, the networks and losses of
-learn.voxceleb2.ft in params.yaml with random weights. Writes benchmarks/results/rates.json.
+learn.ft in params/voxceleb2.yaml with random weights. Writes benchmarks/results/rates.json.
 """
 
 from __future__ import annotations

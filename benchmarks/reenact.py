@@ -1,6 +1,6 @@
 """How many pictures a second `make reenact` makes, everything included, and where the time goes.
 
-`python -m benchmarks.reenact` draws a film of 128 x 128 pixels in each view with the networks of `learn.sample` of params.yaml,
+`python -m benchmarks.reenact` draws a film of 128 x 128 pixels in each view with the networks of params/sample.yaml,
 one block longer, by random weights (they cost what trained ones cost), from a made driver of 1280 x 720 pixels with sound, and
 writes results/reenact.json beside this file. Learning the person is not in it. A thread spends processor time; the clock
 counts the others of the machine too, so that pictures a second of processor time on two cores are given beside it.
@@ -49,11 +49,11 @@ def measured(folder: Path, seconds: int) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    params = config.load(Path("params.yaml"))
+    given = config.dataset(Path("params.yaml"), "sample")
     talk(folder / "talk.mp4", seconds)
     eyes = source_frames.Eyes(face_detection.Detector().detect, landmark_detection.landmarker("dlib68").predict,
-                       config.parse(extract.Config, params.data["sample"].frames, "frames"))
-    model = trained_head.load(untrained(folder / "model", params), None, 0)
+                       config.parse(extract.Config, given.data.frames, given.where("data.frames")))
+    model = trained_head.load(untrained(folder / "model", given), None, 0)
     who = source_frames.read([folder / "talk.mp4"], 8, None, eyes)
     head = trained_head.learn(model, who.crops, who.points, 0)
     of = driving_video.open_driver(folder / "talk.mp4", 0.0, None, eyes)
@@ -91,13 +91,13 @@ def talk(path: Path, seconds: int) -> None:
     subprocess.run(command, input=whole[shown].tobytes(), check=True)
 
 
-def untrained(folder: Path, params: config.Params) -> Path:
+def untrained(folder: Path, given: config.DatasetParams) -> Path:
     """A model folder as training leaves it, of FF at 128 pixels with random weights."""
     from safetensors.torch import save_file
 
     from model.api import Facts, load
 
-    section = params.learn["sample"]["ff"]
+    section = given.method("ff")
     nets = section["networks"]
     section = {**section, "size": SIZE, "networks": {**nets, "embedder": [*nets["embedder"], nets["embedder"][-1]]}}
     kind = load("ff")

@@ -17,7 +17,7 @@ from pipeline.core.tables import runs
 
 
 class Config(Strict):
-    """data.<dataset>.split of params.yaml."""
+    """The section `data.split` of params/DATASET.yaml."""
 
     test_people: int  # people kept out of training
     sources: int  # pictures of a test video that T shots are taken from: the first T of them

@@ -60,7 +60,8 @@ def main() -> None:
     params = config.load(given.params)
     chosen = config.parse(Config, params.adapt, f"{given.params}: adapt")
     drivers = config.parse(driving_pairs.Config, params.cross, f"{given.params}: cross")
-    section = config.pick(config.pick(params.learn, given.dataset, "learn"), given.method, f"learn.{given.dataset}")
+    dataset = config.dataset(given.params, given.dataset)
+    section = dataset.method(given.method)
     paths = {name: getattr(given, name) for name in ("frames", "landmarks", "split", "model")}
     listed = sorted(takedown.read(Path(takedown.NAME), given.frames.parent / takedown.NAME))  # who is left, and drives whom
     settings = [section, given.shots, params.seed, params.cross, listed]
@@ -70,7 +71,7 @@ def main() -> None:
         method, faces = opened(cell)
         if short := [s.person for s in faces.subjects if len(s.sources) < given.shots]:
             raise Refused(f"shots: {given.shots} are asked for, {short[0]} has fewer source frames; lower `shots`, or "
-                                 "raise the frames a video in data.<dataset>.frames")
+                                 f"raise the frames per video ({dataset.where('data.frames')})")
         people = list(range(len(faces.subjects)))
         drawn = executor.map(partial(person, cell=cell), people,
                            chosen.engine if method.fine_tunes else executor.local(1))
@@ -96,7 +97,8 @@ def opened(cell: Cell) -> tuple[Method, Faces]:
         torch.cuda.set_device(worker.number() % gpus)
     manifest = read_manifest(cell.model, "model")
     kind = load(manifest["method"])
-    chosen = config.parse(kind.Config, json.loads(cell.section), f"learn.{manifest['dataset']}.{manifest['method']}")
+    where = f"params/{manifest['dataset']}.yaml: learn.{manifest['method']}"
+    chosen = config.parse(kind.Config, json.loads(cell.section), where)
     facts = Facts(**manifest["facts"])
     method = kind(chosen, facts, cell.seed)
     method.load_weights(load_file(cell.model / "weights.safetensors"))

@@ -28,7 +28,7 @@ NETWORKS = "data, networks and losses are small stand-ins for the paper's."
 def main() -> None:
     """Writes OUT/index.html. Refused: FF or FT is not trained yet, or there is no such test person."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dataset", help="of `data` in params.yaml; without it the first of `datasets`")
+    parser.add_argument("--dataset", help="a file of params/; without it the first of `datasets`")
     parser.add_argument("--person", help="a test person; without it the first")
     parser.add_argument("--data", type=Path, required=True, help="holds DATASET/frames, landmarks, split and videos")
     parser.add_argument("--models", type=Path, required=True, help="holds DATASET/ff and ft")
@@ -37,50 +37,51 @@ def main() -> None:
     given = parser.parse_args()
     params = config.load(given.params)
     dataset = given.dataset or params.datasets[0]
-    demo_page.write(given.out, demo(params, dataset, given.data / dataset, given.models / dataset, given.person))
+    chosen = config.dataset(given.params, dataset)
+    demo_page.write(given.out, demo(params, chosen, dataset, given.data / dataset, given.models / dataset, given.person))
     file = given.out / "index.html"
     print(f"{file.resolve()}: {file.stat().st_size / 1e6:.1f} MB, opens from disk")
 
 
-def demo(params: config.Params, dataset: str, data: Path, models: Path, person: str | None) -> demo_page.Demo:
+def demo(params: config.Params, given: config.DatasetParams, dataset: str, data: Path, models: Path,
+         person: str | None) -> demo_page.Demo:
     """Everything on the page."""
     for name in METHODS:
         if not (models / name / "manifest.json").is_file():
             raise Refused(f"{models / name}: there is no trained model; `make repro` makes it")
-    opened = {name: adapt.opened(cell(params, dataset, name, data, models)) for name in METHODS}
+    opened = {name: adapt.opened(cell(params, given, name, data, models)) for name in METHODS}
     faces = opened["ff"][1]
     people = {subject.person: subject for subject in faces.subjects}
     subject = config.pick(people, person or next(iter(people)), f"{data / 'split'}: test people")
     shots = [T for T in params.shots if len(subject.sources) >= T] or [len(subject.sources)]
-    grid = posed(params, dataset, faces, subject, data)
+    grid = posed(given, faces, subject, data)
     driving = np.array([[pose_grid.drawn(points, faces.size) for points in row] for row in grid.points])
     learn(opened["ff"][0], faces, subject, 1, driving, grid.truth)  # a warm-up: the first use of a network costs more
     learnt = {name: {T: learn(method, faces, subject, T, driving, grid.truth) for T in shots}
               for name, (method, _) in opened.items()}
-    plain = params.learn[dataset]["ft"]["content"]["kind"] != "vgg"
+    plain = given.method("ft")["content"]["kind"] != "vgg"
     told = (PEOPLE if grid.rendered else "") + (NETWORKS if plain else "")
     return demo_page.Demo(subject.person, dataset, told[:1].upper() + told[1:], grid, driving,
                      np.array([faces.raw(row) for row in subject.sources[:max(shots)]]), learnt)
 
 
-def cell(params: config.Params, dataset: str, method: str, data: Path, models: Path) -> adapt.Cell:
+def cell(params: config.Params, given: config.DatasetParams, method: str, data: Path, models: Path) -> adapt.Cell:
     """The trained method and the data, as the stage `adapt` opens them."""
-    section = config.pick(config.pick(params.learn, dataset, "learn"), method, f"learn.{dataset}")
-    return adapt.Cell(data / "frames", data / "landmarks", data / "split", models / method, json.dumps(section), 1, params.seed,
+    section = json.dumps(given.method(method))
+    return adapt.Cell(data / "frames", data / "landmarks", data / "split", models / method, section, 1, params.seed,
                       config.parse(driving_pairs.Config, params.cross, "cross"), Path())
 
 
-def posed(params: config.Params, dataset: str, faces: Faces, subject: Subject, data: Path) -> pose_grid.Grid:
+def posed(given: config.DatasetParams, faces: Faces, subject: Subject, data: Path) -> pose_grid.Grid:
     """The grid of poses: rendered where the data are, else of the person's own frames."""
     import pandas as pd
 
-    given = config.pick(params.data, dataset, "data")
-    if given.source != "sample":
+    if given.data.source != "sample":
         return pose_grid.nearest(faces, subject, SHAPE)
     from pipeline.sources import sample
 
-    own = {key: value for key, value in given.fetch.items() if key in sample.Config.model_fields}
-    fetch = config.parse(sample.Config, own, f"data.{dataset}.fetch")
+    own = {key: value for key, value in given.data.fetch.items() if key in sample.Config.model_fields}
+    fetch = config.parse(sample.Config, own, given.where("data.fetch"))
     index = pd.read_parquet(data / "frames" / "index.parquet", columns=["frame", "x0", "y0", "x1", "y1"])
     return pose_grid.rendered(fetch, faces, subject, index.iloc[subject.sources], SHAPE, data / "videos")
 

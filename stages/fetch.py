@@ -29,7 +29,7 @@ ROWS = "rows.jsonl"  # in a shard's folder
 
 
 class Shards(config.Strict):
-    """The part of data.<dataset>.fetch that is the same for all sources."""
+    """The part of `data.fetch` that is the same for all sources."""
 
     per_shard: int = Field(ge=1)  # items of the source a task
 
@@ -97,17 +97,18 @@ def main() -> None:
 
 def make(args: argparse.Namespace) -> None:
     """Fetches, writes the ledger, publishes."""
-    data = config.pick(config.load(args.params).data, args.dataset, "data")
+    given = config.dataset(args.params, args.dataset)
+    data = given.data
     known = {module.name: module.name for module in pkgutil.iter_modules(sources.__path__)}
-    source = config.pick(known, data.source, f"data.{args.dataset}.source")
+    source = config.pick(known, data.source, given.where("data.source"))
     module = importlib.import_module(f"pipeline.sources.{source}")
     brought = {"origin": str(args.origin)} if "origin" in module.Config.model_fields else {}
-    where = f"data.{args.dataset}.fetch"
+    where = given.where("data.fetch")
     shared = {name: value for name, value in data.fetch.items() if name in Shards.model_fields}
     own = {name: value for name, value in data.fetch.items() if name not in shared}
     per_shard = config.parse(Shards, shared, where).per_shard
     settings = config.parse(module.Config, own | brought, where)
-    chosen = config.parse(executor.Config, data.engine, f"data.{args.dataset}.engine")
+    chosen = config.parse(executor.Config, data.engine, given.where("data.engine"))
     if hasattr(settings, "connections"):  # a server is not asked by as many as there are cores
         chosen = chosen.model_copy(update={"workers": settings.connections})
     items = module.items(settings)

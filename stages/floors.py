@@ -26,7 +26,7 @@ def main() -> None:
     paths = {name: getattr(given, name) for name in ("frames", "landmarks", "split")}
     for name in chosen.metrics:
         metric.load(name)  # an unknown name is refused before any work
-    size = pixels(params, given.dataset, str(given.params))
+    size = pixels(params.methods, config.dataset(given.params, given.dataset))
     for which, label in real_frames.LABELS.items():
         settings = [params.score, params.cross, params.seed, size]
         with stage.run("floors", out=given.out / which / "metrics", inputs=paths, config=settings) as job:
@@ -36,11 +36,9 @@ def main() -> None:
             score.measure(job, score.Bench(cell, chosen, drivers, given.cache, params.seed), facts, label)
 
 
-def pixels(params: config.Params, dataset: str, where: str) -> int:
+def pixels(methods: list[str], dataset: config.DatasetParams) -> int:
     """The size that the methods draw at; the largest where they differ."""
-    learn = config.pick(params.learn, dataset, f"{where}: learn")
-    return max(int(config.pick(config.pick(learn, method, f"{where}: learn.{dataset}"), "size",
-                               f"{where}: learn.{dataset}.{method}")) for method in params.methods)
+    return max(int(config.pick(dataset.method(name), "size", dataset.where(f"learn.{name}"))) for name in methods)
 
 
 if __name__ == "__main__":

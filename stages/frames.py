@@ -39,9 +39,10 @@ def main() -> None:
     parser.add_argument("--origin", type=Path, required=True, help="where archives lie whose clips are read from them")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    data = config.pick(config.load(args.params).data, args.dataset, "data")
-    settings = config.parse(extract.Config, data.frames, f"data.{args.dataset}.frames")
-    where = config.parse(executor.Config, data.engine, f"data.{args.dataset}.engine")
+    given = config.dataset(args.params, args.dataset)
+    data = given.data
+    settings = config.parse(extract.Config, data.frames, given.where("data.frames"))
+    where = config.parse(executor.Config, data.engine, given.where("data.engine"))
     from model.backbones import registry
 
     with stage.run("frames", out=args.out, inputs={"videos": args.videos}, config=data.frames) as job:

@@ -1,4 +1,4 @@
-"""Imports published weights of a baseline into weights/ and prints what to write into params.yaml to use them."""
+"""Imports published weights of a baseline into weights/ and prints what to write into params/DATASET.yaml to use them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def main() -> None:
     arguments.add_argument("method", help="x2face or pix2pixhd")
     arguments.add_argument("files", nargs="+", type=Path, help="x2face: its one file; pix2pixhd: *_net_G.pth [*_net_D.pth]")
     arguments.add_argument("--trained-on", required=True, help="the data they saw, as the tables shall say: VoxCeleb1")
-    arguments.add_argument("--dataset", default="voxceleb1", help="the section of `learn` that says the networks' sizes")
+    arguments.add_argument("--dataset", default="voxceleb1", help="whose file in params/ says the networks' sizes")
     arguments.add_argument("--trust", action="store_true", help="open the file even if that may run code which it carries")
     arguments.add_argument("--params", type=Path, default=Path("params.yaml"))
     given = arguments.parse_args()
@@ -23,15 +23,15 @@ def main() -> None:
     from model.backbones import registry
     from model.published import importer
 
-    where = f"learn.{given.dataset}"
-    section = config.pick(config.pick(config.load(given.params).learn, given.dataset, "learn"), given.method, where)
+    dataset = config.dataset(given.params, given.dataset)
+    section, where = dataset.method(given.method), dataset.where(f"learn.{given.method}")
     kind = api.load(given.method)
     if not issubclass(kind, importer.Baseline):
         raise Refused(f"{given.method}: has no published weights to import; x2face and pix2pixhd have")
-    settings = config.parse(kind.Config, {**section, "pretrained": None}, f"{where}.{given.method}")
+    settings = config.parse(kind.Config, {**section, "pretrained": None}, where)
     method = kind(settings, api.Facts(settings.size, 1))
     file = importer.import_weights(method, given.files, given.trained_on, given.trust)
-    print(f"{file}: written. To start from it, write into {given.params} under {where}.{given.method}\n"
+    print(f"{file}: written. To start from it, write into {where}\n"
           f"  pretrained: {{file: {file.name}, sha256: {registry.sha256(file)}}}\n"
           "and, to use it as it is, steps: 0")
 

@@ -53,9 +53,10 @@ def main() -> None:
     parser.add_argument("--frames", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    data = config.pick(config.load(args.params).data, args.dataset, "data")
-    name = choose(config.parse(landmark_image.Config, data.landmarks, f"data.{args.dataset}.landmarks").detector)
-    where = config.parse(executor.Config, data.engine, f"data.{args.dataset}.engine")
+    given = config.dataset(args.params, args.dataset)
+    data = given.data
+    name = choose(config.parse(landmark_image.Config, data.landmarks, given.where("data.landmarks")).detector)
+    where = config.parse(executor.Config, data.engine, given.where("data.engine"))
     inputs = {"videos": args.videos, "frames": args.frames}
     with stage.run("landmarks", out=args.out, inputs=inputs, config=name) as job:
         task = partial(find, frames=args.frames, name=name)

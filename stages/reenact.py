@@ -62,7 +62,7 @@ def main() -> None:
     params = config.load(given.params)
     folder = given.model or Path("models") / params.datasets[0] / given.method
     if given.inspect:
-        show(given.inspect, params, params.datasets[0])
+        show(given.inspect, config.dataset(given.params, params.datasets[0]))
         return
     try:
         make(given, params, folder)
@@ -75,14 +75,14 @@ def make(given: argparse.Namespace, params: config.Params, folder: Path) -> None
     """Consent, model, source, drivers, the person's head, and then the ranking, the film or both."""
     check(given)
     consent(given.i_have_consent)
-    places = (Path(), stage.ROOT, *(Path("data", dataset) for dataset in params.data))
+    places = (Path(), stage.ROOT, *(Path("data", dataset) for dataset in config.known_datasets(given.params)))
     listed = takedown.read(*(place / takedown.NAME for place in places))
     for path in (*given.source, *given.driver):
         refuse_listed(path, listed)
     from eval.reenact import driving_video, render_video, source_frames, trained_head
 
     model = trained_head.load(folder, given.steps, params.seed)
-    eyes = opened(params, model.manifest["dataset"])
+    eyes = opened(config.dataset(given.params, model.manifest["dataset"]))
     drivers = [driving_video.open_driver(path, given.start, given.seconds, eyes) for path in given.driver]
     who = source_frames.read(given.source, given.shots, given.face, eyes)
     for of in drivers:
@@ -144,7 +144,7 @@ def refuse_listed(path: Path, listed: frozenset[str]) -> None:
                 raise Refused(f"{path}: {person} is on the take-down list ({takedown.NAME}) and must not be used")
 
 
-def opened(params: config.Params, dataset: str) -> Eyes:
+def opened(given: config.DatasetParams) -> Eyes:
     """Detectors and crop as the data set of the model's training frames has them."""
     from eval.reenact.source_frames import Eyes
     from model.backbones import face_detection, landmark_detection
@@ -152,9 +152,8 @@ def opened(params: config.Params, dataset: str) -> Eyes:
     from pipeline.landmarks import landmark_image
     from stages.landmarks import choose
 
-    data = config.pick(params.data, dataset, "data")
-    chosen = config.parse(extract.Config, data.frames, f"data.{dataset}.frames")
-    detector = choose(config.parse(landmark_image.Config, data.landmarks, f"data.{dataset}.landmarks").detector)
+    chosen = config.parse(extract.Config, given.data.frames, given.where("data.frames"))
+    detector = choose(config.parse(landmark_image.Config, given.data.landmarks, given.where("data.landmarks")).detector)
     return Eyes(face_detection.Detector().detect, landmark_detection.landmarker(detector).predict, chosen)
 
 
@@ -245,14 +244,14 @@ def told(report: Report, job: Job, view: str) -> list[str]:
     return lines
 
 
-def show(path: Path, params: config.Params, dataset: str) -> None:
+def show(path: Path, given: config.DatasetParams) -> None:
     """Prints the mark of a file as JSON."""
     import json
 
     from eval.reenact import synthetic_mark
     from pipeline.frames import extract
 
-    limits = config.parse(extract.Config, config.pick(params.data, dataset, "data").frames, f"data.{dataset}.frames").limits
+    limits = config.parse(extract.Config, given.data.frames, given.where("data.frames")).limits
     print(json.dumps(synthetic_mark.inspect(path, limits), indent=1, sort_keys=True))
 
 

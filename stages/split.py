@@ -27,13 +27,13 @@ def main() -> None:
     parser.add_argument("--landmarks", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    params = config.load(args.params)
-    data = config.pick(params.data, args.dataset, "data")
+    seed = config.load(args.params).seed
+    given = config.dataset(args.params, args.dataset)
     listed = takedown.read(Path(takedown.NAME))
-    settings = config.parse(split.Config, data.split, f"data.{args.dataset}.split")
+    settings = config.parse(split.Config, given.data.split, given.where("data.split"))
     inputs = {"frames": args.frames, "landmarks": args.landmarks}
-    with stage.run("split", out=args.out, inputs=inputs, config=[data.split, params.seed, sorted(listed)]) as job:
-        made = split.make(*read(args.frames, args.landmarks), settings, params.seed, listed,
+    with stage.run("split", out=args.out, inputs=inputs, config=[given.data.split, seed, sorted(listed)]) as job:
+        made = split.make(*read(args.frames, args.landmarks), settings, seed, listed,
                           job.inputs["frames"].get("test_people"))
         made.train.to_parquet(job.out / "train.parquet", index=False)
         made.excluded.to_parquet(job.out / "excluded.parquet", index=False)

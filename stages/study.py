@@ -16,7 +16,7 @@ def main() -> None:
     """One verb over one data set."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("verb", choices=VERBS)
-    arguments.add_argument("--dataset", help="of params.yaml (default: the first one of `datasets`)")
+    arguments.add_argument("--dataset", help="a file of params/ (default: the first one of `datasets`)")
     for name in ("data", "results", "study"):
         arguments.add_argument(f"--{name}", type=Path, default=Path(name))
     arguments.add_argument("--params", type=Path, default=Path("params.yaml"))
@@ -25,7 +25,7 @@ def main() -> None:
     given = arguments.parse_args()
     params = config.load(given.params)
     given.dataset = given.dataset or params.datasets[0]
-    config.pick(params.data, given.dataset, f"{given.params}: data")
+    config.dataset(given.params, given.dataset)  # refused when there is none
     VERBS[given.verb](given, params, config.parse(Config, params.study, f"{given.params}: study"))
 
 

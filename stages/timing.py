@@ -21,17 +21,17 @@ def main() -> None:
     given = arguments.parse_args()
     params = config.load(given.params)
     chosen = config.parse(timing.Config, params.timing, f"{given.params}: timing")
-    where = f"{given.params}: learn.{given.dataset}"
-    section = config.pick(config.pick(params.learn, given.dataset, f"{given.params}: learn"), given.method, where)
+    dataset = config.dataset(given.params, given.dataset)
+    section = dataset.method(given.method)
     paths = {name: getattr(given, name) for name in ("frames", "landmarks", "split", "model")}
     with stage.run("timing", out=given.out, inputs=paths, config=[params.timing, params.shots, section, params.seed]) as job:
-        found = seconds(given, job, params, section, chosen)
+        found = seconds(given, job, params, dataset, chosen)
         fileio.write_json(job.out / "timing.json", found)
         job.publish("timing", {"dataset": given.dataset, "method": given.method, "driven_by": found["driven_by"]})
         print(f"{given.out}: a frame {found['frame']['median']:.3g} s")
 
 
-def seconds(given: argparse.Namespace, job: stage.Job, params: config.Params, section: dict[str, Any],
+def seconds(given: argparse.Namespace, job: stage.Job, params: config.Params, dataset: config.DatasetParams,
             chosen: timing.Config) -> dict[str, Any]:
     """What timing.json holds, for the first test person."""
     import torch
@@ -44,7 +44,7 @@ def seconds(given: argparse.Namespace, job: stage.Job, params: config.Params, se
     facts = api.Facts(**job.inputs["model"]["facts"])
     faces = Faces(frames=given.frames, landmarks=given.landmarks, split=given.split, size=facts.size)
     kind = api.load(given.method)
-    settings = config.parse(kind.Config, section, f"{given.params}: learn.{given.dataset}.{given.method}")
+    settings = config.parse(kind.Config, dataset.method(given.method), dataset.where(f"learn.{given.method}"))
 
     def make() -> api.Method:
         method = kind(settings, facts, params.seed)

@@ -46,9 +46,10 @@ def main() -> None:
     from model.api import Facts, load
     from model.training import distributed
 
-    where = f"learn.{given.dataset}.{given.method}"
+    dataset = config.dataset(given.params, given.dataset)
+    where = dataset.where(f"learn.{given.method}")
     kind = load(given.method)
-    section = config.pick(config.pick(params.learn, given.dataset, "learn"), given.method, f"learn.{given.dataset}")
+    section = dataset.method(given.method)
     chosen: Any = config.parse(kind.Config, section, where)
     processes = how.processes if chosen.steps and kind.shares_batches else 1
     if processes > 1 and "WORLD_SIZE" not in os.environ:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 from pathlib import Path
 
 from eval.scoring import real_frames, user_study
@@ -21,7 +20,7 @@ def main() -> None:
     """Edits `datasets` in params.yaml where asked to; for --folder also links videos/folder to the given path."""
     arguments = argparse.ArgumentParser(description=__doc__)
     choice = arguments.add_mutually_exclusive_group()
-    choice.add_argument("--dataset", help="an entry of `data` in params.yaml")
+    choice.add_argument("--dataset", help="a file of params/, without .yaml")
     choice.add_argument("--folder", type=Path, help="holds person/video.*")
     arguments.add_argument("--params", type=Path, default=Path("params.yaml"))
     given = arguments.parse_args()
@@ -29,22 +28,22 @@ def main() -> None:
         link(given.folder)
     if given.dataset or given.folder:
         choose(given.params, given.dataset or "folder")
-    check(config.load(given.params), str(given.params))
+    check(given.params)
 
 
-def check(params: config.Params, where: str) -> None:
-    """Refused when `datasets` or `methods` names something that is not there."""
+def check(path: Path) -> None:
+    """Refused when `datasets` or `methods` of the params.yaml names something that is not there."""
+    params = config.load(path)
     known = {path.stem: path for path in (stage.ROOT / "model" / "methods").glob("[!_]*.py")}
     for method in params.methods:
         if method in (real_frames.FOLDER, user_study.FOLDER):
-            raise Refused(f"{where}: methods: results/DATASET/{method} is where other results lie; rename the method's "
+            raise Refused(f"{path}: methods: results/DATASET/{method} is where other results lie; rename the method's "
                                  "file")
-        config.pick(known, method, f"{where}: methods")
-    for dataset in params.datasets:
-        config.pick(params.data, dataset, f"{where}: data")
-        learn = config.pick(params.learn, dataset, f"{where}: learn")
+        config.pick(known, method, f"{path}: methods")
+    for name in params.datasets:
+        dataset = config.dataset(path, name)
         for method in params.methods:
-            config.pick(learn, method, f"{where}: learn.{dataset}")
+            dataset.method(method)
 
 
 def link(folder: Path) -> None:
@@ -60,16 +59,19 @@ def link(folder: Path) -> None:
 
 
 def choose(path: Path, dataset: str) -> None:
-    """Sets `datasets` to [dataset], the rest of the file untouched. Refused when there is no such data set or no such line."""
-    params = config.load(path)
-    config.pick(params.data, dataset, f"{path}: data")
-    if params.datasets == [dataset]:
+    """Sets `datasets` to [dataset], comments and everything else kept. Refused when there is no such data set."""
+    from ruamel.yaml import YAML
+
+    config.dataset(path, dataset)
+    if config.load(path).datasets == [dataset]:
         return
-    text, count = re.subn(r"^datasets: *\[[^]]*\]", f"datasets: [{dataset}]", path.read_text(), count=1, flags=re.MULTILINE)
-    if not count:
-        raise Refused(f"{path}: no line `datasets: [...]`; write it on one line")
+    yaml = YAML()
+    yaml.width, yaml.preserve_quotes = 4096, True  # no other line is broken anew
+    body = yaml.load(path.read_text())
+    body["datasets"][:] = [dataset]  # in place: the list stays on one line, or on several as DVC writes it
     part = path.with_suffix(".part")
-    part.write_text(text)
+    with part.open("w") as file:
+        yaml.dump(body, file)
     os.replace(part, path)
     print(f"{path}: datasets: [{dataset}]")
 

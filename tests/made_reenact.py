@@ -11,13 +11,13 @@ import cv2
 import made_clips
 import numpy as np
 from made_faces import face
+from made_params import published
 
 from eval.reenact import source_frames
 from pipeline.core import config
 from pipeline.core.manifest import write_manifest
 from pipeline.media import video
 
-PARAMS = config.load(Path(__file__).resolve().parents[1] / "params.yaml")
 FACE = face(1.0) + .5  # 68 points of a face in a picture one pixel wide
 
 
@@ -68,7 +68,7 @@ def untrained(folder: Path, method: str = "ff", size: int = 32) -> Path:
 
     from model.api import Facts, load
 
-    section = PARAMS.learn["ci"][method]
+    section = published("ci")["learn"][method]
     kind = load(method)
     made = kind(config.parse(kind.Config, section, "learn"), Facts(size, 1), 0)
     folder.mkdir(parents=True)

@@ -20,10 +20,11 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
+import made_params
 import numpy as np
 import pandas as pd
+from made_params import published
 from PIL import Image, PngImagePlugin
-from ruamel.yaml import YAML
 
 from eval.study import build
 from eval.study.trials import CHECK, Config, Study
@@ -38,7 +39,7 @@ CELLS = (("ff", 1), ("ff", 8), ("ft", 1), ("ft", 8))
 
 
 def config(**changes) -> Config:
-    section = YAML(typ="safe").load((ROOT / "params.yaml").read_text())["study"]
+    section = published()["study"]
     return Config.model_validate({**section, "limits": LOOSE, "frames": 6, **changes})
 
 
@@ -120,12 +121,8 @@ def study(root: Path, inputs: build.Inputs, chosen: Config | None = None, seed: 
 
 def params(root: Path, **changes) -> Path:
     """params.yaml of the made data set."""
-    body = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
-    body["data"]["made"] = body["data"]["sample"]
-    body |= {"datasets": ["made"], "methods": ["ff", "ft"], "shots": [1, 8],
-             "study": {**config().model_dump(), **changes}}
-    (root / "params.yaml").write_text(json.dumps(body))
-    return root / "params.yaml"
+    changed = {"methods": ["ff", "ft"], "shots": [1, 8], "study": {**config().model_dump(), **changes}}
+    return made_params.write(root, changed, made={})
 
 
 def words(root: Path, verb: str, *more: str) -> list[str]:

@@ -9,8 +9,8 @@ import sys
 from types import SimpleNamespace
 
 import made_faces
+import made_params
 import numpy as np
-from ruamel.yaml import YAML
 
 from eval.metrics import fd
 from eval.scoring import features, protocol
@@ -79,11 +79,9 @@ def bench(root, monkeypatch, people=3):
         monkeypatch.setattr(kind, "missing", lambda self: None)
     monkeypatch.setattr(core_stage, "ROOT", root)
     monkeypatch.setattr(core_stage, "die_with_parent", lambda parent: None)
-    params = YAML(typ="safe").load((made_faces.Path(__file__).parents[1] / "params.yaml").read_text())
-    params["score"] |= {"metrics": METRICS, "resamples": 100, "set_resamples": 20}
-    params |= {"methods": ["copy", "mean"], "cross": {"drivers": 1, "frames": 3},
-               "learn": {"sample": {"copy": {"size": 16}, "mean": {"size": SIZE}}}}
-    (root / "params.yaml").write_text(json.dumps(params))
+    made_params.write(root, {"score": {"metrics": METRICS, "resamples": 100, "set_resamples": 20}, "methods": ["copy", "mean"],
+                             "cross": {"drivers": 1, "frames": 3}},
+                      sample={"learn": {"copy": {"size": 16}, "mean": {"size": SIZE}}})
     counts = {"videos": 1, "people": 1, "test_people": people, "excluded": 0}
     for part in ("frames", "landmarks", "split"):
         (root / "data" / "sample" / part).mkdir(parents=True)

@@ -20,6 +20,7 @@ from typing import Any
 
 import made_archives as archives
 import made_clips as clips
+import made_params
 import made_site
 import numpy as np
 from ruamel.yaml import YAML
@@ -35,7 +36,7 @@ DEV, TESTED, UTTERANCES = 4, 2, 6  # people of each data set; utterances of a te
 CROP = 112  # pixels of VoxCeleb2's clips; the real ones have 224
 LENGTH = 30  # pictures of an utterance, at 25 a second
 ROWS = {("voxceleb1", "x2face"), ("voxceleb1", "pix2pixhd"), ("voxceleb1", "ft"), ("voxceleb2", "ff"), ("voxceleb2", "ft")}
-SMALLER: dict[str, Any] = {  # of params.yaml
+SMALLER: dict[str, Any] = {  # of params/DATASET.yaml
     "frames": {"size": 64, "per_shard": 4}, "split": {"test_people": TESTED, "holdout": 12},
     "fetch": {"voxceleb1": {"buckets": 2, "manners": {"pause": 0.0, "enough": 5, "rest": 60.0}}, "voxceleb2": {}}}
 
@@ -102,19 +103,19 @@ def voxceleb1(folder: Path, work: Path) -> dict[str, bytes]:
     return served
 
 
-def edit(path: Path) -> None:
+def edit(clone: Path) -> None:
     """The one edit of a user, `datasets: [voxceleb1, voxceleb2]`, and what a rehearsal has smaller."""
+    path, yaml = clone / "params.yaml", YAML(typ="safe")
     path.write_text(re.sub(r"(?m)^datasets: .*$", f"datasets: [{', '.join(DATASETS)}]", path.read_text()))
-    yaml = YAML(typ="safe")
-    params = yaml.load(path.read_text())
     for name in DATASETS:
-        data = params["data"][name]
+        given = made_params.published(name)
+        data = given["data"]
         data["engine"] |= {"workers": 2}
         for section in ("frames", "split"):
-            data[section] = data[section] | SMALLER[section]
-        data["fetch"] = data["fetch"] | SMALLER["fetch"][name]
-        params["learn"][name] = params["learn"]["ci"]
-    yaml.dump(params, path)
+            data[section] |= SMALLER[section]
+        data["fetch"] |= SMALLER["fetch"][name]
+        given["learn"] = made_params.published("ci")["learn"]
+        yaml.dump(given, clone / "params" / f"{name}.yaml")
 
 
 def rehearse(clone: Path) -> None:
@@ -122,7 +123,7 @@ def rehearse(clone: Path) -> None:
     with tempfile.TemporaryDirectory() as work, ExitStack() as running:
         publisher = running.enter_context(archives.publisher(voxceleb2(clone / "videos" / "voxceleb2", Path(work)), KEY))
         site = running.enter_context(made_site.site(voxceleb1(clone / "videos" / "voxceleb1", Path(work))))
-        edit(clone / "params.yaml")
+        edit(clone)
         given = {"TALKING_HEADS_VOXCELEB_URL": publisher.address, "TALKING_HEADS_VOXCELEB_KEY": KEY,
                  "TALKING_HEADS_YOUTUBE_SITE": site.address}
         subprocess.run(["make", "-o", ".venv/ready", "repro"], cwd=clone, env=os.environ | given, check=True)

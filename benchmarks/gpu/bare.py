@@ -1,6 +1,6 @@
-"""For machines with torch but without `pydantic` or `ruamel.yaml`: as much of them as reading params.yaml takes.
+"""For machines with torch but without `pydantic` or `ruamel.yaml`: as much of them as reading params/ takes.
 
-Types are followed, values are not checked: params.yaml is that of a checkout whose tests have passed. Never used where the
+Types are followed, values are not checked: the files are those of a checkout whose tests have passed. Never used where the
 packages are.
 """
 

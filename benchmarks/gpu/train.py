@@ -39,10 +39,10 @@ def measure(bench: Bench) -> None:
     """Data, learning, then the test people."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     whole, start = bench.left(), time.monotonic()
-    params = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
-    section = params["learn"]["ci" if bench.quick else "large"]["ft"]
+    large, small = (YAML(typ="safe").load((ROOT / "params" / f"{name}.yaml").read_text()) for name in ("large", "ci"))
+    section = (small if bench.quick else large)["learn"]["ft"]
     with tempfile.TemporaryDirectory() as folder:
-        root, what = data(bench, Path(folder) / "data", params["data"]["large"]["fetch"], section["size"], RENDERING * whole)
+        root, what = data(bench, Path(folder) / "data", large["data"]["fetch"], section["size"], RENDERING * whole)
         faces = Faces(*(root / name for name in ("frames", "landmarks", "split")), section["size"])
         bench.keep("data", {"what": what, "videos": faces.num_videos, "test_people": len(faces.subjects), "size": faces.size,
                             "seconds": time.monotonic() - start})

@@ -1,4 +1,4 @@
-"""params.yaml, strictly: every value spelled out, no unknown key, one sentence for each mistake."""
+"""params.yaml and params/DATASET.yaml, strictly: every value spelled out, no unknown key, one sentence for each mistake."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.core.errors import Refused
 
 
 class Strict(BaseModel):
-    """A section of params.yaml: frozen, no coercion, no unknown key. No defaults: DVC sees only what is spelled out."""
+    """A section of a params file: frozen, no coercion, no unknown key. No defaults: DVC sees only what is spelled out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -22,7 +22,7 @@ Section = TypeVar("Section", bound=BaseModel)
 
 
 class Data(Strict):
-    """One data set: its source and what each data stage does with it."""
+    """The section `data` of params/DATASET.yaml: the source and what each data stage does with it."""
 
     source: str
     fetch: dict[str, Any]  # the source's own Config
@@ -32,15 +32,30 @@ class Data(Strict):
     engine: dict[str, Any]  # where the data stages' work is done
 
 
+class DatasetParams(Strict):
+    """The whole of params/DATASET.yaml."""
+
+    data: Data
+    learn: dict[str, dict[str, Any]]  # method -> the method's own Config
+    _file: Path = Path("params/DATASET.yaml")  # what messages name; `dataset` sets it
+
+    def where(self, keys: str) -> str:
+        """`params/DATASET.yaml: keys`, for messages."""
+        return f"{self._file}: {keys}"
+
+    def method(self, name: str) -> dict[str, Any]:
+        """The configuration of a method. Refused with the nearest known one when it has none here."""
+        section: dict[str, Any] = pick(self.learn, name, self.where("learn"))
+        return section
+
+
 class Params(Strict):
-    """The whole of params.yaml."""
+    """The whole of params.yaml: what is chosen per run."""
 
     seed: int
     datasets: list[str]
     methods: list[str]
     shots: list[int]
-    data: dict[str, Data]
-    learn: dict[str, dict[str, dict[str, Any]]]  # data set -> method -> the method's own Config
     train: dict[str, Any]  # how training runs, never what comes out
     adapt: dict[str, Any]
     cross: dict[str, Any]
@@ -51,7 +66,10 @@ class Params(Strict):
 
 
 def parse(model: type[Section], mapping: object, where: str) -> Section:
-    """`mapping` as a `model`. Refused with the first mistake as `where.key: what was found; the way out`."""
+    """`mapping` as a `model`. Refused with the first mistake as `where.key: what was found; the way out`.
+
+    `where` names a section, as in `params.yaml: score`, or a whole file, as in `params.yaml:`.
+    """
     try:
         return model.model_validate(mapping)
     except ValidationError as error:
@@ -60,15 +78,41 @@ def parse(model: type[Section], mapping: object, where: str) -> Section:
 
 def load(path: Path) -> Params:
     """params.yaml. Refused when it is missing, is not YAML, or breaks the schema."""
+    mapping = _read(path, "run from the root of the checkout or pass --params")
+    if old := [key for key in ("data", "learn") if isinstance(mapping, dict) and key in mapping]:
+        raise Refused(f"{path}: {old[0]}: unknown key; it belongs to one data set: move it to {folder(path)}/DATASET.yaml")
+    return parse(Params, mapping, f"{path}:")
+
+
+def dataset(path: Path, name: str) -> DatasetParams:
+    """params/NAME.yaml beside `path`, the params.yaml. Refused when there is none, it is not YAML, or breaks the schema."""
+    file = folder(path) / f"{name}.yaml"
+    if name not in (known := known_datasets(path)):
+        raise Refused(f"{file}: there is no such data set; {_hint(name, known)}")
+    given = parse(DatasetParams, _read(file, "there is no such data set"), f"{file}:")
+    given._file = file
+    return given
+
+
+def known_datasets(path: Path) -> list[str]:
+    """The data sets that have a file beside `path`, the params.yaml; sorted."""
+    return sorted(file.stem for file in folder(path).glob("*.yaml"))
+
+
+def folder(path: Path) -> Path:
+    """Where the data sets' files lie: params/ beside `path`, the params.yaml."""
+    return path.parent / "params"
+
+
+def _read(path: Path, way_out: str) -> object:
     from ruamel.yaml import YAML, YAMLError
 
     try:
-        mapping = YAML(typ="safe").load(path.read_text())
+        return YAML(typ="safe").load(path.read_text())
     except FileNotFoundError:
-        raise Refused(f"{path}: there is no such file; run from the root of the checkout or pass --params") from None
+        raise Refused(f"{path}: there is no such file; {way_out}") from None
     except YAMLError as error:
         raise Refused(f"{path}: not valid YAML ({' '.join(str(error).split())[:200]})") from None
-    return parse(Params, mapping, str(path))
 
 
 def pick(mapping: Mapping[str, Any], key: str, where: str) -> Any:
@@ -80,12 +124,13 @@ def pick(mapping: Mapping[str, Any], key: str, where: str) -> Any:
 
 def _sentence(model: type[BaseModel], error: ValidationError, where: str) -> str:
     first = error.errors(include_url=False)[0]
-    place = ".".join([where, *map(str, first["loc"])])
+    keys = ".".join(map(str, first["loc"]))
+    place = f"{where}{' ' if where.endswith(':') else '.'}{keys}" if keys else where.removesuffix(":")
     if first["type"] == "extra_forbidden":
         known = _fields(model, first["loc"][:-1])
         return f"{place}: unknown key; {_hint(str(first['loc'][-1]), known)}"
     if first["type"] == "missing":
-        return f"{place}: this key is missing; add it (the published params.yaml has it)"
+        return f"{place}: this key is missing; add it (the published file has it)"
     return f"{place}: found {first['input']!r}; {first['msg'][0].lower()}{first['msg'][1:]}"
 
 

@@ -31,7 +31,7 @@ Detect = Callable[[np.ndarray], list[np.ndarray]]  # images uint8 (N, H, W, 3) -
 
 
 class Config(Strict):
-    """data.<dataset>.frames of params.yaml."""
+    """The section `data.frames` of params/DATASET.yaml."""
 
     size: int  # side of the stored crop, pixels
     per_shard: int = Field(ge=1)  # clips a task and a tar file

@@ -36,7 +36,7 @@ FLIP = _flip()
 
 
 class Config(Strict):
-    """data.<dataset>.landmarks of params.yaml."""
+    """The section `data.landmarks` of params/DATASET.yaml."""
 
     detector: Literal["auto", "fan", "dlib68"]  # auto: fan where its weights are, else dlib68
 

@@ -17,7 +17,7 @@ THREADS, WORKER = "OMP_NUM_THREADS", "TALKING_HEADS_WORKER"
 
 
 class Config(Strict):
-    """data.<dataset>.engine and adapt.engine of params.yaml: where the work is done, never what comes out."""
+    """`data.engine` of params/DATASET.yaml and `adapt.engine` of params.yaml: where the work is done, never what comes out."""
 
     kind: Literal["local", "ray", "slurm"]
     workers: int = Field(ge=1)  # tasks at a time

@@ -21,7 +21,7 @@ WAY_OUT = "move it to {origin}/PERSON/VIDEO.{ext}, one folder a person"
 
 
 class Config(settings.Strict):
-    """data.<dataset>.fetch of params.yaml for `source: folder`."""
+    """The section `data.fetch` of params/DATASET.yaml for `source: folder`."""
 
     origin: str  # folder of the videos, given on the command line; may hold a takedown.txt
     ids: str  # regular expression that person and video names (without extension) must match as a whole

@@ -30,7 +30,7 @@ _LINE = re.compile(r"(\w[\w.-]*\.zip) (\w[\w.-]*) ([0-9a-f]{32})")
 
 
 class Config(settings.Strict):
-    """data.<dataset>.fetch of params.yaml for `source: voxceleb2`."""
+    """The section `data.fetch` of params/DATASET.yaml for `source: voxceleb2`."""
 
     origin: str  # folder of the archives, given on the command line; may hold a takedown.txt
     archives: list[str]  # of the list; without vox2_mp4.zip nobody is left to train on

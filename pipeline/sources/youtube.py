@@ -31,7 +31,7 @@ FORM = 1  # of the clips; a change of the code that gives other clips raises it
 
 
 class Config(video_job.Config):
-    """data.<dataset>.fetch of params.yaml for `source: youtube`."""
+    """The section `data.fetch` of params/DATASET.yaml for `source: youtube`."""
 
     people: list[str]  # in `origin`: lists of speakers with a column Set
     buckets: int = Field(ge=1, le=1000)  # tars; another number stores everything anew

@@ -107,9 +107,9 @@ def plain(value):
         return [plain(one) for one in value]
     return {name: plain(one) for name, one in vars(value).items() if name[0] != "_"} if hasattr(value, "model_copy") else value
 
-learn = yaml.safe_load(open("params.yaml"))["learn"]
+learn = {dataset: yaml.safe_load(open(f"params/{dataset}.yaml"))["learn"] for dataset in ("sample", "large", "voxceleb2")}
 print(json.dumps([plain(api.load(method).Config.model_validate(learn[dataset][method]))
-                  for dataset in ("sample", "large", "voxceleb2")
+                  for dataset in learn
                   for method in ("mean", "ff", "ft", "x2face", "pix2pixhd")], sort_keys=True))
 """
 

@@ -1,6 +1,5 @@
 """Facts about drawing, mirroring and storing the 68 points."""
 
-import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -9,11 +8,12 @@ from types import SimpleNamespace
 
 import cv2
 import made_faces
+import made_params
 import numpy as np
 import pandas as pd
 import pytest
 from made_faces import face
-from ruamel.yaml import YAML
+from made_params import published
 
 from pipeline.core import stage
 from pipeline.core.errors import Refused
@@ -185,9 +185,9 @@ def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, list[s
     monkeypatch.setattr(landmarks_stage, "_landmarker", landmarker)
     monkeypatch.setattr(stage, "ROOT", tmp_path)
     monkeypatch.setattr(stage, "die_with_parent", lambda parent: None)
-    whole = YAML(typ="safe").load((Path(__file__).parents[2] / "params.yaml").read_text())
-    tiny = whole["data"]["ci"] | {"engine": {"kind": "local", "workers": 1, "slurm": {}}, "landmarks": {"detector": "dlib68"}}
-    (tmp_path / "params.yaml").write_text(json.dumps(whole | {"data": {"tiny": tiny}}))
+    engine = {"kind": "local", "workers": 1, "slurm": {}}
+    tiny = published("ci")["data"] | {"engine": engine, "landmarks": {"detector": "dlib68"}}
+    made_params.write(tmp_path, {}, tiny={"data": tiny})
     words = ["--dataset", "tiny", "--params", str(tmp_path / "params.yaml"), "--videos", str(root / "videos"), "--frames",
              str(root / "frames"), "--out", str(root / "landmarks")]
     monkeypatch.setattr(sys, "argv", ["landmarks", *words])

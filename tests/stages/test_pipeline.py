@@ -9,10 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import made_params
 import pandas as pd
 import pytest
+from made_params import published
 from ruamel.yaml import YAML
 from safetensors import safe_open
 
@@ -40,10 +43,9 @@ def run(stage: str, folder: Path, here: Path = ROOT, **cell: object) -> subproce
     return subprocess.run(command(stage, folder, **cell), cwd=here, env=ENV, capture_output=True, text=True)
 
 
-def settings() -> dict:
-    """params.yaml with its smallest data set made smaller still."""
-    params = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
-    tiny = json.loads(json.dumps({"data": params["data"]["ci"], "learn": params["learn"]["ci"]}))
+def settings(folder: Path, change: Callable[[dict, dict], object] = lambda run, tiny: None) -> None:
+    """params.yaml with its smallest data set made smaller still; `change` is given the changes of it and the data set."""
+    tiny = published("ci")
     tiny["data"]["fetch"] |= {"identities": 4, "videos": 2, "frames": 8, "test_people": 2, "test_frames": 14}
     tiny["data"]["frames"]["least"] = tiny["data"]["split"]["least"] = 4
     tiny["data"]["split"] |= {"test_people": 2, "sources": 8, "holdout": 4}
@@ -51,19 +53,17 @@ def settings() -> dict:
         tiny["learn"][method] |= {"steps": 8, "save_every": 2, "log_every": 2, "batch": 2, "threads": 1}
         tiny["learn"][method]["adversarial"]["start"] = 4
     tiny["learn"]["ft"]["tuning"]["budgets"] = [{"shots": 1, "steps": 3, "lr": 1e-3, "lr_D": 1e-3}]
-    params |= {"datasets": ["tiny"], "methods": ["copy", "ft"], "shots": [1, 8],
-               "data": {"tiny": tiny["data"]}, "learn": {"tiny": tiny["learn"]}}
-    params["timing"] |= {"repeats": 2, "seconds": 0.2}
-    params["score"] |= {"resamples": 50, "set_resamples": 5, "workers": 1}
-    return params
+    run = {"methods": ["copy", "ft"], "shots": [1, 8], "timing": {"repeats": 2, "seconds": 0.2},
+           "score": {"resamples": 50, "set_resamples": 5, "workers": 1}}
+    change(run, tiny)
+    made_params.write(folder, run, tiny=tiny)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """The whole pipeline, once."""
     folder = tmp_path_factory.mktemp("tiny")
-    with (folder / "params.yaml").open("w") as file:
-        YAML().dump(settings(), file)
+    settings(folder)
     for stage in ("fetch", "frames", "landmarks", "split", "train"):
         for method in ("copy", "ft") if stage == "train" else ("ft",):
             done = run(stage, folder, method=method)
@@ -111,16 +111,12 @@ def test_every_table_says_of_how_many_utterances_and_of_which_list(made):
 
 def test_who_is_taken_down_vanishes_from_splits_W_and_tables(made, tmp_path):
     shutil.copytree(made / "data" / "tiny", tmp_path / "data" / "tiny")
-    shutil.copy(made / "params.yaml", tmp_path)
     shutil.rmtree(tmp_path / "data" / "tiny" / "split")
     before = pd.read_parquet(made / "data" / "tiny" / "split" / "train.parquet")
     tested = [subject["person"] for subject in json.loads((made / "data" / "tiny" / "split" / "test.json").read_text())]
     down = [before["video"][0], tested[0]]
     (tmp_path / "takedown.txt").write_text(f"{down[0]}  # one video\n{down[1]}  # a person\n")
-    params = YAML(typ="safe").load((tmp_path / "params.yaml").read_text())
-    params["data"]["tiny"]["split"]["test_people"] = 1
-    with (tmp_path / "params.yaml").open("w") as file:
-        YAML().dump(params, file)
+    settings(tmp_path, lambda run, tiny: tiny["data"]["split"].update(test_people=1))
     for stage in ("split", "train", "adapt", "score", "report"):
         done = run(stage, tmp_path, here=tmp_path)
         assert done.returncode == 0, done.stderr
@@ -180,16 +176,14 @@ def test_a_stage_killed_on_the_way_ends_with_the_bytes_of_an_uninterrupted_one(m
 
 
 @pytest.mark.parametrize(("change", "sentence"), [
-    (lambda p: p.update(methds=["ft"]), r"methds: unknown key; did you mean 'methods'\?"),
-    (lambda p: p["learn"]["tiny"]["ft"].update(steps="8"), r"learn\.tiny\.ft\.steps: found '8'; input should be a valid int"),
-    (lambda p: p["learn"]["tiny"]["ft"].pop("lr"), r"learn\.tiny\.ft\.lr: this key is missing"),
+    (lambda run, tiny: run.update(methds=["ft"]), r"/params\.yaml: methds: unknown key; did you mean 'methods'\?"),
+    (lambda run, tiny: tiny.update(lern={}), r"params/tiny\.yaml: lern: unknown key; did you mean 'learn'\?"),
+    (lambda run, tiny: tiny["learn"]["ft"].update(steps="8"), r"params/tiny\.yaml: learn\.ft\.steps: found '8'; input should"),
+    (lambda run, tiny: tiny["learn"]["ft"].pop("lr"), r"params/tiny\.yaml: learn\.ft\.lr: this key is missing"),
 ])
 def test_a_wrong_setting_is_one_sentence_and_exit_code_1(made, tmp_path, change, sentence):
     folder = made
-    params = settings()
-    change(params)
-    with (tmp_path / "params.yaml").open("w") as file:
-        YAML().dump(params, file)
+    settings(tmp_path, change)
     words = [str(tmp_path / "params.yaml") if word.endswith("params.yaml") else word for word in command("train", folder)]
     done = subprocess.run(words, cwd=ROOT, env=ENV, capture_output=True, text=True)
     assert done.returncode == 1 and re.search(sentence, done.stderr)

@@ -6,12 +6,12 @@ import sys
 from io import BytesIO
 
 import made_faces
+import made_params
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from ruamel.yaml import YAML
 from safetensors.torch import load_file
 from small import FT_ONLY, NETWORKS, SETTINGS, Eyes
 
@@ -23,7 +23,8 @@ from stages import adapt, train
 FF = {**SETTINGS, "steps": 4, "batch": 2, "K": 2, "log_every": 2, "save_every": 2, "networks": NETWORKS,
       "augment": {"flip": True, "gain": 0.1, "hue": 0.0, "stretch": 0.0}}
 FLOOR = {"size": 16, "steps": 0, "batch": 1, "K": 1}
-LEARN = {"made": {"mean": FLOOR, "ff": FF, "ft": {**FF, **FT_ONLY}}}
+LEARN = {"mean": FLOOR, "ff": FF, "ft": {**FF, **FT_ONLY}}
+RUN = {"methods": ["ff"], "shots": [1], "train": {"readers": 2}, "cross": {"frames": 2}}
 
 
 @pytest.fixture(autouse=True)
@@ -41,12 +42,7 @@ def root(tmp_path, monkeypatch):
     monkeypatch.setattr(core_stage, "ROOT", tmp_path)
     monkeypatch.setattr(core_stage, "die_with_parent", lambda _: None)
     made_faces.write(tmp_path / "data", people=5, tested=2)
-    params = {"seed": 0, "datasets": ["made"], "methods": ["ff"], "shots": [1], "data": {}, "learn": LEARN,
-              "train": {"processes": 1, "readers": 2, "preview": 10.0},
-              "adapt": {"engine": {"kind": "local", "workers": 1, "slurm": {}}},
-              "cross": {"drivers": 1, "frames": 2}, "score": {}, "timing": {}, "report": {}, "study": {}}
-    with (tmp_path / "params.yaml").open("w") as file:
-        YAML().dump(params, file)
+    made_params.write(tmp_path, RUN, made={"learn": LEARN})
     return tmp_path
 
 
@@ -160,18 +156,13 @@ def test_adapt_draws_every_hold_out_frame_once_and_again_the_same_bytes(root):
 
 @pytest.mark.parametrize(("kind", "slurm"), [("local", {}), ("slurm", {"cluster": "local"})])
 def test_people_learnt_by_workers_side_by_side_are_the_same_bytes_on_any_engine(root, kind, slurm):
-    blind = {**LEARN["made"]["ft"], "content": {**FF["content"], "perceptual": 0.0}}  # a worker has no stand-in of its own
-    params = YAML(typ="safe").load((root / "params.yaml").read_text())
-    params["learn"]["made"]["ft"] = blind
-
+    blind = {**LEARN["ft"], "content": {**FF["content"], "perceptual": 0.0}}  # a worker has no stand-in of its own
     def adapted(out, engine):
-        with (root / "params.yaml").open("w") as file:
-            YAML().dump({**params, "adapt": {"engine": engine}}, file)
+        made_params.write(root, {**RUN, "adapt": {"engine": engine}}, made={"learn": {**LEARN, "ft": blind}})
         given = ("--method", "ft", "--shots", "2", "--model", str(root / "model"))
         return contents(call(adapt, root, out, *given))
 
-    with (root / "params.yaml").open("w") as file:
-        YAML().dump(params, file)
+    made_params.write(root, RUN, made={"learn": {**LEARN, "ft": blind}})
     trained(root, "ft", "model")
     alone = adapted("alone", {"kind": "local", "workers": 1, "slurm": {}})
     assert adapted("together", {"kind": kind, "workers": 2, "slurm": slurm}) == alone
@@ -215,7 +206,7 @@ def test_each_person_is_also_drawn_as_the_next_one_drives_and_such_frames_stand_
     assert list(zip(driven["person"], driven["driver"], driven["row"])) == due
     assert read_manifest(folder, "images")["cross"] == {"drivers": 1, "frames": 2}
     cell = adapt.Cell(*(root / "data" / name for name in ("frames", "landmarks", "split")), root / "model",
-                      json.dumps(LEARN["made"]["ft"]), 2, 0, adapt.cross.Config(drivers=1, frames=2), root / "work")
+                      json.dumps(LEARN["ft"]), 2, 0, adapt.cross.Config(drivers=1, frames=2), root / "work")
     method, faces = adapt.opened(cell)
     sources = subjects[0]["sources"][:2]
     head = method.adapt(torch.from_numpy(faces.images(sources)), torch.from_numpy(faces.poses(sources)), 0)
@@ -248,7 +239,7 @@ def test_a_frame_that_cannot_be_read_is_refused_as_the_loop_tells_it_to_all_proc
     faces = Faces(*(root / "data" / name for name in ("frames", "landmarks", "split")), 16)
     for shard in (root / "data/frames").glob("*.tar"):
         shard.write_bytes(bytes(shard.stat().st_size))
-    read, _ = train.reader(faces, load("ff").Config.model_validate(FF), 0, "learn.made.ff")
+    read, _ = train.reader(faces, load("ff").Config.model_validate(FF), 0, "params/made.yaml: learn.ff")
     with pytest.raises(Refused, match=r"are damaged \(crc differs\)"):
         read(0)
 

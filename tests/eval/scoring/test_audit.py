@@ -7,12 +7,12 @@ import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
+import made_params
 import made_results
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from ruamel.yaml import YAML
 
 from eval.metrics import fd
 from eval.scoring import per_frame, protocol
@@ -71,9 +71,7 @@ def scored(networks, tmp_path, monkeypatch):
     monkeypatch.setattr(stage, "ROOT", tmp_path)
     monkeypatch.setattr(stage, "die_with_parent", lambda parent: None)
     protocol.opened.cache_clear()
-    params = YAML(typ="safe").load((verify.Path(__file__).parents[3] / "params.yaml").read_text())
-    params["score"] |= {"metrics": ["ssim", "l1", "fd_efflite0"], "resamples": 100, "set_resamples": 50}
-    (tmp_path / "params.yaml").write_text(json.dumps(params))
+    made_params.write(tmp_path, {"score": {"metrics": ["ssim", "l1", "fd_efflite0"], "resamples": 100, "set_resamples": 50}})
     cell = tmp_path / "results" / "sample" / "ft" / "8"
     draw(cell / "images")
     words = ["score", "--dataset", "sample", "--method", "ft", "--shots", "8", "--images", str(cell / "images"), "--out",

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import made_params
 import made_world
 import numpy as np
 import pandas as pd
@@ -112,9 +113,9 @@ def test_one_hold_out_frame_is_refused_with_the_way_out(root, monkeypatch):
 
 
 def test_no_method_may_be_called_what_the_folder_of_the_floors_is_called(root):
-    params = use.config.load(root / "params.yaml").model_copy(update={"methods": ["floors"]})
+    path = made_params.write(root, {"methods": ["floors"]})
     with pytest.raises(Refused, match="rename the method's file"):
-        use.check(params, "params.yaml")
+        use.check(path)
 
 
 def test_the_calibration_stands_under_table_1_and_is_left_out_without_floors(root, monkeypatch):
@@ -145,8 +146,9 @@ def test_auc_of_known_sets():
 
 
 def test_the_stage_takes_the_largest_size_of_the_methods_named():
-    params = use.config.load(floors.Path("params.yaml"))
-    assert floors.pixels(params, "sample", "params.yaml") == 64 and floors.pixels(params, "ci", "params.yaml") == 32
+    params = floors.Path("params.yaml")
+    sizes = [floors.pixels(use.config.load(params).methods, use.config.dataset(params, name)) for name in ("sample", "ci")]
+    assert sizes == [64, 32]
 
 
 def test_the_page_has_the_calibration_with_network_and_aligning_detector_by_name_and_hash(root, monkeypatch):

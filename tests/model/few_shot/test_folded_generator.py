@@ -1,9 +1,8 @@
 import copy
-from pathlib import Path
 
 import pytest
 import torch
-from ruamel.yaml import YAML
+from made_params import DATASETS, published
 from small import SIZE, N, method, networks, person
 from torch import Tensor, nn
 
@@ -13,7 +12,6 @@ from model.few_shot.folded_generator import NormReLU, SelfAttention, folded
 from model.few_shot.networks import Generator, Networks
 from pipeline.core.errors import Refused
 
-LEARN = YAML(typ="safe").load((Path(__file__).resolve().parents[3] / "params.yaml").read_text())["learn"]
 BF16 = 0.1  # of bf16's frames against float32's, at most; in the mean a tenth of that
 
 
@@ -38,9 +36,10 @@ def small(**changes: object) -> tuple[Generator, Tensor]:
 
 
 def configured() -> list[object]:
-    """Each way in which params.yaml sets the networks up, once."""
+    """Each way in which params/ sets the networks up, once."""
     ways = {}
-    for data, methods in LEARN.items():
+    for data in DATASETS:
+        methods = published(data)["learn"]
         for name in ("ff", "ft"):
             ways.setdefault(str(methods[name]["networks"]), pytest.param(methods[name], id=f"{data}-{name}"))
     return [*ways.values()]
@@ -78,7 +77,7 @@ def test_it_draws_what_g_draws_whatever_the_parts(output, spectral, attention, r
 
 
 def test_in_bf16_it_is_as_near_to_full_precision_as_g_is():
-    config = Networks.model_validate(LEARN["sample"]["ff"]["networks"])
+    config = Networks.model_validate(published("sample")["learn"]["ff"]["networks"])
     G, psi_hat = made(config, 64)
     y = torch.rand(4, 3, 64, 64)
     exact = G(y, psi_hat)

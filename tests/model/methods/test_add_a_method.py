@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import made_faces
+import made_params
+from made_params import published
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -36,12 +38,8 @@ def test_the_method_of_the_page_gets_its_row_from_one_file_and_one_section(tmp_p
     made_faces.write(project / "data" / "made", people=4)
     (project / "model" / "methods" / "kernel.py").write_text(block("python"))
     section = YAML(typ="safe").load(block("yaml"))
-    params = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
-    params |= {"datasets": ["made"], "methods": ["kernel"], "shots": [4], "data": {"made": params["data"]["sample"]},
-               "learn": {"made": section}}
-    params["score"]["metrics"] = ["l1"]
-    with (project / "params.yaml").open("w") as file:
-        YAML().dump(params, file)
+    made_params.write(project, {"methods": ["kernel"], "shots": [4], "score": {"metrics": ["l1"]}},
+                      made={**published("sample"), "learn": section})
 
     run(project, "use")  # knows the name
     which, shots, cell = ("--dataset", "made", "--method", "kernel"), ("--shots", "4"), "results/made/kernel/4"

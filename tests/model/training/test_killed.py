@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import made_faces
-from ruamel.yaml import YAML
+import made_params
 from small import settings
 
 HERE = Path(__file__).parents[2]
@@ -20,11 +20,8 @@ def write(root, processes=1, **changes):
     given = {"steps": 20, "batch": 2, "log_every": 2, "save_every": 3,
              "augment": {"flip": True, "gain": 0.1, "hue": 0.0, "stretch": 0.0}, **changes}
     learn = {name: {**settings(name), **given} for name in ("ff", "ft", "x2face", "pix2pixhd")}
-    params = {"seed": 0, "datasets": ["made"], "methods": ["ft"], "shots": [1], "data": {}, "learn": {"made": learn},
-              "train": {"processes": processes, "readers": 2, "preview": 10.0}, "adapt": {}, "cross": {}, "score": {},
-              "timing": {}, "report": {}, "study": {}}
-    with (root / "params.yaml").open("w") as file:
-        YAML().dump(params, file)
+    made_params.write(root, {"methods": ["ft"], "shots": [1], "train": {"processes": processes, "readers": 2}},
+                      made={"learn": learn})
     return root
 
 

@@ -7,10 +7,10 @@ import sys
 import time
 from pathlib import Path
 
+import made_params
 import pandas as pd
 import pytest
 import torch
-from ruamel.yaml import YAML
 from safetensors.torch import load_file
 from test_killed import write
 
@@ -57,10 +57,7 @@ def test_begun_by_one_and_ended_by_two_processes_a_training_comes_to_what_one_ma
         alone(root, "two", monkeypatch, until=5)
     torch.set_num_threads(threads)
     (work,) = {*(ROOT / "work/train").glob("*")} - works
-    params = YAML(typ="safe").load((root / "params.yaml").read_text())
-    params["train"]["processes"] = 2
-    with (root / "params.yaml").open("w") as file:
-        YAML().dump(params, file)
+    made_params.write(root, {"train": {"processes": 2, "readers": 2}}, made=made_params.read(root / "params" / "made.yaml"))
     start = {"args": [sys.executable, "-m", "stages.train", *words(root, "two")], "cwd": ROOT, "text": True,
              "env": {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}}
     both = subprocess.Popen(**start, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

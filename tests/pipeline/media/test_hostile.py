@@ -18,9 +18,11 @@ from typing import Any
 
 import made_archives as archives
 import made_hostile as hostile
+import made_params
 import pandas as pd
 import pytest
 from made_clips import CONFIG, LIMITS
+from made_params import published
 from ruamel.yaml import YAML
 
 from pipeline.core import ledger
@@ -63,13 +65,11 @@ def ear() -> Iterator[Ear]:
 
 
 def params(folder: Path, source: str, fetch: dict[str, Any]) -> None:
-    whole = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+    data = published(source)["data"]
     limits = LIMITS.model_copy(update={"memory": MEMORY, "seconds": 8}).model_dump()
     given = {name: {**part, **({"limits": limits} if "limits" in part else {})} for name, part in (
-        ("fetch", {**whole["data"][source]["fetch"], **fetch}), ("frames", {**CONFIG.model_dump(), "per_shard": 16}))}
-    tiny = {**whole["data"][source], **given, "engine": ENGINE}
-    with (folder / "params.yaml").open("w") as file:
-        YAML().dump(whole | {"datasets": ["tiny"], "data": {"tiny": tiny}}, file)
+        ("fetch", {**data["fetch"], **fetch}), ("frames", {**CONFIG.model_dump(), "per_shard": 16}))}
+    made_params.write(folder, {}, tiny={"data": {**data, **given, "engine": ENGINE}})
 
 
 def stage(name: str, folder: Path, temporary: Path) -> str:

@@ -15,10 +15,12 @@ from functools import partial
 from pathlib import Path
 
 import made_clips as clips
+import made_params
 import made_stage
 import numpy as np
 import pandas as pd
 import pytest
+from made_params import published
 from ruamel.yaml import YAML
 
 from pipeline.core import stage as core_stage
@@ -113,14 +115,12 @@ def start(stage: str, folder: Path) -> subprocess.Popen[bytes]:
 def lay(folder: Path, videos: Path) -> Path:
     """A project of the data set `tiny`: a user's folder of videos, two workers, shards of three."""
     shutil.copytree(videos, folder / "videos/tiny")
-    whole = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
-    tiny = whole["data"]["folder"]
-    tiny |= {"engine": {"kind": "local", "workers": 2, "slurm": {}}, "landmarks": {"detector": "dlib68"}}
-    tiny["fetch"]["per_shard"] = tiny["frames"]["per_shard"] = 3
-    tiny["frames"] |= {"size": 64, "per_clip": 8, "least": 4}
-    whole |= {"datasets": ["tiny"], "data": {"tiny": tiny}}
-    with (folder / "params.yaml").open("w") as file:
-        YAML().dump(whole, file)
+    tiny = published("folder")
+    data = tiny["data"]
+    data |= {"engine": {"kind": "local", "workers": 2, "slurm": {}}, "landmarks": {"detector": "dlib68"}}
+    data["fetch"]["per_shard"] = data["frames"]["per_shard"] = 3
+    data["frames"] |= {"size": 64, "per_clip": 8, "least": 4}
+    made_params.write(folder, {}, tiny=tiny)
     return folder
 
 

@@ -5,10 +5,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import made_clips as clips
+import made_params
 import pandas as pd
 import pytest
 from made_clips import LIMITS
-from ruamel.yaml import YAML
+from made_params import published
 
 from pipeline.core import stage
 from pipeline.core.errors import Refused
@@ -111,10 +112,9 @@ def test_a_missing_folder_and_a_broken_expression_are_refused(root: Path, tmp_pa
 def test_a_fetch_after_files_were_mended_or_renamed_sees_it_though_nobody_read_the_last(tmp_path: Path, monkeypatch) -> None:
     videos = clips.write(tmp_path / "mine/ann/first.mp4", [clips.picture()] * 6).parent
     (videos / "torn.mp4").write_bytes(b"torn")
-    whole = YAML(typ="safe").load((Path(__file__).parents[3] / "params.yaml").read_text())
-    whole["data"]["folder"]["engine"] = {"kind": "local", "workers": 1, "slurm": {}}
-    with (tmp_path / "params.yaml").open("w") as file:
-        YAML().dump(whole, file)
+    whole = published("folder")
+    whole["data"]["engine"] = {"kind": "local", "workers": 1, "slurm": {}}
+    made_params.write(tmp_path, {}, folder=whole)
     monkeypatch.setattr(stage, "ROOT", tmp_path)
     given = SimpleNamespace(dataset="folder", params=tmp_path / "params.yaml", origin=tmp_path / "mine", out=tmp_path / "out")
     seen, good = [], (videos / "first.mp4").read_bytes()

@@ -210,7 +210,7 @@ def test_more_test_people_than_people_is_refused():
     with pytest.raises(Refused, match="test_people: found 9 of 3"):
         sample.items(CONFIG.model_copy(update={"test_people": 9}))
     with pytest.raises(Refused, match="did you mean 'pixels'"):
-        parse(sample.Config, {**SMALL, "pixel": 3}, "data.sample.fetch")
+        parse(sample.Config, {**SMALL, "pixel": 3}, "params/sample.yaml: data.fetch")
 
 
 def test_without_the_mesh_package_the_way_out_is_named(monkeypatch):

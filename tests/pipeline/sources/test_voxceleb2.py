@@ -15,10 +15,12 @@ from pathlib import Path
 
 import made_archives as archives
 import made_clips as clips
+import made_params
 import numpy as np
 import pandas as pd
 import pytest
 from made_clips import CONFIG, LIMITS, detect
+from made_params import published
 from ruamel.yaml import YAML
 
 from pipeline.core import ledger
@@ -82,16 +84,13 @@ def stage(name: str, folder: Path, **more: str) -> subprocess.CompletedProcess[s
 
 
 def params(folder: Path, **frames: object) -> None:
-    """params.yaml with the published section for VoxCeleb2, made small."""
-    whole = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
-    tiny = whole["data"]["voxceleb2"]
-    tiny |= {"engine": {"kind": "local", "workers": 2, "slurm": {}},
-             "split": {"test_people": 2, "sources": 4, "holdout": 4, "least": 4}}
-    tiny["fetch"] |= {"patience": {"tries": 4, "pause": .001, "longest": .01, "stall": 1.}}
-    tiny["frames"] |= {"size": 128, "per_clip": 8, **frames}
-    whole |= {"datasets": ["tiny"], "data": {"tiny": tiny}}
-    with (folder / "params.yaml").open("w") as file:
-        YAML().dump(whole, file)
+    """The published settings for VoxCeleb2 as data set `tiny`, made small."""
+    tiny = published("voxceleb2")
+    tiny["data"] |= {"engine": {"kind": "local", "workers": 2, "slurm": {}},
+                     "split": {"test_people": 2, "sources": 4, "holdout": 4, "least": 4}}
+    tiny["data"]["fetch"] |= {"patience": {"tries": 4, "pause": .001, "longest": .01, "stall": 1.}}
+    tiny["data"]["frames"] |= {"size": 128, "per_clip": 8, **frames}
+    made_params.write(folder, {}, tiny=tiny)
 
 
 def test_every_utterance_is_a_row_and_nothing_is_unpacked(made, tmp_path: Path) -> None:

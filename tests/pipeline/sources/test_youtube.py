@@ -12,12 +12,13 @@ import time
 from pathlib import Path
 
 import made_archives as archives
+import made_params
 import made_site
 import numpy as np
 import pandas as pd
 import pytest
 from made_clips import LIMITS, detect
-from ruamel.yaml import YAML
+from made_params import published
 
 from pipeline.core import fileio
 from pipeline.core.errors import Refused
@@ -60,22 +61,19 @@ def lay(origin: Path, spoken: dict[str, tuple[int, int]] = SPOKEN) -> Path:
 
 
 def settings(**changes: object) -> dict[str, object]:
-    """data.voxceleb2_youtube.fetch as published, in a hurry."""
-    published = YAML(typ="safe").load((ROOT / "params.yaml").read_text())["data"]["voxceleb2_youtube"]["fetch"]
-    small = dict(published) | {"buckets": 2, "per_shard": 2, "connections": 1, "margin": .25,
+    """`data.fetch` of params/voxceleb2_youtube.yaml, in a hurry."""
+    fetch = published("voxceleb2_youtube")["data"]["fetch"]
+    small = fetch | {"buckets": 2, "per_shard": 2, "connections": 1, "margin": .25,
                                "manners": {"pause": 0., "enough": 9, "rest": 0.}, "limits": LIMITS.model_dump()}
-    small["asking"] = dict(published["asking"]) | {
+    small["asking"] = fetch["asking"] | {
         "site": "http://127.0.0.1:1/{id}", "bytes": 10**6, "seconds": 60, "memory": 2048,
         "patience": {"tries": 2, "pause": .001, "longest": .01, "stall": 1.}}
     return small | changes
 
 
 def params(folder: Path, **changes: object) -> None:
-    whole = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
-    tiny = whole["data"]["voxceleb2_youtube"] | {"fetch": settings(**changes)}
-    whole |= {"datasets": [DATA], "data": {DATA: tiny}}
-    with (folder / "params.yaml").open("w") as file:
-        YAML().dump(whole, file)
+    tiny = published("voxceleb2_youtube")["data"] | {"fetch": settings(**changes)}
+    made_params.write(folder, {}, **{DATA: {"data": tiny}})
 
 
 def command(folder: Path) -> list[str]:
