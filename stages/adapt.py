@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import driving_pairs
 from pipeline.core import config, fileio, stage, takedown
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.core.manifest import read_manifest
 from pipeline.core.progress import progress
 from pipeline.core.shards import Place, ShardWriter
@@ -70,7 +70,7 @@ def main() -> None:
                     work=job.work)
         method, faces = opened(cell)
         if short := [s.person for s in faces.subjects if len(s.sources) < given.shots]:
-            raise Refused(f"shots: {given.shots} are asked for, {short[0]} has fewer source frames; lower `shots`, or "
+            raise InputError(f"shots: {given.shots} are asked for, {short[0]} has fewer source frames; lower `shots`, or "
                                  f"raise the frames per video ({dataset.where('data.frames')})")
         people = list(range(len(faces.subjects)))
         drawn = executor.map(partial(person, cell=cell), people,
@@ -89,7 +89,7 @@ def opened(cell: Cell) -> tuple[Method, Faces]:
     import torch
     from safetensors.torch import load_file
 
-    from model.api import Facts, load
+    from model.api import DataInfo, load
     from pipeline.episodes import Faces
 
     torch.set_num_threads(1)
@@ -99,7 +99,7 @@ def opened(cell: Cell) -> tuple[Method, Faces]:
     kind = load(manifest["method"])
     where = f"params/{manifest['dataset']}.yaml: learn.{manifest['method']}"
     chosen = config.parse(kind.Config, json.loads(cell.section), where)
-    facts = Facts(**manifest["facts"])
+    facts = DataInfo(**manifest["facts"])
     method = kind(chosen, facts, cell.seed)
     method.load_weights(load_file(cell.model / "weights.safetensors"))
     return method, Faces(cell.frames, cell.landmarks, cell.split, facts.size)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core import image_ops, stage, takedown
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.core.manifest import read_manifest
 from pipeline.core.shards import ShardReader
 from pipeline.frames import crops
@@ -28,14 +28,14 @@ def labelled(name: str, picture: np.ndarray) -> np.ndarray:
 
 
 def chosen(frames: Path, count: int) -> list[tuple[int, int]]:
-    """The first frame of `count` clips spread over the index: its shard and its row there. Refused: all are taken down."""
+    """The first frame of `count` clips spread over the index: its shard and its row there. InputError: all are taken down."""
     index = pd.read_parquet(frames / "index.parquet", columns=["person", "video", "shard"])
     index["row"] = index.groupby("shard").cumcount()
     listed = takedown.read(Path(takedown.NAME), frames.parent / takedown.NAME)
     first = index.drop_duplicates(["person", "video"])
     first = first[[not takedown.covers(listed, p, v) for p, v in zip(first["person"], first["video"])]]
     if first.empty:
-        raise Refused(f"{frames}: every clip is on the take-down list; there is nothing to show")
+        raise InputError(f"{frames}: every clip is on the take-down list; there is nothing to show")
     spread = np.unique(np.linspace(0, len(first) - 1, min(count, len(first))).round().astype(int))
     return [(int(shard), int(row)) for shard, row in first.iloc[spread][["shard", "row"]].to_numpy()]
 
@@ -46,7 +46,7 @@ def cells(image: np.ndarray, face: np.ndarray, found: np.ndarray | None, names: 
     for name in names:
         try:
             picture = crops.recrop(image, face, found, crops.preset(name), SIDE)
-        except Refused as problem:
+        except InputError as problem:
             print(f"{name}: {problem}")
             picture = np.full((SIDE, SIDE, 3), 128, np.uint8)
         out.append(labelled(name, picture))

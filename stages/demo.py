@@ -14,7 +14,7 @@ from eval.demo import demo_page, pose_grid
 from eval.scoring import metric
 from pipeline import driving_pairs
 from pipeline.core import config, stage
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from stages import adapt
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ NETWORKS = "data, networks and losses are small stand-ins for the paper's."
 
 
 def main() -> None:
-    """Writes OUT/index.html. Refused: FF or FT is not trained yet, or there is no such test person."""
+    """Writes OUT/index.html. InputError: FF or FT is not trained yet, or there is no such test person."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", help="a file of params/; without it the first of `datasets`")
     parser.add_argument("--person", help="a test person; without it the first")
@@ -48,7 +48,7 @@ def demo(params: config.Params, given: config.DatasetParams, dataset: str, data:
     """Everything on the page."""
     for name in METHODS:
         if not (models / name / "manifest.json").is_file():
-            raise Refused(f"{models / name}: there is no trained model; `make repro` makes it")
+            raise InputError(f"{models / name}: there is no trained model; `make repro` makes it")
     opened = {name: adapt.opened(cell(params, given, name, data, models)) for name in METHODS}
     faces = opened["ff"][1]
     people = {subject.person: subject for subject in faces.subjects}

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from pipeline import sources
 from pipeline.core import config, fileio, ledger, stage
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.parallel import executor, sharded_map
 
 # path: a file below the videos folder, or ARCHIVE#place. boxes: "" or, in the same two forms, float32 (n, 4) of a .npy: the
@@ -71,10 +71,10 @@ def link(folder: Path, out: Path) -> None:
 
 
 def summary(out: Path | None) -> None:
-    """Prints the counts by status of the ledger in `out`, or of each data set's. Refused: there is none."""
+    """Prints the counts by status of the ledger in `out`, or of each data set's. InputError: there is none."""
     paths = [out / "ledger.parquet"] if out else sorted(Path("data").glob("*/videos/ledger.parquet"))
     if not paths or not paths[0].is_file():
-        raise Refused(f"{paths[0] if paths else 'data/*/videos'}: there is no ledger.parquet; run `dvc repro` first")
+        raise InputError(f"{paths[0] if paths else 'data/*/videos'}: there is no ledger.parquet; run `dvc repro` first")
     for path in paths:
         print(f"{path}\n{ledger.counts(pd.read_parquet(path))}")
 

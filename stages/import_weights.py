@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 
 from pipeline.core import config, stage
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 
 def main() -> None:
-    """Writes weights/METHOD-*.safetensors. Refused, with the first difference, where a file is not what it should be."""
+    """Writes weights/METHOD-*.safetensors. InputError, with the first difference, where a file is not what it should be."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("method", help="x2face or pix2pixhd")
     arguments.add_argument("files", nargs="+", type=Path, help="x2face: its one file; pix2pixhd: *_net_G.pth [*_net_D.pth]")
@@ -27,9 +27,9 @@ def main() -> None:
     section, where = dataset.method(given.method), dataset.where(f"learn.{given.method}")
     kind = api.load(given.method)
     if not issubclass(kind, importer.Baseline):
-        raise Refused(f"{given.method}: has no published weights to import; x2face and pix2pixhd have")
+        raise InputError(f"{given.method}: has no published weights to import; x2face and pix2pixhd have")
     settings = config.parse(kind.Config, {**section, "pretrained": None}, where)
-    method = kind(settings, api.Facts(settings.size, 1))
+    method = kind(settings, api.DataInfo(settings.size, 1))
     file = importer.import_weights(method, given.files, given.trained_on, given.trust)
     print(f"{file}: written. To start from it, write into {where}\n"
           f"  pretrained: {{file: {file.name}, sha256: {registry.sha256(file)}}}\n"

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core import config, stage
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.landmarks import detect_landmarks, landmark_image
 from pipeline.parallel import executor, sharded_map
 
@@ -67,7 +67,7 @@ def main() -> None:
         body = detect_landmarks.publish(job.out, folders)
         hashes = body.pop("sha256")
         if len(hashes) != 1:
-            raise Refused(f"two detectors found points of one data set (did the weights of {name} change between two "
+            raise InputError(f"two detectors found points of one data set (did the weights of {name} change between two "
                                  f"runs?); remove {job.shelf} and run again")
         print(f"landmarks: {body}")
         job.publish("landmarks", body | {"detector": {"name": name, "sha256": json.loads(hashes[0])}})

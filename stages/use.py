@@ -11,7 +11,7 @@ from pathlib import Path
 
 from eval.scoring import real_frames, user_study
 from pipeline.core import config, stage
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 LINK = Path("videos/folder")  # where dvc.yaml looks for the user's own videos
 
@@ -32,12 +32,12 @@ def main() -> None:
 
 
 def check(path: Path) -> None:
-    """Refused when `datasets` or `methods` of the params.yaml names something that is not there."""
+    """InputError when `datasets` or `methods` of the params.yaml names something that is not there."""
     params = config.load(path)
     known = {path.stem: path for path in (stage.ROOT / "model" / "methods").glob("[!_]*.py")}
     for method in params.methods:
         if method in (real_frames.FOLDER, user_study.FOLDER):
-            raise Refused(f"{path}: methods: results/DATASET/{method} is where other results lie; rename the method's "
+            raise InputError(f"{path}: methods: results/DATASET/{method} is where other results lie; rename the method's "
                                  "file")
         config.pick(known, method, f"{path}: methods")
     for name in params.datasets:
@@ -47,19 +47,19 @@ def check(path: Path) -> None:
 
 
 def link(folder: Path) -> None:
-    """Makes videos/folder a link to `folder`. Refused when there is no such folder or videos/folder is a real one."""
+    """Makes videos/folder a link to `folder`. InputError when there is no such folder or videos/folder is a real one."""
     if not folder.is_dir():
-        raise Refused(f"FOLDER={folder}: there is no such folder; name one that holds person/video.*")
+        raise InputError(f"FOLDER={folder}: there is no such folder; name one that holds person/video.*")
     if LINK.is_symlink():
         LINK.unlink()
     elif LINK.exists() and LINK.resolve() != folder.resolve():
-        raise Refused(f"{LINK}: holds videos already; move them away, or run with FOLDER={LINK}")
+        raise InputError(f"{LINK}: holds videos already; move them away, or run with FOLDER={LINK}")
     if not LINK.exists():
         LINK.symlink_to(folder.resolve(), target_is_directory=True)
 
 
 def choose(path: Path, dataset: str) -> None:
-    """Sets `datasets` to [dataset], comments and everything else kept. Refused when there is no such data set."""
+    """Sets `datasets` to [dataset], comments and everything else kept. InputError when there is no such data set."""
     from ruamel.yaml import YAML
 
     config.dataset(path, dataset)

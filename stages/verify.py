@@ -13,7 +13,7 @@ import numpy as np
 
 from eval.scoring import audit
 from pipeline.core import stage
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 
 def main() -> None:
@@ -29,11 +29,11 @@ def main() -> None:
 
 
 def verify(root: Path, data: Path | None, seed: int) -> tuple[list[str], str]:
-    """(one sentence a mismatch, what was looked at). Refused when there is no scored cell below `root`."""
+    """(one sentence a mismatch, what was looked at). InputError when there is no scored cell below `root`."""
     found = audit.manifests(root)
     cells = {folder: manifest for folder, manifest in found.items() if manifest.get("kind") == "score"}
     if not cells:
-        raise Refused(f"{root}: no scored cell lies below it; give results/DATASET (`dvc checkout` brings its files back)")
+        raise InputError(f"{root}: no scored cell lies below it; give results/DATASET (`dvc checkout` brings its files back)")
     wrong = [line for folder, manifest in found.items() for line in audit.files(folder, manifest)]
     rng, again = np.random.default_rng(seed), audit.Again(0, [])
     with tempfile.TemporaryDirectory() as cache:  # nothing computed before is trusted

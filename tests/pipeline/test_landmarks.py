@@ -16,7 +16,7 @@ from made_faces import face
 from made_params import published
 
 from pipeline.core import stage
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.core.manifest import read_manifest, write_manifest
 from pipeline.landmarks import detect_landmarks
 from pipeline.landmarks.landmark_image import FLIP, draw, mirror
@@ -202,12 +202,12 @@ def test_the_manifest_names_the_one_detector_and_its_files(begun) -> None:
 def test_points_of_two_detectors_are_never_in_one_data_set(begun) -> None:
     out, turns = begun
     turns += ["dlib68", "fan"]
-    with pytest.raises(Refused, match="two detectors found points of one data set"):
+    with pytest.raises(InputError, match="two detectors found points of one data set"):
         landmarks_stage.main()
     assert not out.exists()
 
 
 def test_landmarks_of_another_stage_are_not_taken_for_ours(tmp_path: Path) -> None:
     root = made_faces.write(tmp_path)
-    with pytest.raises(Refused, match="kind 'landmarks' where schema 1, kind 'frames' is due"):
+    with pytest.raises(InputError, match="kind 'landmarks' where schema 1, kind 'frames' is due"):
         read_manifest(root / "landmarks", "frames")
