@@ -1,6 +1,7 @@
 """Chooses the data set of params.yaml (`make repro DATA=ci`), or a folder of your own videos (`make repro FOLDER=path`).
 
-Without either it checks the names in params.yaml, before DVC complains of a missing file.
+Without either it checks the names in params.yaml, before DVC complains of a missing file. Where there is no .git, as in an
+unpacked source archive, it tells DVC so.
 """
 
 from __future__ import annotations
@@ -29,6 +30,19 @@ def main() -> None:
     if given.dataset or given.folder:
         choose(given.params, given.dataset or "folder")
     check(given.params)
+    if not Path(".git").exists() and Path(".dvc").is_dir():
+        without_git()
+
+
+def without_git() -> None:
+    """Sets core.no_scm in .dvc/config.local, unless it is set: by itself DVC refuses a folder that is no git repository."""
+    from dvc.config import Config
+
+    with Config(Path(".dvc").resolve()).edit("local") as local:
+        if local.get("core", {}).get("no_scm"):
+            return
+        local.setdefault("core", {})["no_scm"] = True
+    print("no .git here: core.no_scm is set in .dvc/config.local; `dvc exp` and the `diff` commands need a git repository")
 
 
 def check(path: Path) -> None:

@@ -83,3 +83,18 @@ def test_a_wrong_name_in_params_is_one_sentence(checkout, tmp_path, old, new, se
     (tmp_path / "params.yaml").write_text(text.replace(old, new))
     with pytest.raises(InputError, match=sentence):
         checkout()
+
+
+def test_dvc_is_told_once_where_there_is_no_git_and_never_where_there_is(checkout, tmp_path, capsys):
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text("[core]\n    analytics = false\n")
+    local = tmp_path / ".dvc" / "config.local"
+    (tmp_path / ".git").mkdir()
+    checkout()
+    assert not local.exists()
+    (tmp_path / ".git").rmdir()
+    capsys.readouterr()
+    checkout()
+    assert "no_scm = true" in local.read_text().lower() and "core.no_scm" in capsys.readouterr().out
+    checkout()
+    assert local.read_text().count("no_scm") == 1 and not capsys.readouterr().out
