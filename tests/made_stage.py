@@ -37,9 +37,9 @@ def main() -> None:
     real = sharded_map.make
     sharded_map.make = lambda work, *rest: real(replace(work, each=partial(noted, work.each)), *rest)
     if name == "frames":
-        import model
+        from model import backbones
 
-        sys.modules["model.backbones"] = model.backbones = SimpleNamespace(hashes=lambda *names: {})
+        sys.modules["model.backbones.registry"] = backbones.registry = SimpleNamespace(hashes=lambda *names: {})
         module.detect = made_clips.detect
     if name == "landmarks":
         module.find = find

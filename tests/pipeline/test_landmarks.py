@@ -159,11 +159,12 @@ def test_the_error_is_in_distances_of_the_outer_eye_corners() -> None:
 
 def test_real_points_land_on_the_face(shared_data: Path) -> None:
     faces = pytest.importorskip("model.backbones.face_detection", reason="the face networks are not there")
+    landmark_detection = pytest.importorskip("model.backbones.landmark_detection")
     path = shared_data / "clips/registry/single_face.mp4"
     limits = video.Limits(seconds=20, memory=2048, pixels=10**7, frames=1000)
     image = video.decode(path, [10], limits, 640).images[0]
     box = faces.Detector().detect(image[None])[0][0, :4]
-    marks = faces.landmarker("dlib68").predict([image], box[None])[0]
+    marks = landmark_detection.landmarker("dlib68").predict([image], box[None])[0]
     assert marks.shape == (68, 2) and marks[36, 0] < marks[45, 0] and marks[27, 1] < marks[8, 1]
     inside = (marks[17:] > box[:2]).all(1) & (marks[17:] < box[2:]).all(1)
     assert inside.mean() > .9

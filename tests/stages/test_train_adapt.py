@@ -30,7 +30,7 @@ RUN = {"methods": ["ff"], "shots": [1], "train": {"readers": 2}, "cross": {"fram
 @pytest.fixture(autouse=True)
 def eyes(monkeypatch):
     """Frozen features without weights files; the processes of the test keep its thread count."""
-    monkeypatch.setattr("model.backbones.efflite0", Eyes)
+    monkeypatch.setattr("model.backbones.perceptual.efflite0", Eyes)
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)

@@ -32,7 +32,7 @@ CHROMIUM = shutil.which("chromium")
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     """A made data set, FF and FT trained on it for two steps."""
-    monkeypatch.setattr("model.backbones.efflite0", Eyes)
+    monkeypatch.setattr("model.backbones.perceptual.efflite0", Eyes)
     monkeypatch.setattr(core_stage, "ROOT", tmp_path)
     monkeypatch.setattr(core_stage, "die_with_parent", lambda _: None)
     threads = torch.get_num_threads()
@@ -128,8 +128,8 @@ def test_a_rendered_person_turns_and_opens_the_mouth_as_the_sliders_say_in_the_f
     rows = pd.DataFrame({"frame": range(6), **dict(zip(("x0", "y0", "x1", "y1"), box))})
     subject = SimpleNamespace(person="p002", video="p002/v0", sources=[0, 1, 2, 3], holdout=[4, 5])
     grid = pose_grid.rendered(config, faces, subject, rows.iloc[subject.sources], (2, 3), tmp_path)
-    turned, opened = pose_grid.turn(grid.points.reshape(-1, 68, 2)).reshape(2, 3),
-    pose_grid.opening(grid.points.reshape(-1, 68, 2))
+    found = grid.points.reshape(-1, 68, 2)
+    turned, opened = pose_grid.turn(found).reshape(2, 3), pose_grid.opening(found)
     assert (np.diff(turned, axis=1) > .15).all() and np.abs(turned[:, 1]).max() < .15
     assert (opened.reshape(2, 3)[1] - opened.reshape(2, 3)[0] > .1).all()
     assert np.abs(grid.points[0, 1].mean(0) - detected.mean((0, 1))).max() < 3  # where the detector would have put them

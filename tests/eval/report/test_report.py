@@ -87,7 +87,7 @@ def results(tmp_path, monkeypatch):
     write(tmp_path / "data" / "sample" / "landmarks", "landmarks", landmarks)
 
     made_pictures.real(monkeypatch, PEOPLE)
-    monkeypatch.setitem(sys.modules, "model.backbones", SimpleNamespace(REGISTRY={"d": SimpleNamespace(
+    monkeypatch.setitem(sys.modules, "model.backbones.registry", SimpleNamespace(REGISTRY={"d": SimpleNamespace(
         file="shape.dat", role="68 landmarks", licence="CC0", paper=False)}))
     return Results(tmp_path / "data", tmp_path / "models", tmp_path / "results", ["sample"], ["mean", "ft"], [1, 8])
 

@@ -18,7 +18,7 @@ WEIGHTS = adversarial.Adversarial.model_validate(SETTINGS["adversarial"])
 @pytest.fixture(autouse=True)
 def eyes(monkeypatch):
     """Frozen features without weights files."""
-    backbones = pytest.importorskip("model.backbones")
+    backbones = pytest.importorskip("model.backbones.perceptual")
     monkeypatch.setattr(backbones, "efflite0", Eyes)
 
 
@@ -87,7 +87,7 @@ def test_every_learnt_weight_moves_in_one_update_and_the_frozen_networks_get_no_
 def test_d_learns_as_often_as_asked_and_only_from_its_start(monkeypatch):
     calls = []
     real = adversarial.discriminator_loss
-    monkeypatch.setattr("model.few_shot.discriminator_loss", lambda *args: calls.append(1) or real(*args))
+    monkeypatch.setattr("model.few_shot.meta_learning.discriminator_loss", lambda *args: calls.append(1) or real(*args))
     ff = method("ff", adversarial={"realism": 1.0, "features": 10.0, "start": 1, "d_steps": 2})
     assert "l_dsc" not in ff.learn(episode(0)) and not calls
     assert {"l_cnt", "l_adv", "l_fm", "l_dsc", "e_hat", "spread"} <= ff.learn(episode(1)).keys() and len(calls) == 2

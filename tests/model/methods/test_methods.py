@@ -15,7 +15,7 @@ DRIVEN_BY_FRAMES = {"x2face"}
 @pytest.fixture(autouse=True)
 def eyes(monkeypatch):
     """Frozen features without weights files."""
-    backbones = pytest.importorskip("model.backbones")
+    backbones = pytest.importorskip("model.backbones.perceptual")
     monkeypatch.setattr(backbones, "efflite0", Eyes)
 
 

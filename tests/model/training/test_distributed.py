@@ -16,7 +16,7 @@ from pipeline.core.errors import InputError
 @pytest.fixture(autouse=True)
 def eyes(monkeypatch):
     """Frozen features without weights files."""
-    backbones = pytest.importorskip("model.backbones")
+    backbones = pytest.importorskip("model.backbones.perceptual")
     monkeypatch.setattr(backbones, "efflite0", Eyes)
 
 
