@@ -108,9 +108,9 @@ def scored(root, monkeypatch, method, drawn):
     cell = root / "results" / "sample" / method / "8"
     (cell / "images").mkdir(parents=True)
     files, subjects = [], Faces(None, None, None, SIZE).subjects
-    config = adapt.cross.Config(drivers=1, frames=3)
+    config = adapt.driving_pairs.Config(drivers=1, frames=3)
     for n, subject in enumerate(subjects):
-        others = adapt.cross.drivers(subjects, n, config)
+        others = adapt.driving_pairs.drivers(subjects, n, config)
         frames = [truth(row) for row in subject.holdout] + [drawn(subject.holdout[0], row) for _, row in others]
         files.append(cell / f"{n}.npz")
         np.savez(files[-1], person=subject.person, driver=[subject.person] * FRAMES + [driver for driver, _ in others],

@@ -178,7 +178,7 @@ def test_people_learnt_before_an_interruption_are_not_learnt_again(root, monkeyp
     monkeypatch.undo()
     monkeypatch.setattr(core_stage, "ROOT", root)
     monkeypatch.setattr(core_stage, "die_with_parent", lambda _: None)
-    monkeypatch.setattr(adapt.store, "read_manifest", read_manifest)
+    monkeypatch.setattr(adapt, "read_manifest", read_manifest)
     monkeypatch.setattr("model.methods.mean.Mean.adapt", lambda *_: pytest.fail("learnt again"))
     assert contents(call(adapt, root, "two", *given)) == whole
 
@@ -206,7 +206,7 @@ def test_each_person_is_also_drawn_as_the_next_one_drives_and_such_frames_stand_
     assert list(zip(driven["person"], driven["driver"], driven["row"])) == due
     assert read_manifest(folder, "images")["cross"] == {"drivers": 1, "frames": 2}
     cell = adapt.Cell(*(root / "data" / name for name in ("frames", "landmarks", "split")), root / "model",
-                      json.dumps(LEARN["ft"]), 2, 0, adapt.cross.Config(drivers=1, frames=2), root / "work")
+                      json.dumps(LEARN["ft"]), 2, 0, adapt.driving_pairs.Config(drivers=1, frames=2), root / "work")
     method, faces = adapt.opened(cell)
     sources = subjects[0]["sources"][:2]
     head = method.adapt(torch.from_numpy(faces.images(sources)), torch.from_numpy(faces.poses(sources)), 0)

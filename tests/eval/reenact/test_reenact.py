@@ -473,7 +473,7 @@ def test_a_source_video_that_takes_too_long_to_read_is_refused_with_the_way_out(
     def slow(*_):
         raise RejectedItem("timeout", "reading it took more than 60 s of processor time")
 
-    monkeypatch.setattr(source_frames.frames, "read", slow)
+    monkeypatch.setattr(source_frames.extract, "read", slow)
     with pytest.raises(InputError, match=r"a.mp4: reading it took more than 60 s of processor time; cut a minute out of it"):
         source_frames.read([made.talk(tmp_path / "a.mp4", 5)], 2, None, made.EYES)
 
