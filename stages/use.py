@@ -32,7 +32,10 @@ def main() -> None:
 
 
 def check(path: Path) -> None:
-    """Refused when `datasets` or `methods` of the params.yaml names something that is not there."""
+    """Refused when `datasets` or `methods` of the params.yaml names something that is not there.
+
+    A data set that brings no videos of its own gets the empty folder videos/NAME that dvc.yaml lists.
+    """
     params = config.load(path)
     known = {path.stem: path for path in (run.ROOT / "model" / "methods").glob("[!_]*.py")}
     for method in params.methods:
@@ -44,6 +47,9 @@ def check(path: Path) -> None:
         dataset = config.dataset(path, name)
         for method in params.methods:
             dataset.method(method)
+        if dataset.data.source != "folder" and not (origin := path.parent / "videos" / name).exists():
+            origin.mkdir(parents=True)
+            (origin / ".gitkeep").touch()
 
 
 def link(folder: Path) -> None:
