@@ -46,7 +46,10 @@ def without_git() -> None:
 
 
 def check(path: Path) -> None:
-    """InputError when `datasets` or `methods` of the params.yaml names something that is not there."""
+    """InputError when `datasets` or `methods` of the params.yaml names something that is not there.
+
+    A data set that brings no videos of its own gets the empty folder videos/NAME that dvc.yaml lists.
+    """
     params = config.load(path)
     known = {path.stem: path for path in (stage.ROOT / "model" / "methods").glob("[!_]*.py")}
     for method in params.methods:
@@ -58,6 +61,9 @@ def check(path: Path) -> None:
         dataset = config.dataset(path, name)
         for method in params.methods:
             dataset.method(method)
+        if dataset.data.source != "folder" and not (origin := path.parent / "videos" / name).exists():
+            origin.mkdir(parents=True)
+            (origin / ".gitkeep").touch()
 
 
 def link(folder: Path) -> None:

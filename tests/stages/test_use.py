@@ -52,6 +52,7 @@ def test_it_works_on_what_dvc_has_written_and_keeps_the_comments(checkout, tmp_p
 def test_a_new_data_set_is_one_file(checkout, tmp_path):
     shutil.copy(tmp_path / "params" / "ci.yaml", tmp_path / "params" / "mine.yaml")
     assert checkout("--dataset", "mine").datasets == ["mine"]
+    assert [path.name for path in (tmp_path / "videos" / "mine").iterdir()] == [".gitkeep"]  # dvc.yaml lists the folder
     with pytest.raises(InputError, match=r"params/theirs\.yaml"):
         checkout("--dataset", "theirs")
     assert checkout().datasets == ["mine"]
