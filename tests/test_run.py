@@ -1,4 +1,6 @@
 import os
+import platform
+import re
 import signal
 import subprocess
 import sys
@@ -155,6 +157,49 @@ def test_tasks_of_ray_share_the_gpus_that_there_are():
     assert [ray.share(*given) for given in ((0, 4), (4, 4), (8, 4), (2, 4), (3, 4), (1, 3))] == [0, 1, 1, .5, .5, .3333]
 
 
-def test_progress_passes_every_item_through(capsys):
+def test_progress_passes_every_item_through_and_tells_a_log_in_lines_when_their_time_has_come(capsys, monkeypatch):
     assert list(run.progress(range(5), 5, "frames")) == list(range(5))
-    assert "frames: 5/5" in capsys.readouterr().err
+    assert re.fullmatch(r"frames: 5/5, [\d.]+item/s, ETA 00:00\n", capsys.readouterr().err)
+    monkeypatch.setattr(run, "EVERY", 0.)
+    assert list(run.progress(range(5), 5, "frames")) == list(range(5))
+    assert [line.split(",")[0] for line in capsys.readouterr().err.splitlines()][:5] == [f"frames: {n}/5" for n in range(1, 6)]
+
+
+def test_a_bar_counts_on_from_what_was_there_and_its_rate_is_of_what_is_new(capsys, monkeypatch):
+    now = [0.]
+    monkeypatch.setattr(run, "EVERY", 15.)
+    with run.Bar(total=1000, initial=50, desc="frames", unit="item") as bar:
+        bar._time, bar.start_t, bar.last_print_t = (lambda: now[0]), 0., 0.
+        for now[0] in (14., 150.):
+            bar.update(150)
+    assert capsys.readouterr().err.splitlines()[0] == "frames: 350/1000, 2.00item/s, ETA 05:25"
+
+
+KEEPS = """
+import subprocess, sys
+
+def held():  # MiB resident before and after 200 MiB are freed
+    pages = [bytearray(b"x" * 2**20) for _ in range(200)]
+    before = resident()
+    pages.clear()
+    return before - resident()
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20
+
+if sys.argv[1] == "stage":
+    from pipeline import run
+    run.main(lambda: print(held(), subprocess.check_output([sys.executable, __file__, "bare"], text=True)))
+else:
+    print(held())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the variables are glibc's")
+def test_a_stage_and_what_it_starts_keep_freed_memory(tmp_path):
+    (tmp_path / "keeps.py").write_text(KEEPS)
+    environment = {name: value for name, value in os.environ.items() if name not in run.KEEP} | {"PYTHONPATH": str(ROOT)}
+    given = [float(one) for kind in ("bare", "stage") for one in subprocess.run(
+        [sys.executable, tmp_path / "keeps.py", kind], env=environment, capture_output=True, text=True, check=True).stdout.split()]
+    bare, stage, started = given
+    assert bare > 100 and abs(stage) < 50 and abs(started) < 50
