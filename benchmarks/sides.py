@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1", "MALLOC_TOP_PAD_": "67108864"}  # as in the Makefile
 
 
 class Refused(ValueError):
@@ -27,7 +28,7 @@ class Side:
         self._process = subprocess.Popen(
             [sys.executable, str(here / "side.py"), str(root), str(here / "cases.py"), str(slowdown)], cwd=root, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONHASHSEED": "0",
+            env={**os.environ, **MALLOC, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONHASHSEED": "0",
                  "CUDA_VISIBLE_DEVICES": ""})  # processor time says nothing of what a GPU does
 
     def ask(self, do: str, **request: Any) -> Any:

@@ -199,7 +199,7 @@ else:
 def test_a_stage_and_what_it_starts_keep_freed_memory(tmp_path):
     (tmp_path / "keeps.py").write_text(KEEPS)
     environment = {name: value for name, value in os.environ.items() if name not in run.KEEP} | {"PYTHONPATH": str(ROOT)}
-    given = [float(one) for kind in ("bare", "stage") for one in subprocess.run(
-        [sys.executable, tmp_path / "keeps.py", kind], env=environment, capture_output=True, text=True, check=True).stdout.split()]
-    bare, stage, started = given
+    printed = [subprocess.run([sys.executable, tmp_path / "keeps.py", kind], env=environment, capture_output=True, text=True,
+                              check=True).stdout for kind in ("bare", "stage")]
+    bare, stage, started = map(float, " ".join(printed).split())
     assert bare > 100 and abs(stage) < 50 and abs(started) < 50
