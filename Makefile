@@ -11,6 +11,10 @@ export HOME := $(or $(HOME),$(CURDIR)/work/home)
 export USER := $(or $(USER),$(LOGNAME),user)
 export DVC_NO_ANALYTICS := 1
 export OMP_WAIT_POLICY := PASSIVE
+# glibc keeps freed memory for what comes next: a sixth of a training step's time on a CPU (pipeline/core/stage.py, keep_memory).
+export MALLOC_MMAP_MAX_ ?= 0
+export MALLOC_TRIM_THRESHOLD_ ?= -1
+export MALLOC_TOP_PAD_ ?= 67108864
 # Compiled modules are kept: without them every stage would spend ten seconds compiling torch again.
 unexport PYTHONDONTWRITEBYTECODE
 # uv does not read pip's configuration: it is told where pip looks for wheels on disk.

@@ -15,6 +15,7 @@ from typing import Any
 from pipeline.core.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
+MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1", "MALLOC_TOP_PAD_": "67108864"}  # as in the Makefile
 
 
 class Side:
@@ -25,7 +26,7 @@ class Side:
         self._process = subprocess.Popen(
             [sys.executable, str(here / "side.py"), str(root), str(here / "cases.py"), str(slowdown)], cwd=root, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONHASHSEED": "0",
+            env={**os.environ, **MALLOC, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONHASHSEED": "0",
                  "CUDA_VISIBLE_DEVICES": ""})  # processor time says nothing of what a GPU does
 
     def ask(self, do: str, **request: Any) -> Any:

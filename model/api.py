@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import difflib
 import importlib
 import pkgutil
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -165,15 +163,5 @@ def load(name: str) -> type[Method]:
         near = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean {near[0]!r}" if near else "the known ones are " + ", ".join(known)
         raise InputError(f"methods: there is no method {name!r} in model/methods/; {hint}?")
-    _keep_memory()
     found: type[Method] = importlib.import_module(f"model.methods.{name}").METHOD
     return found
-
-
-def _keep_memory() -> None:
-    """Has glibc keep what is freed for what comes next. By itself it gives each large block back to the system, which clears
-    its pages anew a moment later: on a CPU a sixth of a step's time, and ten times that of a ReLU of a wide map."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt:
-        for option, value in ((-4, 0), (-1, -1), (-2, 1 << 26)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD: malloc.h
-            mallopt(option, value)

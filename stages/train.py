@@ -16,6 +16,7 @@ from pydantic import PositiveInt
 
 from pipeline.core import config, stage
 from pipeline.core.errors import InputError
+from pipeline.core.progress import Bar
 
 if TYPE_CHECKING:
     from model.api import Episode, Method
@@ -123,7 +124,7 @@ def learn(method: Method, chosen: Any, how: Config, faces: Faces, where: str, jo
             step_progress.say(f"train {dataset} {method.name}: {chosen.steps} steps, {method.facts.num_videos} videos")
             read, who = reader(faces, chosen, method.seed, where)
             loop.train(method, read, chosen.steps, work=job.work, log=live.log, log_every=chosen.log_every,
-                       save_every=chosen.save_every, readers=how.readers, who=who,
+                       save_every=chosen.save_every, readers=how.readers, who=who, bar=Bar,
                        look=preview.Look(method, people, job.work / "preview", how.preview))
         live.log(chosen.steps, {"images": float(chosen.steps * chosen.batch)})
     if distributed.first():

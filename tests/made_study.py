@@ -182,7 +182,7 @@ class Browser:
 def fields(page: bytes) -> dict[str, str]:
     """What the form of a page holds, and where it goes."""
     text = page.decode()
-    return {"proof": re.search(r'name="proof" value="([0-9a-f]{64})"', text)[1],
+    return {"proof": re.search(r'name="proof" value="([\w-]+)"', text)[1],
             "action": re.search(r'<form method="post" action="([^"]+)"', text)[1]}
 
 

@@ -48,9 +48,6 @@ def read(folder: str, size: int, seconds: float, seed: int) -> tuple[int, float]
     """Episodes from frames that were not decoded before: how many frames, in how many seconds."""
     import cv2
 
-    from benchmarks.gpu import bare
-
-    bare.stand_in()
     from pipeline.episodes import Augment, Faces, episode
 
     cv2.setNumThreads(1)

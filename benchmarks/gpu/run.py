@@ -2,13 +2,15 @@
 
 Five parts, each a process of its own with a time limit. What is measured is in DIR/gpu.json as soon as it is there; a part that
 fails or runs out of its time leaves a sentence beside what it has measured. Networks have the paper's sizes and random weights.
-`python -m benchmarks.gpu.tables DIR/gpu.json` prints the tables of docs/gpu.md.
+`python -m benchmarks.gpu.tables DIR/gpu.json` prints the tables of docs/gpu.md. `--wheels`, run where there is a package index,
+gets what such a machine may lack, to be carried there with the checkout.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import json
 import os
 import platform
@@ -23,6 +25,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = {"correct": 90, "table2": 150, "steps": 150, "loader": 40, "train": 480}  # seconds, at most
+WANTED = {"pydantic": "pydantic", "ruamel": "ruamel.yaml", "tqdm": "tqdm"}  # module -> package that --wheels gets
+PYTHONS = ("3.11", "3.12")
 LEAST, GRACE = 20, 15  # seconds with which a part is begun; after its limit, until it is killed
 QUICK = 900  # seconds, at most, of a part in tiny, as a test machine may be busy, and of a part that is measured alone
 
@@ -97,7 +101,7 @@ def begin(file: Path, quick: bool) -> None:
     """Results to go on from: parts measured before into the same folder, at the same size, are kept."""
     before = json.loads(file.read_text()) if file.exists() else {}
     parts = before.get("parts", {}) if before.get("quick") == quick else {}
-    file.write_text(json.dumps({"schema": 1, "quick": quick, "missing": [], "parts": parts}))
+    file.write_text(json.dumps({"schema": 1, "quick": quick, "parts": parts}))
 
 
 def facts() -> dict[str, Any]:
@@ -119,12 +123,29 @@ def facts() -> dict[str, Any]:
 def child(given: argparse.Namespace) -> None:
     """One part, in this process."""
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-    from benchmarks.gpu import bare
-
-    missing = bare.stand_in()
     bench = Bench(given.out / "gpu.json", given.child, given.quick, time.monotonic() + given.seconds, given.data)
-    note(bench.file, lambda body: body.update(facts(), missing=missing))
+    note(bench.file, lambda body: body.update(facts()))
     importlib.import_module(f"benchmarks.gpu.{given.child}").measure(bench)
+
+
+def wheels(folder: Path) -> None:
+    """Gets WANTED and what it needs, unpacked, for Linux on x86-64: into a folder for each of PYTHONS."""
+    for version in PYTHONS:
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-warn-conflicts", "--no-compile", "--upgrade"]
+        where = ["--target", str(folder / version), "--only-binary=:all:", "--implementation", "cp",
+                 "--python-version", version, "--platform", "manylinux2014_x86_64", "-c", str(ROOT / "constraints.txt")]
+        subprocess.run([*pip, *where, *WANTED.values()], check=True)
+
+
+def carried(wheels: Path) -> list[str]:
+    """What the parts need on their path: nothing where all of WANTED is installed. SystemExit: it is nowhere."""
+    if all(importlib.util.find_spec(name) for name in WANTED):
+        return []
+    folder = wheels / "{}.{}".format(*sys.version_info)
+    if not folder.is_dir():
+        raise SystemExit(f"error: {', '.join(WANTED.values())} are not all installed and {folder} is not there; run "
+                         "`python benchmarks/gpu/run.py --wheels` where there is a package index and bring that folder along")
+    return [str(folder.resolve())]
 
 
 def run(part: str, seconds: float, given: argparse.Namespace) -> None:
@@ -133,7 +154,8 @@ def run(part: str, seconds: float, given: argparse.Namespace) -> None:
     note(file, lambda body: body["parts"].__setitem__(part, {"results": {}, "errors": {}}))
     more = [*(["--quick"] if given.quick else []), *(["--data", str(given.data.resolve())] if given.data else [])]
     command = [sys.executable, __file__, "--out", str(given.out.resolve()), "--child", part, "--seconds", str(seconds), *more]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+    path = filter(None, [str(ROOT), os.environ.get("PYTHONPATH"), *carried(given.packages)])
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
     try:
         ended = subprocess.run(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, timeout=seconds + GRACE)
         if ended.returncode:
@@ -155,7 +177,11 @@ def late(part: str, body: dict[str, Any]) -> None:
 def main() -> None:
     """All parts or those named, within the given minutes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
+    act = parser.add_mutually_exclusive_group(required=True)
+    act.add_argument("--out", type=Path)
+    act.add_argument("--wheels", action="store_true", help=f"get {', '.join(WANTED.values())} for machines without an index")
+    parser.add_argument("--packages", type=Path, default=ROOT / "benchmarks/gpu/wheels",
+                        help="where --wheels puts them and the parts find them")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--minutes", type=float, default=9.5, help="for all parts together")
     parser.add_argument("--quick", action="store_true", help="everything in tiny, on whatever device there is")
@@ -165,7 +191,10 @@ def main() -> None:
     given = parser.parse_args()
     if given.child:
         return child(given)
+    if given.wheels:
+        return wheels(given.packages)
     end = time.monotonic() + 60 * given.minutes
+    carried(given.packages)
     given.out.mkdir(parents=True, exist_ok=True)
     begin(given.out / "gpu.json", given.quick)
     for part in given.parts:

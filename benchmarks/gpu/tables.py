@@ -25,8 +25,6 @@ def tables(body: dict[str, Any]) -> str:
     parts = {name: body.get("parts", {}).get(name, {}) for name in ("correct", "table2", "steps", "loader", "train")}
     made = {name: globals()[f"_{name}"](part.get("results", {})) for name, part in parts.items()}
     text = ["Machine: " + ", ".join(f"{name} {body.get(name, '–')}" for name in MACHINE) + "."]
-    if body.get("missing"):
-        text.append("Stood in for, as they are missing there: " + ", ".join(body["missing"]) + ".")
     for name, table in made.items():
         text.append(table)
         text += [f"- not measured, {what}: {why}" for what, why in sorted(parts[name].get("errors", {}).items())]

@@ -23,7 +23,6 @@ import torch
 from ruamel.yaml import YAML
 
 from benchmarks.cases import merged
-from benchmarks.gpu import bare
 from benchmarks.gpu.run import ROOT, Bench, wait
 from model import api
 from model.backbones import registry
@@ -73,7 +72,7 @@ def data(bench: Bench, root: Path, fetch: dict[str, Any], size: int, seconds: fl
 def rendered(people: list[str], fetch: dict[str, Any], seconds: float) -> Iterator[Member]:
     """The frames of as many people as are drawn within `seconds`, a process a core."""
     spawned = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(mp_context=spawned, initializer=bare.stand_in) as pool:  # before this file is imported there
+    with ProcessPoolExecutor(mp_context=spawned) as pool:
         for found in pool.map(partial(filmed, fetch=fetch, end=time.time() + seconds), people):
             yield from found
 

@@ -7,7 +7,6 @@ addresses, headers and numbers of bytes that say nothing, and are served for the
 from __future__ import annotations
 
 import hashlib
-import hmac
 import random
 import time
 from collections import Counter, OrderedDict
@@ -37,7 +36,10 @@ class Desk:
     """What the pages ask: trials, answers, the take-down list as it is now, and the clock."""
 
     def __init__(self, study: Study, answers: Answers, config: Config, lists: tuple[Path, ...]) -> None:
+        from itsdangerous import Signer
+
         self.study, self.answers, self.config, self.lists = study, answers, config, lists
+        self._signer = Signer(answers.key, salt="form", digest_method=hashlib.sha256)
         self.design = study.manifest["design"]  # the rules that the study was built by, not today's params.yaml
         self._random = random.Random()
         self._valid: tuple[frozenset[str], dict[str, Trial]] = frozenset(), study.trials
@@ -83,7 +85,11 @@ class Desk:
 
     def proof(self, *what: object) -> str:
         """What a form carries, so that only a page of this study can have sent it."""
-        return hmac.new(self.answers.key, "/".join(map(str, what)).encode(), hashlib.sha256).hexdigest()
+        return self._signer.get_signature("/".join(map(str, what))).decode()
+
+    def proves(self, proof: str, *what: object) -> bool:
+        """Whether it is the proof of just that."""
+        return self._signer.verify_signature("/".join(map(str, what)), proof)
 
 
 def create(study: Study, answers: Answers, config: Config, lists: tuple[Path, ...]) -> Flask:
@@ -108,7 +114,7 @@ def create(study: Study, answers: Answers, config: Config, lists: tuple[Path, ..
         """Refuses a form that did not come from a page of ours, or was made for another rater or trial."""
         if request.headers.get("Origin", "").partition("://")[2] != request.host:
             abort(403)
-        if not hmac.compare_digest(request.form.get("proof", "").encode(), desk.proof(*what).encode()):
+        if not desk.proves(request.form.get("proof", ""), *what):
             abort(403)
 
     @app.get("/")

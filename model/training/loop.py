@@ -13,6 +13,7 @@ from types import FrameType
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from model.api import Episode, Method
 from model.training import checkpoint, distributed
@@ -24,15 +25,16 @@ Scalars = dict[str, float]
 
 def train(method: Method, episode: Callable[[int], Episode], steps: int, *, work: Path, log: Callable[[int, Scalars], None],
           log_every: int, save_every: int, readers: int = 1, look: Callable[[int], None] | None = None,
-          who: Callable[[int], str] | None = None) -> None:
+          who: Callable[[int], str] | None = None, bar: Callable[..., tqdm] = tqdm) -> None:
     """Takes `method` to `steps` updates, from the newest checkpoint in `work` where there is one.
 
     `episode(step)` must depend on nothing but the step; then an interrupted and resumed run ends with the bytes of an
     uninterrupted one (on a CPU, with the same number of threads). `readers` threads call it, some steps ahead. `log(step,
     scalars)` gets the means over each `log_every` updates; on resuming, what was logged before the checkpoint comes again, so
     `log` may start afresh. `look(step)` is called after each update; it may draw from the method, not change it. Of several
-    processes (model/training/distributed.py) each calls this with an `episode` of its own slots; the first one writes,
-    logs and looks.
+    processes (model/training/distributed.py) each calls this with an `episode` of its own slots; the first one writes, logs
+    and looks.
+    `bar` makes the progress bar: tqdm, or what takes the same arguments.
 
     SIGTERM, a lost terminal (SIGHUP) and Ctrl-C let the running step end, save, and leave by SystemExit(143), the last by
     KeyboardInterrupt. InputError when the method refuses a step; the message has `who(step)`, its videos, and what was saved
@@ -49,7 +51,7 @@ def train(method: Method, episode: Callable[[int], Episode], steps: int, *, work
     for row in history:
         log(*row)
     with (heard() as signals, torch.random.fork_rng(devices=[]), closing(_ahead(episode, first, steps, readers)) as episodes,
-          Pace(method.name, first, steps) as pace):
+          Pace(method.name, first, steps, bar) as pace):
         for step in range(first, steps):
             with pace.waiting(), distributed.together():
                 batch = next(episodes)

@@ -1,11 +1,11 @@
-"""What a person sees of a training: a bar on a terminal, lines in a log, one line at the end. No clock goes anywhere else."""
+"""What a person sees of a training: a progress bar and one line at the end. No clock goes anywhere else."""
 
 from __future__ import annotations
 
 import resource
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 
@@ -13,8 +13,6 @@ import torch
 from tqdm import tqdm
 
 from model.training import distributed
-
-EVERY = 15.0  # seconds between two lines of a log
 
 
 def say(sentence: str) -> None:
@@ -29,17 +27,17 @@ def say(sentence: str) -> None:
 
 
 class Pace:
-    """Counts the updates of one run from `first` to `steps`, their time and how much of it went by waiting for data."""
+    """Counts the updates of one run from `first` to `steps`, their time and how much of it went by waiting for data.
 
-    def __init__(self, what: str, first: int, steps: int) -> None:
-        self.what, self.first, self.steps = what, first, steps
-        self.step, self.images, self.waited, self.started = first, 0, 0.0, time.monotonic()
-        self.told = (self.started, first, 0)  # when a line was last told, and how far the run was then
+    `bar` makes the progress bar: tqdm, or what takes the same arguments.
+    """
+
+    def __init__(self, what: str, first: int, steps: int, bar: Callable[..., tqdm] = tqdm) -> None:
+        self.what, self.first, self.step = what, first, first
+        self.images, self.waited, self.started = 0, 0.0, time.monotonic()
+        self.bar = bar(total=steps, initial=first, desc=what, unit="step", disable=not distributed.first())
 
     def __enter__(self) -> Pace:
-        quiet = not (sys.stderr.isatty() and distributed.first())
-        self.bar = tqdm(total=self.steps, initial=self.first, desc=self.what, disable=quiet,
-                        bar_format="{desc} {percentage:3.0f}%|{bar:10}| {n}/{total}, ETA {remaining}{postfix}")
         return self
 
     @contextmanager
@@ -52,20 +50,12 @@ class Pace:
     def update(self, images: int, scalars: Mapping[str, float] | None) -> None:
         """One more update, of that many images, is done; with scalars, when there are some to tell."""
         self.step, self.images = self.step + 1, self.images + images
+        if scalars is not None:
+            seconds = time.monotonic() - self.started
+            values = ", ".join(f"{name} {value:.3g}" for name, value in scalars.items())
+            self.bar.set_postfix_str(f"{self.images / seconds:.1f} images/s, {self.waited / seconds:.0%} waiting for data, "
+                                     f"{values}", refresh=False)
         self.bar.update()
-        now, (then, step, seen) = time.monotonic(), self.told
-        if scalars is None or (self.bar.disable and now - then < EVERY and self.step < self.steps):
-            return
-        self.told = now, self.step, self.images
-        values = ", ".join(f"{name} {value:.3g}" for name, value in scalars.items())
-        each = (now - then) / (self.step - step)
-        pace = f"{each:.3f} s a step, {(self.images - seen) / (now - then):.1f} images/s"
-        wait = f"{self.waited / (now - self.started):.0%} waiting for data"
-        left = timedelta(seconds=round((self.steps - self.step) * each))
-        if self.bar.disable:
-            say(f"{self.what} step {self.step}/{self.steps}, {pace}, ETA {left}, {wait}: {values}")
-        else:
-            self.bar.set_postfix_str(f"{pace}, {wait}, {values}")
 
     def __exit__(self, *_: object) -> None:
         """The last line: what this run did, at what pace, with how much memory."""

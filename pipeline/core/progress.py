@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+import io
 import sys
-import time
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from tqdm import tqdm
 
 T = TypeVar("T")
+EVERY = 15.0  # seconds between two lines of a log
+LINE = "{desc}: {n_fmt}/{total_fmt}, {rate_fmt}, ETA {remaining}{postfix}"
+
+
+class Bar(tqdm):
+    """tqdm's bar on a terminal; its counts, rate and ETA as a plain line every 15 s and at the end in a log."""
+
+    monitor_interval = 0  # no thread that watches it: time is looked at with every item
+
+    def __init__(self, items: Iterable[T] | None = None, **options: Any) -> None:
+        self.plain = not sys.stderr.isatty()
+        if self.plain:  # tqdm ends a bar by a line feed of its own, which goes nowhere
+            options |= {"file": io.StringIO(), "mininterval": EVERY, "bar_format": LINE}
+        super().__init__(items, miniters=0, smoothing=0.1, **options)
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Prints how far it is. Lost where nothing takes it, as a log on a full disk."""
+        if not self.plain:
+            super().display(msg, pos)
+        elif self.n > self.initial:
+            with suppress(OSError):
+                print(" ".join(str(self).split()), file=sys.stderr, flush=True)
 
 
 def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
-    """Passes items through: a bar on a terminal, a plain line with rate and ETA every 15 s in a log."""
-    if sys.stderr.isatty():
-        from tqdm import tqdm
-
-        yield from tqdm(items, total=total, desc=what, unit="item", smoothing=0.1)
-        return
-    start = last = time.monotonic()
-    done = 0
-    for item in items:
-        yield item
-        done += 1
-        now = time.monotonic()
-        if now - last >= 15 or done == total:
-            rate = done / max(now - start, 1e-9)
-            eta = max(total - done, 0) / rate
-            print(f"{what}: {done}/{total}, {rate:.1f}/s, ETA {eta:.0f} s", file=sys.stderr, flush=True)
-            last = now
+    """Passes items through and shows how far they are."""
+    yield from Bar(items, total=total, desc=what, unit="item")

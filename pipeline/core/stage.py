@@ -22,6 +22,8 @@ from pipeline.core.manifest import read_manifest, write_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 FREE = 512 * 2**20  # bytes that must be free before a stage starts
+# What glibc does with freed memory: variable -> the same as an option of mallopt, by the numbers of malloc.h, and its value.
+KEEP = {"MALLOC_MMAP_MAX_": (-4, 0), "MALLOC_TRIM_THRESHOLD_": (-1, -1), "MALLOC_TOP_PAD_": (-2, 1 << 26)}
 
 
 @dataclass
@@ -133,8 +135,21 @@ def die_with_parent(parent: int) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+def keep_memory() -> None:
+    """Has glibc keep freed memory for what comes next, in this process and those it starts, as the Makefile does.
+
+    By itself it gives each large block back to the system, which clears its pages anew a moment later: on a CPU a sixth of the
+    time of a training step. It reads the variables only when a process starts, so this one calls mallopt, too.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt:
+        for name, (option, value) in KEEP.items():
+            mallopt(option, int(os.environ.setdefault(name, str(value)), 0))
+
+
 def main(entry: Callable[[], None]) -> None:
     """Runs a stage's entry: what was refused is one sentence and exit code 1, Ctrl-C is 130; a defect keeps its traceback."""
+    keep_memory()
     try:
         entry()
     except KeyboardInterrupt:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 
+from pipeline.core.progress import Bar
 from pipeline.parallel import journal
 
-EVERY = 15.0  # seconds between two lines of a log
 GLANCE = 0.5  # seconds between two looks for the bar on a terminal
 
 
@@ -56,27 +54,24 @@ class Watch:
             os.close(file)
 
 
-def line(what: str, counts: Counter[str], total: int, before: int, seconds: float) -> str:
-    """One line: items done, their rate since `before` of them were done, seconds to go, counts by status."""
-    done = counts.total()
-    rate = (done - before) / max(seconds, 1e-9)
-    left = f", ETA {timedelta(seconds=round((total - done) / rate))}" if rate and done < total else ""
-    by_status = "".join(f", {count} {status}" for status, count in sorted(counts.items()))
-    return f"{what}: {done}/{total}, {rate:.1f}/s{left}{by_status}"
-
-
 @contextmanager
 def watched(folder: Path, sizes: Sequence[int], run: bytes, what: str) -> Iterator[None]:
-    """While the context lasts a thread tells how far the shards in `folder` are: a bar on a terminal, lines in a log."""
-    watch, total, stop = Watch(folder, len(sizes), run), sum(sizes), threading.Event()
-    tell = _bar if sys.stderr.isatty() else _lines
-    thread = threading.Thread(target=tell, args=(watch, total, what, stop), daemon=True)
+    """While the context lasts a thread tells how far the shards in `folder` are, with the counts by status."""
+    watch, stop = Watch(folder, len(sizes), run), threading.Event()
+    thread = threading.Thread(target=_tell, args=(watch, sum(sizes), what, stop), daemon=True)
     thread.start()
     try:
         yield
     finally:
         stop.set()
         thread.join()
+
+
+def _tell(watch: Watch, total: int, what: str, stop: threading.Event) -> None:
+    with Bar(total=total, desc=what, unit="item", initial=watch.look().total()) as bar:
+        for counts in _looks(watch, bar.mininterval if bar.plain else GLANCE, stop):
+            bar.set_postfix_str(", ".join(f"{count} {status}" for status, count in sorted(counts.items())), refresh=False)
+            bar.update(counts.total() - bar.n)
 
 
 def _looks(watch: Watch, pause: float, stop: threading.Event) -> Iterator[Counter[str]]:
@@ -88,18 +83,3 @@ def _looks(watch: Watch, pause: float, stop: threading.Event) -> Iterator[Counte
         counts = watch.look()
         wait = max(pause, 9 * (time.monotonic() - start))
         yield counts
-
-
-def _lines(watch: Watch, total: int, what: str, stop: threading.Event) -> None:
-    before, start = watch.look().total(), time.monotonic()
-    for counts in _looks(watch, EVERY, stop):
-        print(line(what, counts, total, before, time.monotonic() - start), file=sys.stderr, flush=True)
-
-
-def _bar(watch: Watch, total: int, what: str, stop: threading.Event) -> None:
-    from tqdm import tqdm
-
-    with tqdm(total=total, desc=what, unit="item", smoothing=0.1, initial=watch.look().total()) as bar:
-        for counts in _looks(watch, GLANCE, stop):
-            bar.set_postfix_str(" ".join(f"{count} {status}" for status, count in sorted(counts.items())), refresh=False)
-            bar.update(counts.total() - bar.n)

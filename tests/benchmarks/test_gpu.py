@@ -2,17 +2,20 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import pydantic
 import pytest
 import torch
 from PIL import Image
 
-from benchmarks.gpu import bare, run, steps, tables
+from benchmarks.gpu import run, steps, tables
 
 ROOT = Path(__file__).resolve().parents[2]
 ABSENT = ("pydantic", "ruamel", "av", "anny", "dlib", "dvc", "dvclive", "ffmpeg", "imageio_ffmpeg", "facenet_pytorch",
@@ -20,16 +23,32 @@ ABSENT = ("pydantic", "ruamel", "av", "anny", "dlib", "dvc", "dvclive", "ffmpeg"
 HIDDEN = """
 import importlib.machinery, sys
 find = importlib.machinery.PathFinder.find_spec
-importlib.machinery.PathFinder.find_spec = classmethod(
-    lambda cls, name, *more: None if name.split(".")[0] in ABSENT else find(name, *more))
+
+def hidden(cls, name, path=None, target=None):  # what is hidden is found in folders that were carried only
+    if path is None and name.split(".")[0] in ABSENT:
+        path = [place for place in sys.path if "wheels" in place]
+    return find(name, path, target)
+
+importlib.machinery.PathFinder.find_spec = classmethod(hidden)
 """
+
+
+def carry(folder):
+    """A folder as `--wheels` leaves it, of links to what is installed here -> the part of it for this Python."""
+    place = folder / "wheels/{}.{}".format(*sys.version_info)
+    place.mkdir(parents=True)
+    installed = Path(pydantic.__file__).parents[2]
+    for name in ("pydantic", "pydantic_core", "annotated_types", "typing_inspection", "typing_extensions.py", "ruamel"):
+        (place / name).symlink_to(installed / name)
+    return place
 
 
 @pytest.fixture(scope="module")
 def body(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gpu")
     (folder / "sitecustomize.py").write_text(f"ABSENT = {ABSENT}\n{HIDDEN}")
-    command = [sys.executable, str(ROOT / "benchmarks/gpu/run.py"), "--out", str(folder / "out"), "--quick", "--minutes", "60"]
+    command = [sys.executable, str(ROOT / "benchmarks/gpu/run.py"), "--out", str(folder / "out"), "--quick", "--minutes", "60",
+               "--packages", str(carry(folder).parent)]
     environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
     del environment["CUDA_VISIBLE_DEVICES"]  # of conftest.py
     subprocess.run(command, check=True, env=environment, cwd=folder, stdout=subprocess.DEVNULL)
@@ -39,7 +58,7 @@ def body(tmp_path_factory):
 
 
 def test_all_parts_run_where_most_packages_are_missing_and_only_what_wants_cuda_is_left_out(body):
-    assert body["missing"] == ["pydantic", "ruamel.yaml"] and body["quick"] and body["torch"]
+    assert body["quick"] and body["torch"]
     errors = {f"{part}: {name}": why for part, found in body["parts"].items() for name, why in found["errors"].items()}
     wanting = {name: why for name, why in errors.items() if "CUDA device" not in why}
     assert body["device"] != "CPU" or set(wanting) == {"loader: asked for by FT at batch 8, bf16"}, errors
@@ -82,7 +101,6 @@ def test_the_largest_batch_is_taken_whole_and_without_what_was_measured_before(t
 
 def test_the_tables_show_what_was_measured_and_name_what_was_not(body):
     text = tables.tables(body)
-    assert "Stood in for, as they are missing there: pydantic, ruamel.yaml." in text
     median = body["parts"]["table2"]["results"]["ft"]["few_shot"]["8"]["median"]
     assert f"{median:.3g} / 85.48" in text
     if body["device"] == "CPU":
@@ -94,37 +112,8 @@ def test_the_page_shows_no_number_that_was_not_measured():
     assert ("Nothing here has been measured on a GPU yet" in page) == page.endswith(tables.tables({}))
 
 
-SETTINGS = """
-import json, sys
-import yaml
-from benchmarks.gpu import bare
-if sys.argv[1] == "bare":
-    bare._pydantic()
-from model import api
-
-def plain(value):
-    if isinstance(value, list):
-        return [plain(one) for one in value]
-    return {name: plain(one) for name, one in vars(value).items() if name[0] != "_"} if hasattr(value, "model_copy") else value
-
-learn = {dataset: yaml.safe_load(open(f"params/{dataset}.yaml"))["learn"] for dataset in ("sample", "large", "voxceleb2")}
-print(json.dumps([plain(api.load(method).Config.model_validate(learn[dataset][method]))
-                  for dataset in learn
-                  for method in ("mean", "ff", "ft", "x2face", "pix2pixhd")], sort_keys=True))
-"""
-
-
-def test_the_stand_in_reads_the_settings_as_pydantic_does():
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    found = [subprocess.run([sys.executable, "-c", SETTINGS, kind], cwd=ROOT, check=True, capture_output=True, text=True,
-                            env=environment).stdout for kind in ("bare", "pydantic")]
-    assert found[0] == found[1] and len(json.loads(found[0])) == 15
-
-
 HEADS = """
-from benchmarks.gpu import bare
 if __name__ == "__main__":
-    bare.stand_in()
     from benchmarks.gpu import train
     fetch = {"seed": 0, "identities": 2, "videos": 1, "frames": 1, "seconds": 8.0, "test_people": 1, "test_frames": 1,
              "pixels": 32, "supersample": 1}
@@ -136,14 +125,41 @@ def test_the_heads_of_the_training_are_rendered_where_the_packages_are_missing(t
     absent = tuple(name for name in ABSENT if name != "anny")
     (tmp_path / "sitecustomize.py").write_text(f"ABSENT = {absent}\n{HIDDEN}")
     (tmp_path / "heads.py").write_text(HEADS)
-    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}:{ROOT / 'tests'}:{carry(tmp_path)}", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(tmp_path / "heads.py")]
     found = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert found.stdout == "[('p000', 'v0', 0), ('p001', 'v0', 0)]\n", found.stderr
 
 
-def test_nothing_stands_in_for_a_package_that_is_there():
-    assert bare.stand_in() == []
+def test_what_was_carried_is_used_only_where_something_is_missing(tmp_path, monkeypatch):
+    place = carry(tmp_path)
+    assert run.carried(place.parent) == []
+    monkeypatch.setitem(run.WANTED, "no_such_module", "no-such-package")
+    assert run.carried(place.parent) == [str(place)]
+    with pytest.raises(SystemExit, match="--wheels"):
+        run.carried(tmp_path / "nowhere")
+
+
+def test_wheels_are_got_for_each_python(tmp_path, monkeypatch):
+    for name in run.WANTED.values():
+        for kind in ("cp311-cp311", "cp312-cp312"):
+            with zipfile.ZipFile(tmp_path / f"{name}-{pinned(name)}-{kind}-manylinux2014_x86_64.whl", "w") as wheel:
+                inside = f"{name}-{pinned(name)}.dist-info"
+                wheel.writestr(f"made_{name.replace('.', '_')}.py", f"KIND = {kind!r}")
+                wheel.writestr(f"{inside}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {pinned(name)}\n")
+                tag = f"{kind}-manylinux2014_x86_64"
+                wheel.writestr(f"{inside}/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: {tag}\n")
+                wheel.writestr(f"{inside}/RECORD", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    run.wheels(tmp_path / "wheels")
+    for version in run.PYTHONS:
+        found = {path.name: path.read_text() for path in (tmp_path / "wheels" / version).glob("made_*.py")}
+        assert len(found) == len(run.WANTED) and all(version.replace(".", "") in text for text in found.values())
+
+
+def pinned(name):
+    return re.search(rf"^{re.escape(name)}==(\S+)", (ROOT / "constraints.txt").read_text(), re.M)[1]
 
 
 def test_parts_measured_before_are_kept_but_never_those_of_another_size(tmp_path):

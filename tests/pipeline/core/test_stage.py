@@ -1,4 +1,6 @@
 import os
+import platform
+import re
 import signal
 import subprocess
 import sys
@@ -8,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.core import stage
+from pipeline.core import progress as progress_display
+from pipeline.core import stage as core_stage
 from pipeline.core.errors import InputError
 from pipeline.core.manifest import read_manifest
-from pipeline.core.progress import progress
+from pipeline.core.progress import Bar, progress
 from pipeline.parallel import executor, ray, worker
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -19,17 +22,17 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    monkeypatch.setattr(stage, "ROOT", tmp_path)
+    monkeypatch.setattr(core_stage, "ROOT", tmp_path)
     return tmp_path
 
 
 def test_an_interrupted_stage_finds_its_work_again_and_publishes_a_whole_folder(root):
     out = root / "data" / "frames"
-    with pytest.raises(KeyboardInterrupt), stage.run("frames", out=out, inputs={}, config={"size": 1}) as job:
+    with pytest.raises(KeyboardInterrupt), core_stage.run("frames", out=out, inputs={}, config={"size": 1}) as job:
         (job.work / "half").write_text("1")
         raise KeyboardInterrupt
     assert not out.exists()
-    with stage.run("frames", out=out, inputs={}, config={"size": 1}) as job:
+    with core_stage.run("frames", out=out, inputs={}, config={"size": 1}) as job:
         assert (job.work / "half").read_text() == "1"
         (job.out / "result").write_text("2")
         job.publish("frames", {})
@@ -40,13 +43,13 @@ def test_an_interrupted_stage_finds_its_work_again_and_publishes_a_whole_folder(
 def test_what_took_days_is_there_until_a_stage_that_reads_the_result_begins(root):
     frames = root / "frames"
     for _ in range(2):  # DVC is killed before it has noted the first result, removes it and asks again
-        with stage.run("frames", out=frames, inputs={}, config={}) as job:
+        with core_stage.run("frames", out=frames, inputs={}, config={}) as job:
             shelves = job.shelf
             shelves.mkdir(parents=True, exist_ok=True)
             (shelves / "made").open("a").write("x")
             job.publish("frames", {})
     assert (shelves / "made").read_text() == "xx"
-    with stage.run("landmarks", out=root / "landmarks", inputs={"frames": frames}, config={}) as job:
+    with core_stage.run("landmarks", out=root / "landmarks", inputs={"frames": frames}, config={}) as job:
         assert not shelves.exists()
         job.publish("landmarks", {})
 
@@ -54,7 +57,8 @@ def test_what_took_days_is_there_until_a_stage_that_reads_the_result_begins(root
 def test_other_configuration_does_not_see_the_work_of_an_interrupted_run(root):
     works = []
     for size in (1, 2):
-        with pytest.raises(KeyboardInterrupt), stage.run("frames", out=root / "o", inputs={}, config={"size": size}) as job:
+        with pytest.raises(KeyboardInterrupt), \
+            core_stage.run("frames", out=root / "o", inputs={}, config={"size": size}) as job:
             works.append(job.work)
             raise KeyboardInterrupt
     assert works[0] != works[1]
@@ -65,26 +69,26 @@ def test_another_table_of_crops_is_other_code(root):
     seen = set()
     for name in ("crops.py", "crops.yaml", "crops.md"):
         (root / "pipeline" / name).write_text("x")
-        seen.add(stage.code())
+        seen.add(core_stage.code())
     assert len(seen) == 2
 
 
 def test_only_one_process_makes_an_output_at_a_time(root):
-    with stage.run("frames", out=root / "o", inputs={}, config={}) as job:
-        with pytest.raises(InputError, match="another process"), stage.run("frames", out=root / "o", inputs={}, config={}):
+    with core_stage.run("frames", out=root / "o", inputs={}, config={}) as job:
+        with pytest.raises(InputError, match="another process"), core_stage.run("frames", out=root / "o", inputs={}, config={}):
             pass
         job.publish("frames", {})
 
 
 def test_a_stage_refuses_an_input_that_is_not_whole(root):
     with pytest.raises(InputError, match=r"manifest\.json: missing"):
-        with stage.run("frames", out=root / "o", inputs={"videos": root / "nowhere"}, config={}):
+        with core_stage.run("frames", out=root / "o", inputs={"videos": root / "nowhere"}, config={}):
             pass
 
 
 def test_a_full_disk_is_refused_before_work_starts(root, monkeypatch):
-    monkeypatch.setattr(stage, "FREE", 2**80)
-    with pytest.raises(InputError, match="MiB free"), stage.run("frames", out=root / "o", inputs={}, config={}):
+    monkeypatch.setattr(core_stage, "FREE", 2**80)
+    with pytest.raises(InputError, match="MiB free"), core_stage.run("frames", out=root / "o", inputs={}, config={}):
         pass
 
 
@@ -93,10 +97,10 @@ def test_a_refusal_is_one_sentence_and_exit_1_and_a_defect_keeps_its_traceback(c
         raise InputError("f.yaml: found 3; write a word")
 
     with pytest.raises(SystemExit) as end:
-        stage.main(refuse)
+        core_stage.main(refuse)
     assert end.value.code == 1 and capsys.readouterr().err == "error: f.yaml: found 3; write a word\n"
     with pytest.raises(ValueError, match="defect"):
-        stage.main(lambda: (_ for _ in ()).throw(ValueError("defect")))
+        core_stage.main(lambda: (_ for _ in ()).throw(ValueError("defect")))
 
 
 def test_a_killed_parent_takes_its_stage_along(tmp_path):
@@ -157,6 +161,49 @@ def test_tasks_of_ray_share_the_gpus_that_there_are():
     assert [ray.share(*given) for given in ((0, 4), (4, 4), (8, 4), (2, 4), (3, 4), (1, 3))] == [0, 1, 1, .5, .5, .3333]
 
 
-def test_progress_passes_every_item_through(capsys):
+def test_progress_passes_every_item_through_and_tells_a_log_in_lines_when_their_time_has_come(capsys, monkeypatch):
     assert list(progress(range(5), 5, "frames")) == list(range(5))
-    assert "frames: 5/5" in capsys.readouterr().err
+    assert re.fullmatch(r"frames: 5/5, [\d.]+item/s, ETA 00:00\n", capsys.readouterr().err)
+    monkeypatch.setattr(progress_display, "EVERY", 0.)
+    assert list(progress(range(5), 5, "frames")) == list(range(5))
+    assert [line.split(",")[0] for line in capsys.readouterr().err.splitlines()][:5] == [f"frames: {n}/5" for n in range(1, 6)]
+
+
+def test_a_bar_counts_on_from_what_was_there_and_its_rate_is_of_what_is_new(capsys, monkeypatch):
+    now = [0.]
+    monkeypatch.setattr(progress_display, "EVERY", 15.)
+    with Bar(total=1000, initial=50, desc="frames", unit="item") as bar:
+        bar._time, bar.start_t, bar.last_print_t = (lambda: now[0]), 0., 0.
+        for now[0] in (14., 150.):
+            bar.update(150)
+    assert capsys.readouterr().err.splitlines()[0] == "frames: 350/1000, 2.00item/s, ETA 05:25"
+
+
+KEEPS = """
+import subprocess, sys
+
+def held():  # MiB resident before and after 200 MiB are freed
+    pages = [bytearray(b"x" * 2**20) for _ in range(200)]
+    before = resident()
+    pages.clear()
+    return before - resident()
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20
+
+if sys.argv[1] == "stage":
+    from pipeline import run
+    run.main(lambda: print(held(), subprocess.check_output([sys.executable, __file__, "bare"], text=True)))
+else:
+    print(held())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the variables are glibc's")
+def test_a_stage_and_what_it_starts_keep_freed_memory(tmp_path):
+    (tmp_path / "keeps.py").write_text(KEEPS)
+    environment = {name: value for name, value in os.environ.items() if name not in core_stage.KEEP} | {"PYTHONPATH": str(ROOT)}
+    printed = [subprocess.run([sys.executable, tmp_path / "keeps.py", kind], env=environment, capture_output=True, text=True,
+                              check=True).stdout for kind in ("bare", "stage")]
+    bare, stage, started = map(float, " ".join(printed).split())
+    assert bare > 100 and abs(stage) < 50 and abs(started) < 50
