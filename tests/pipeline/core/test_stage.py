@@ -104,7 +104,7 @@ def test_a_refusal_is_one_sentence_and_exit_1_and_a_defect_keeps_its_traceback(c
 
 
 def test_a_killed_parent_takes_its_stage_along(tmp_path):
-    child = ("import os, time; from pipeline import run; run.die_with_parent(os.getppid()); "
+    child = ("import os, time; from pipeline.core import stage; stage.die_with_parent(os.getppid()); "
              f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)")
     parent = subprocess.Popen([sys.executable, "-c", f"import subprocess,sys; subprocess.run([sys.executable,'-c',{child!r}])"],
                               cwd=ROOT)
@@ -192,8 +192,8 @@ def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20
 
 if sys.argv[1] == "stage":
-    from pipeline import run
-    run.main(lambda: print(held(), subprocess.check_output([sys.executable, __file__, "bare"], text=True)))
+    from pipeline.core import stage
+    stage.main(lambda: print(held(), subprocess.check_output([sys.executable, __file__, "bare"], text=True)))
 else:
     print(held())
 """

@@ -125,10 +125,11 @@ def test_a_stage_killed_on_the_way_ends_with_the_same_bytes(done, tmp_path: Path
 import sys
 from pathlib import Path
 import made_clips
-from pipeline import clips, run
-run.ROOT = Path({str(tmp_path)!r})
+from pipeline.core import stage
+from pipeline.frames import clips
+stage.ROOT = Path({str(tmp_path)!r})
 items = {items!r}
-with run.stage("frames", out=Path({str(tmp_path / 'out')!r}), inputs={{}}, config="c") as job:
+with stage.run("frames", out=Path({str(tmp_path / 'out')!r}), inputs={{}}, config="c") as job:
     print(sum(path.stat().st_size > 200 for path in job.shelf.glob("*.journal")), flush=True)
     made_clips.publish(job.out, job.shelf, items, clips.Shelves(Path({str(root)!r})), find=made_clips.detect_slowly)
     job.publish("frames", {{}})

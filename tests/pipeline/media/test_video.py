@@ -217,7 +217,7 @@ def test_limits_hold_and_nothing_can_be_written(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
 def test_the_limited_process_ends_with_its_parent(tmp_path: Path) -> None:
-    code = ("from pipeline import video; import sys; from made_clips import LIMITS; "
+    code = ("from pipeline.media import video; import sys; from made_clips import LIMITS; "
             "video._limited([sys.executable, '-c', \"import os, time; print(os.getpid(), file=open('/dev/stderr', 'w')); "
             "os.execv('/bin/sleep', ['sleep', '30'])\"], LIMITS)")
     root = Path(__file__).resolve().parents[3]

@@ -112,8 +112,8 @@ def test_the_best_plain_file_within_the_height_is_chosen_with_sound_only_where_w
 GUARDED = """
 import json, os, subprocess, socket, sys
 sys.path.insert(0, {root!r})
-from pipeline import ask
-ask.guard({folder!r}, ask.peers(["http://127.0.0.1:{port}/"]), False)
+from pipeline.sources.ytdlp import ytdlp_exec
+ytdlp_exec.guard({folder!r}, ytdlp_exec.peers(["http://127.0.0.1:{port}/"]), False)
 os.chdir({folder!r})
 def tried(function):
     try:
