@@ -65,7 +65,7 @@ def main() -> None:
     paths = {name: getattr(given, name) for name in ("frames", "landmarks", "split", "model")}
     listed = sorted(takedown.read(Path(takedown.NAME), given.frames.parent / takedown.NAME))  # who is left, and drives whom
     settings = [section, given.shots, params.seed, params.cross, listed]
-    with stage.run("adapt", out=given.out, inputs=paths, config=settings) as job:
+    with stage.run("adapt", out=given.out, inputs=paths, config=settings, method=given.method) as job:
         cell = Cell(**paths, section=json.dumps(section), shots=given.shots, seed=params.seed, drivers=drivers,
                     work=job.work)
         method, faces = opened(cell)

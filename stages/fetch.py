@@ -112,7 +112,8 @@ def make(args: argparse.Namespace) -> None:
     if hasattr(settings, "connections"):  # a server is not asked by as many as there are cores
         chosen = chosen.model_copy(update={"workers": settings.connections})
     items = module.items(settings)
-    with stage.run("fetch", out=args.out, inputs={}, config=[source, data.fetch, _digest(items)]) as job:
+    with stage.run("fetch", out=args.out, inputs={}, config=[source, data.fetch, _digest(items)],
+                   source=source) as job:
         work = sharded_map.Work(partial(fetch, source, settings, job.shelf / "videos"), lost, finish)
         plan = sharded_map.cut([(item,) for item in items], per_shard)
         made = rows(sharded_map.make(work, plan, job.shelf / "done", chosen, f"fetch {args.dataset}"))

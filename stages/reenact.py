@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.core import config, stage, takedown
+from pipeline.core import config, fingerprint, stage, takedown
 from pipeline.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ def film(given: argparse.Namespace, job: Job, model: Model, out: Path) -> None:
               f"take {seconds / 3600:.1f} to {2.5 * seconds / 3600:.1f} h; --start and --seconds choose a part", flush=True)
     report = render_video.make(job, out, synthetic_mark.make(
         method=model.method.name, model=model.sha256, source=job.source.sha256, shots=len(job.source.crops),
-        size=model.size, adapted=given.adapt_landmarks, view=given.view, version=stage.code()[:16]))
+        size=model.size, adapted=given.adapt_landmarks, view=given.view, version=fingerprint.digest("reenact")[:16]))
     for line in told(report, job, given.view):
         print(line)
     size = render_video.size(job.driver, job.view, model.size, job.source)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eval.scoring import cross_reenactment, metric, per_frame, protocol
-from pipeline.core import config, fileio, stage
+from pipeline.core import config, fileio, fingerprint, stage
 from pipeline.core.progress import progress
 from pipeline.driving_pairs import Config as Drivers
 from pipeline.parallel import executor
@@ -74,7 +74,7 @@ def save(job: stage.Job, bench: Bench, scored: list[per_frame.Scored], driven: l
     """The outputs of the stage."""
     frames, chosen = per_frame.gather(scored), bench.config
     per_frame.write(job.out, frames)
-    body = {**facts, "seed": bench.seed, "code": stage.code(), "people": len(frames.lengths()), "frames": len(frames.row),
+    body = {**facts, "seed": bench.seed, "code": fingerprint.digest("score"), "people": len(frames.lengths()), "frames": len(frames.row),
             "metrics": scored[0].facts, "not_measured": scored[0].missing, "level": chosen.level,
             "order": [name for name in chosen.metrics if name in frames.columns or name in frames.features],
             "resamples": {"means": chosen.resamples, "sets": chosen.set_resamples},

@@ -24,7 +24,8 @@ def main() -> None:
     dataset = config.dataset(given.params, given.dataset)
     section = dataset.method(given.method)
     paths = {name: getattr(given, name) for name in ("frames", "landmarks", "split", "model")}
-    with stage.run("timing", out=given.out, inputs=paths, config=[params.timing, params.shots, section, params.seed]) as job:
+    with stage.run("timing", out=given.out, inputs=paths, config=[params.timing, params.shots, section, params.seed],
+                   method=given.method) as job:
         found = seconds(given, job, params, dataset, chosen)
         fileio.write_json(job.out / "timing.json", found)
         job.publish("timing", {"dataset": given.dataset, "method": given.method, "driven_by": found["driven_by"]})

@@ -56,7 +56,7 @@ def main() -> None:
     if processes > 1 and "WORLD_SIZE" not in os.environ:
         spread(processes)
         return
-    with together(), (stage.run if distributed.first() else stage.beside)("train", out=given.out, inputs=paths,
+    with together(), (stage.run if distributed.first() else stage.beside)("train", out=given.out, inputs=paths, method=given.method,
                                                                      config=[section, params.seed]) as job:
         from pipeline.episodes import Faces
 

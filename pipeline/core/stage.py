@@ -17,10 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.core import fingerprint
 from pipeline.core.errors import InputError
+from pipeline.core.fileio import write_json
 from pipeline.core.manifest import read_manifest, write_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
+KEY = "key.json"  # in a work folder: what it was made of
 FREE = 512 * 2**20  # bytes that must be free before a stage starts
 # What glibc does with freed memory: variable -> the same as an option of mallopt, by the numbers of malloc.h, and its value.
 KEEP = {"MALLOC_MMAP_MAX_": (-4, 0), "MALLOC_TRIM_THRESHOLD_": (-1, -1), "MALLOC_TOP_PAD_": (-2, 1 << 26)}
@@ -48,14 +51,17 @@ class Job:
 
 
 @contextmanager
-def run(name: str, *, out: Path, inputs: Mapping[str, Path], config: object) -> Iterator[Job]:
+def run(name: str, *, out: Path, inputs: Mapping[str, Path], config: object, method: str = "",
+        source: str = "") -> Iterator[Job]:
     """A stage's run. Inputs must be whole (manifest and sizes); only one process may make `out` at a time.
 
-    Raises InputError when an input is not whole, the disk is nearly full or another process holds the lease.
+    method, source: what of stages/NAME.py's code is loaded by name (pipeline/core/fingerprint.py).
+    InputError: an input is not whole, the disk is nearly full or another process holds the lease.
     """
     die_with_parent(os.getppid())
     manifests = {key: read_manifest(path) for key, path in inputs.items()}
-    key = _key(name, str(out), config, manifests)
+    made_of = _made_of(name, out, config, manifests, fingerprint.files(name, method=method, source=source))
+    key = _key(made_of)
     lease = ROOT / "work" / f"{_slug(out)}.lease"
     lease.parent.mkdir(exist_ok=True)
     with lease.open("w") as file:
@@ -67,7 +73,10 @@ def run(name: str, *, out: Path, inputs: Mapping[str, Path], config: object) -> 
         if (free := shutil.disk_usage(out.parent).free) < FREE:
             raise InputError(f"{out}: {free / 2**20:.0f} MiB free on its disk, {FREE / 2**20:.0f} needed to start; make room")
         work = ROOT / "work" / name / key
+        if not work.exists() and (why := _why_not_resumed(work, made_of)):
+            print(why, file=sys.stderr, flush=True)
         work.mkdir(parents=True, exist_ok=True)
+        write_json(work / KEY, made_of)
         part = out.with_name(f".{out.name}.part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
@@ -83,11 +92,12 @@ def run(name: str, *, out: Path, inputs: Mapping[str, Path], config: object) -> 
 
 
 @contextmanager
-def beside(name: str, *, out: Path, inputs: Mapping[str, Path], config: object) -> Iterator[Job]:
+def beside(name: str, *, out: Path, inputs: Mapping[str, Path], config: object, method: str = "",
+           source: str = "") -> Iterator[Job]:
     """A run of a stage as other processes see it that share its work: no lease, nothing published, `out` is thrown away."""
     die_with_parent(os.getppid())
     manifests = {key: read_manifest(path) for key, path in inputs.items()}
-    key = _key(name, str(out), config, manifests)
+    key = _key(_made_of(name, out, config, manifests, fingerprint.files(name, method=method, source=source)))
     with tempfile.TemporaryDirectory() as part:
         yield Job(ROOT / "work" / name / key, _shelves(out) / key, Path(part), out, manifests)
 
@@ -108,23 +118,40 @@ def _slug(out: Path) -> str:
     return str(out).strip("/.").replace("/", "-")
 
 
-def _key(name: str, out: str, config: object, manifests: Mapping[str, Any]) -> str:
-    """Resume state is used only by the same stage, configuration, inputs and code."""
-    given = json.dumps([name, out, config, manifests, code()], sort_keys=True, default=str)
-    return hashlib.sha256(given.encode()).hexdigest()[:16]
+def _made_of(name: str, out: Path, config: object, manifests: Mapping[str, Any], code: Mapping[str, str]) -> dict[str, Any]:
+    """What resumed work depends on: stage, output, configuration, inputs and code; it is kept beside the work as key.json."""
+    inputs = {key: hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+              for key, manifest in manifests.items()}
+    made: dict[str, Any] = json.loads(json.dumps({"stage": name, "out": str(out), "config": config, "inputs": inputs,
+                                                  "code": dict(code)}, sort_keys=True, default=str))
+    return made
 
 
-def code() -> str:
-    """sha256 over every source file of the project and the tables beside them (crops, claims, a site's answers).
+def _key(made_of: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
 
-    Two results with the same one were computed by the same code.
-    """
-    digest = hashlib.sha256()
-    for package in ("pipeline", "model", "eval", "stages"):
-        for path in sorted((ROOT / package).rglob("*")):
-            if path.suffix in (".py", ".yaml"):
-                digest.update(path.read_bytes())
-    return digest.hexdigest()
+
+def _why_not_resumed(work: Path, made_of: Mapping[str, Any]) -> str:
+    """A sentence about the newest work on the same output that cannot be gone on from; "" where there is none."""
+    others = [path for path in work.parent.glob(f"*/{KEY}") if json.loads(path.read_text())["out"] == made_of["out"]]
+    if not others:
+        return ""
+    newest = max(others, key=lambda path: path.stat().st_mtime_ns)
+    found = json.loads(newest.read_text())
+    what = [f"{part}: {', '.join(changed(found[part], made_of[part]))}" for part in ("code", "config", "inputs")
+            if found[part] != made_of[part]]
+    return (f"{made_of['out']}: begun anew; {newest.parent.relative_to(ROOT)} was made with other {'; '.join(what)}. "
+            "docs/code-fingerprints.md says how to adopt it")
+
+
+def changed(before: Any, now: Any, name: str = "") -> list[str]:
+    """Names of the entries in which two nested mappings or lists differ, parts joined by dots."""
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        before, now = dict(enumerate(before)), dict(enumerate(now))
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return [name or "all of it"] if before != now else []
+    keys = sorted(before.keys() | now.keys(), key=str)
+    return [line for key in keys for line in changed(before.get(key), now.get(key), f"{name}.{key}".lstrip("."))]
 
 
 def die_with_parent(parent: int) -> None:
