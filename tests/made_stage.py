@@ -25,6 +25,7 @@ import numpy as np
 from pipeline.core import stage
 from pipeline.landmarks import detect_landmarks
 from pipeline.parallel import executor, sharded_map
+from stages import _cli
 
 Note = tuple[float, int, str, str]  # seconds, process, begin | end, item
 
@@ -37,13 +38,13 @@ def main() -> None:
     real = sharded_map.make
     sharded_map.make = lambda work, *rest: real(replace(work, each=partial(noted, work.each)), *rest)
     if name == "frames":
-        import model
+        from model import backbones
 
-        sys.modules["model.backbones"] = model.backbones = SimpleNamespace(hashes=lambda *names: {})
+        sys.modules["model.backbones.registry"] = backbones.registry = SimpleNamespace(hashes=lambda *names: {})
         module.detect = made_clips.detect
     if name == "landmarks":
         module.find = find
-    stage.main(module.main)
+    _cli.run(module.main)
 
 
 def noted(each: Callable[[Any], sharded_map.Record], item: Any) -> sharded_map.Record:

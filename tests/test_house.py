@@ -60,6 +60,58 @@ def test_imports_go_one_way(path):
     assert not foreign, f"{package} must not import {foreign}"
 
 
+def project_imports(path: Path) -> set[Path]:
+    """The project files whose code an import statement of a file runs, at the top or inside a function."""
+    found, waiting = set(), [ast.parse(path.read_text())]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            waiting += node.orelse
+            continue
+        waiting += ast.iter_child_nodes(node)
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name for name in inner if module_file(name)]
+            names += [node.module] * (len(names) < len(inner))  # not only submodules: names of the module itself
+        found |= {file for name in names if name.split(".")[0] in PACKAGES and (file := module_file(name))}
+    return found
+
+
+def circles(graph: dict[Path, set[Path]]) -> list[list[Path]]:
+    """Cycles of a directed graph, one for each edge that closes one in a depth-first walk."""
+    found, done, trail = [], set(), list[Path]()
+
+    def visit(node: Path) -> None:
+        if node in trail:
+            found.append([*trail[trail.index(node):], node])
+        elif node not in done:
+            trail.append(node)
+            for other in sorted(graph[node]):
+                visit(other)
+            done.add(trail.pop())
+
+    for node in sorted(graph):
+        visit(node)
+    return found
+
+
+def test_there_is_no_circle_of_imports():
+    assert not [" -> ".join(str(path.relative_to(ROOT)) for path in circle)
+                for circle in circles({path: project_imports(path) for path in FILES})]
+
+
+def test_a_circle_is_found():
+    a, b, c = map(Path, "abc")
+    assert circles({a: {b}, b: {c}, c: {b}}) == [[b, c, b]] and circles({a: {b, c}, b: {c}, c: set()}) == []
+
+
+def test_a_stage_imports_no_stage():
+    folder = ROOT / "stages"
+    found = {(path.name, file.name) for path in folder.glob("*.py") for file in project_imports(path) if file.parent == folder}
+    assert {imported for _, imported in found} <= {"_cli.py"}, sorted(found)
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_deps_of_a_stage_cover_what_it_imports(stage):
     needed = closure(ROOT / "stages" / f"{stage}.py")

@@ -11,7 +11,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,22 +131,3 @@ def die_with_parent(parent: int) -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
         if os.getppid() != parent:  # it ended before the call
             os.kill(os.getpid(), signal.SIGTERM)
-
-
-def main(entry: Callable[[], None]) -> None:
-    """Runs a stage's entry: what was refused is one sentence and exit code 1, Ctrl-C is 130; a defect keeps its traceback."""
-    try:
-        entry()
-    except KeyboardInterrupt:
-        print("interrupted; what is done is kept, run again to go on", file=sys.stderr)
-        raise SystemExit(130) from None
-    except ValueError as error:  # model.api has a Refused of its own: model imports nothing of ours
-        if type(error).__name__ != "Refused":
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except OSError as error:
-        if error.errno not in (28, 122):  # no space, quota
-            raise
-        print(f"error: the disk is full ({error.filename or 'while writing'}); make room and run again", file=sys.stderr)
-        raise SystemExit(1) from None

@@ -18,11 +18,12 @@ from made_params import published
 from PIL import Image
 from small import FT_ONLY, NETWORKS, SETTINGS, Eyes
 
+from eval import generation
 from eval.demo import demo_page, pose_grid
 from pipeline.core import stage as core_stage
 from pipeline.core.errors import Refused
 from pipeline.sources import sample
-from stages import adapt, demo, train
+from stages import demo, train
 
 S, M, Y = 16, 5, 9
 GREY = np.full((M, Y, S, S, 3), 90, np.uint8)
@@ -32,7 +33,7 @@ CHROMIUM = shutil.which("chromium")
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     """A made data set, FF and FT trained on it for two steps."""
-    monkeypatch.setattr("model.backbones.efflite0", Eyes)
+    monkeypatch.setattr("model.backbones.perceptual.efflite0", Eyes)
     monkeypatch.setattr(core_stage, "ROOT", tmp_path)
     monkeypatch.setattr(core_stage, "die_with_parent", lambda _: None)
     threads = torch.get_num_threads()
@@ -43,7 +44,7 @@ def root(tmp_path, monkeypatch):
                       made={"data": published("folder")["data"], "learn": {"ff": ff, "ft": {**ff, **FT_ONLY}}})
     yield tmp_path
     torch.set_num_threads(threads)
-    adapt.opened.cache_clear()
+    generation.opened.cache_clear()
 
 
 def call(stage, root, *more):
