@@ -86,17 +86,17 @@ install = @if $(BIN)/python -m pip install -q -c constraints.txt uv && \
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(call install,-r pyproject.toml,.)
+	$(call install,-r pyproject.toml,-e .)
 	$(call install,--no-deps facenet-pytorch anny,--no-deps facenet-pytorch anny)
 	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .  # `thb`; torch needs setuptools, so it is there
 	@touch $@
 
 $(VENV)/study: $(VENV)/ready
-	$(call install,-r pyproject.toml --extra study,".[study]")
+	$(call install,-r pyproject.toml --extra study,-e ".[study]")
 	@touch $@
 
 # face-alignment comes without its second OpenCV: the tests hold our 2DFAN-4 against it.
 $(VENV)/tests: $(VENV)/ready
-	$(call install,-r pyproject.toml --extra dev,".[dev]")
+	$(call install,-r pyproject.toml --extra dev,-e ".[dev]")
 	$(call install,--no-deps face-alignment numba llvmlite,--no-deps face-alignment numba llvmlite)
 	@touch $@

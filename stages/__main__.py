@@ -56,8 +56,8 @@ def run(verb: str, words: list[str]) -> None:
 def verbs() -> dict[str, str]:
     """Verb -> first line of its docstring: the stages in dvc.yaml's order, then what is run by hand, by name. Imports none."""
     files = {path.stem: path for path in sorted((ROOT / "stages").glob("[!_]*.py"))}
-    return {verb: (ast.get_docstring(ast.parse(files[verb].read_text())) or "").split("\n")[0]
-            for verb in [*pipeline(), *(name for name in files if name not in pipeline())]}
+    order = dict.fromkeys([*filter(files.get, pipeline()), *files])
+    return {verb: (ast.get_docstring(ast.parse(files[verb].read_text())) or "").split("\n")[0] for verb in order}
 
 
 def pipeline() -> list[str]:
