@@ -1,9 +1,14 @@
 # Two commands do everything, each with its own set-up: `make repro` and `make test`.
 PYTHON ?= python3
+# Relative, so that the path of the checkout may hold spaces and quotes.
 VENV := .venv
-BIN := $(abspath $(VENV))/bin
+BIN := $(VENV)/bin
+DVC := $(BIN)/python -m dvc
 # DVC runs the stages with the python of PATH. Threads that wait without spinning leave the cores to the others.
-export PATH := $(BIN):$(PATH)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# In a container a user may have no home and no name; DVC and torch ask for both.
+export HOME := $(or $(HOME),$(CURDIR)/work/home)
+export USER := $(or $(USER),$(LOGNAME),user)
 export DVC_NO_ANALYTICS := 1
 export OMP_WAIT_POLICY := PASSIVE
 # Compiled modules are kept: without them every stage would spend ten seconds compiling torch again.
@@ -17,7 +22,7 @@ export UV_FIND_LINKS ?= $(shell $(PYTHON) -m pip config get global.find-links 2>
 # plain `dvc repro` runs again and reports.
 JOBS ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo 1 || nproc)
 STAGES := work/stages
-side_by_side = -@grep -E '^($(1))@' $(STAGES) | sed -n '1!G;h;$$p' | xargs -r -P $(JOBS) -n $(2) $(BIN)/dvc --wait-for-lock repro --single-item
+side_by_side = -@grep -E '^($(1))@' $(STAGES) | sed -n '1!G;h;$$p' | xargs -r -P $(JOBS) -n $(2) $(DVC) --wait-for-lock repro --single-item
 
 .PHONY: help repro together reenact tables study demo test check rehearsal bench bench-gate weights clean
 .DELETE_ON_ERROR:
@@ -26,13 +31,13 @@ help:  ## this list
 
 repro: $(VENV)/ready  ## the whole pipeline; DATA=ci: on that data set; FOLDER=path: on your own videos (path/person/video.*)
 	@$(BIN)/python -m stages.use $(if $(FOLDER),--folder "$(FOLDER)") $(if $(DATA),--dataset "$(DATA)")
-	@$(BIN)/dvc status --quiet || $(MAKE) --no-print-directory together
-	$(BIN)/dvc repro
+	@$(DVC) status --quiet || $(MAKE) --no-print-directory together
+	$(DVC) repro
 	@$(BIN)/python -m stages.report --show
 
 together:
-	@mkdir -p work && $(BIN)/dvc stage list --name-only > $(STAGES)
-	@grep '^split@' $(STAGES) | xargs $(BIN)/dvc repro
+	@mkdir -p work && $(DVC) stage list --name-only > $(STAGES)
+	@grep '^split@' $(STAGES) | xargs $(DVC) repro
 	$(call side_by_side,train|floors,1)
 	$(call side_by_side,adapt,3)
 	$(call side_by_side,score,3)

@@ -70,7 +70,7 @@ def method(name: str, size: Size) -> Any:
     kind = api.load(name)
     given = YAML(typ="safe").load(Path("params", f"{size.dataset}.yaml").read_text())["learn"][name]
     config = kind.Config.model_validate(merged(given, size.changes.get(name, {})))
-    return kind(config, api.Facts(config.size, VIDEOS), seed=0)
+    return kind(config, api.DataInfo(config.size, VIDEOS), seed=0)
 
 
 def images(*shape: int) -> Any:

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import decision
-from benchmarks.sides import Refused, Side, checkout, sides
+from benchmarks.sides import InputError, Side, checkout, sides
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 0.04  # an act that is shorter is repeated for so long within each half of a pair
@@ -66,13 +66,13 @@ def set_up(side: Side, name: str) -> tuple[dict[str, Any] | None, str]:
     """What it answers, or None, and a sentence: the head's definition, else the side's own."""
     try:
         return side.ask("set_up", name=name, own=False), ""
-    except Refused as problem:
+    except InputError as problem:
         why = str(problem)
     if name not in side.ask("names"):
         return None, why
     try:
         return side.ask("set_up", name=name, own=True), "each side by its own definition"
-    except Refused:
+    except InputError:
         return None, why
 
 
@@ -156,11 +156,11 @@ def row(result: Result) -> str:
 
 
 def commit(rev: str) -> str:
-    """Its hash. Refused: there is no such commit."""
+    """Its hash. InputError: there is no such commit."""
     found = subprocess.run(["git", "rev-parse", "--verify", "--quiet", f"{rev}^{{commit}}"], cwd=ROOT, capture_output=True,
                            text=True)
     if found.returncode:
-        raise Refused(f"{rev}: no such commit here; fetch it first")
+        raise InputError(f"{rev}: no such commit here; fetch it first")
     return found.stdout.strip()
 
 
@@ -175,7 +175,7 @@ def machine() -> dict[str, Any]:
 def self_check(times: int, names: Sequence[str], planted: float) -> Iterator[dict[str, Any]]:
     """The last commit against itself, each time in new processes: after each, how many failed so far, and the ratios."""
     if subprocess.run(["git", "diff", "--quiet", "HEAD", "--", *CODE], cwd=ROOT).returncode:
-        raise Refused("--self-check compares the last commit with this checkout: commit the changes first")
+        raise InputError("--self-check compares the last commit with this checkout: commit the changes first")
     runs: list[list[Result]] = []
     with checkout("HEAD") as base:
         for number in range(times):
@@ -213,7 +213,7 @@ def main() -> None:
     start = time.monotonic()
     try:
         if not names:
-            raise Refused(f"--select {' '.join(given.select)}: no such benchmark; there are {', '.join(CASES)}")
+            raise InputError(f"--select {' '.join(given.select)}: no such benchmark; there are {', '.join(CASES)}")
         body = {"level": decision.LEVEL, "tolerance": decision.TOLERANCE, "looks": decision.LOOKS, "machine": machine()}
         if given.self_check:
             body["commit"] = commit("HEAD")
@@ -222,7 +222,7 @@ def main() -> None:
             return
         with checkout(commit(given.base)) as base:
             results = run(base, ROOT, names, planted=given.planted)
-    except Refused as problem:
+    except InputError as problem:
         sys.exit(f"gate: {problem}")
     failed = {result.name: result.fails(given.allow) for result in results if result.fails(given.allow)}
     write(given.json, body | {"base": commit(given.base), "head": commit("HEAD"), "failed": failed,

@@ -95,13 +95,13 @@ def untrained(folder: Path, given: config.DatasetParams) -> Path:
     """A model folder as training leaves it, of FF at 128 pixels with random weights."""
     from safetensors.torch import save_file
 
-    from model.api import Facts, load
+    from model.api import DataInfo, load
 
     section = given.method("ff")
     nets = section["networks"]
     section = {**section, "size": SIZE, "networks": {**nets, "embedder": [*nets["embedder"], nets["embedder"][-1]]}}
     kind = load("ff")
-    method = kind(config.parse(kind.Config, section, "learn"), Facts(SIZE, 1), 0)
+    method = kind(config.parse(kind.Config, section, "learn"), DataInfo(SIZE, 1), 0)
     folder.mkdir()
     save_file(method.weights(), folder / "weights.safetensors")
     write_manifest(folder, "model", {"dataset": "sample", "method": "ff", "label": "FF", "trained_on": "nothing",

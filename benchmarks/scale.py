@@ -25,7 +25,7 @@ import pandas as pd
 
 from pipeline import split
 from pipeline.core import fileio, ledger, manifest
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.core.shards import Tar
 from pipeline.frames import extract
 from pipeline.landmarks import detect_landmarks
@@ -183,7 +183,7 @@ def measured(name: str, work: Path) -> dict[str, float]:
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
-        raise Refused(f"{name}: ended with code {child.returncode}")
+        raise InputError(f"{name}: ended with code {child.returncode}")
     return {"seconds": round(time.monotonic() - start, 1), "gib": round(usage.ru_maxrss / 2**20, 2)}
 
 
@@ -230,7 +230,7 @@ def main() -> None:
 
 
 def report(work: Path) -> None:
-    """Runs everything and writes the results. Refused: a limit is not kept."""
+    """Runs everything and writes the results. InputError: a limit is not kept."""
     steps = {name: told(name, measured(name, work)) for name in STEPS}
     files = {name: len(list((work / where).iterdir())) for name, where in (
         ("videos", "videos"), *((name, f"out/{name}") for name in STAGES[1:]))}
@@ -242,7 +242,7 @@ def report(work: Path) -> None:
     RESULT.parent.mkdir(exist_ok=True)
     fileio.write_json(RESULT, facts)
     if broken := [f"{name} {facts[name]} > {limit}" for name, limit in LIMITS.items() if facts[name] > limit]:
-        raise Refused("; ".join(broken))
+        raise InputError("; ".join(broken))
 
 
 def told(name: str, facts: dict[str, float]) -> dict[str, float]:

@@ -12,11 +12,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.errors import InputError
+
 ROOT = Path(__file__).resolve().parents[1]
-
-
-class Refused(ValueError):
-    """What cannot be compared, and the way out."""
 
 
 class Side:
@@ -31,16 +29,16 @@ class Side:
                  "CUDA_VISIBLE_DEVICES": ""})  # processor time says nothing of what a GPU does
 
     def ask(self, do: str, **request: Any) -> Any:
-        """The answer. Refused: it has none."""
+        """The answer. InputError: it has none."""
         assert self._process.stdin and self._process.stdout
         try:
             self._process.stdin.write(json.dumps({"do": do, **request}) + "\n")
             self._process.stdin.flush()
             answer = json.loads(self._process.stdout.readline())
         except (BrokenPipeError, json.JSONDecodeError):
-            raise Refused(f"{do} {request}: the process ended; run benchmarks/side.py by hand to see why") from None
+            raise InputError(f"{do} {request}: the process ended; run benchmarks/side.py by hand to see why") from None
         if "error" in answer:
-            raise Refused(answer["error"])
+            raise InputError(answer["error"])
         return answer["value"]
 
     def stop(self) -> None:
@@ -51,12 +49,12 @@ class Side:
 
 @contextmanager
 def checkout(rev: str) -> Iterator[Path]:
-    """The files of a commit in a folder that goes afterwards. Refused: there is no such commit."""
+    """The files of a commit in a folder that goes afterwards. InputError: there is no such commit."""
     with tempfile.TemporaryDirectory(prefix="gate-") as folder:
         added = subprocess.run(["git", "worktree", "add", "--quiet", "--detach", f"{folder}/base", rev], cwd=ROOT,
                                capture_output=True, text=True)
         if added.returncode:
-            raise Refused(f"--base {rev}: {' '.join(added.stderr.split())}")
+            raise InputError(f"--base {rev}: {' '.join(added.stderr.split())}")
         try:
             yield Path(folder) / "base"
         finally:

@@ -17,11 +17,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, PositiveInt
 from torch import Tensor, nn
 
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 
 @dataclass(frozen=True)
-class Facts:
+class DataInfo:
     """What the data decide, not the configuration."""
 
     size: int  # height and width of the images, pixels
@@ -65,15 +65,15 @@ class Head:
 
     @torch.no_grad()
     def __call__(self, pose: Tensor) -> Tensor:
-        """pose (N, 3, H, W) in [0, 1] -> frames (N, 3, H, W) in [0, 1]; Refused on any other shape, range or NaN."""
+        """pose (N, 3, H, W) in [0, 1] -> frames (N, 3, H, W) in [0, 1]; InputError on any other shape, range or NaN."""
         want = (pose.shape[0], 3, self._size, self._size)
         if tuple(pose.shape) != want:
-            raise Refused(f"a head of size {self._size} is driven by images (N, 3, {self._size}, {self._size}); "
-                          f"got {tuple(pose.shape)}: resize the driving images")
+            raise InputError(f"a head of size {self._size} is driven by images (N, 3, {self._size}, {self._size}); "
+                             f"got {tuple(pose.shape)}: resize the driving images")
         x_hat = self._draw(pose).float()
         if tuple(x_hat.shape) != want or not bool(((x_hat >= 0) & (x_hat <= 1)).all()):
-            raise Refused(f"the method drew {tuple(x_hat.shape)} in [{x_hat.min():.3g}, {x_hat.max():.3g}] "
-                          f"where {want} in [0, 1] is due: clamp or convert inside the method")
+            raise InputError(f"the method drew {tuple(x_hat.shape)} in [{x_hat.min():.3g}, {x_hat.max():.3g}] "
+                             f"where {want} in [0, 1] is due: clamp or convert inside the method")
         return x_hat
 
 
@@ -87,7 +87,7 @@ class Method(ABC):
     shares_batches: ClassVar[bool] = False  # `learn` runs in several processes (model/training/distributed.py)
     Config: ClassVar[type[Settings]] = Settings
 
-    def __init__(self, config: Any, facts: Facts, seed: int = 0) -> None:
+    def __init__(self, config: Any, facts: DataInfo, seed: int = 0) -> None:
         self.config, self.facts, self.seed = config, facts, seed
 
     def prepare(self) -> str:
@@ -115,7 +115,7 @@ class Method(ABC):
         return {}
 
     def parameters(self) -> int:
-        """How many numbers of `nets` were learnt."""
+        """Parameter count of `nets`."""
         return sum(value.numel() for module in self.nets.values() for value in module.parameters())
 
     def weights(self) -> dict[str, Tensor]:
@@ -124,14 +124,14 @@ class Method(ABC):
 
     @torch.no_grad()
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Takes what `weights` returned, whole or not at all; Refused when a name or shape differs."""
+        """Takes what `weights` returned, whole or not at all; InputError when a name or shape differs."""
         due = self._tensors()
         for name in sorted(due.keys() ^ weights.keys()):
-            raise Refused(f"weights: {name!r} is {'missing' if name in due else 'unknown'}; train with the present networks")
+            raise InputError(f"weights: {name!r} is {'missing' if name in due else 'unknown'}; train with the present networks")
         for name, value in due.items():
             if value.shape != weights[name].shape:
-                raise Refused(f"weights: {name!r} is {tuple(weights[name].shape)} where {tuple(value.shape)} is due; "
-                              "train with the present networks")
+                raise InputError(f"weights: {name!r} is {tuple(weights[name].shape)} where {tuple(value.shape)} is due; "
+                                 "train with the present networks")
         for name, value in due.items():
             value.copy_(weights[name])
 
@@ -164,7 +164,7 @@ def load(name: str) -> type[Method]:
     if name not in known:
         near = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean {near[0]!r}" if near else "the known ones are " + ", ".join(known)
-        raise Refused(f"methods: there is no method {name!r} in model/methods/; {hint}?")
+        raise InputError(f"methods: there is no method {name!r} in model/methods/; {hint}?")
     _keep_memory()
     found: type[Method] = importlib.import_module(f"model.methods.{name}").METHOD
     return found

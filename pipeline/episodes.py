@@ -15,7 +15,7 @@ import pandas as pd
 
 from pipeline.core import image_ops, takedown
 from pipeline.core.config import Strict
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.core.manifest import read_manifest
 from pipeline.core.shards import ShardReader
 from pipeline.core.tables import runs
@@ -47,7 +47,7 @@ class Faces:
     """Frames and landmarks by row of index.parquet, at `size` pixels (area average of the stored size).
 
     What `takedown.txt` lists (in the working directory, or beside the `frames` folder) is not served: a listed training video
-    is never sampled (its column of W stays, unused), a listed subject is left out, and reading a listed row is Refused.
+    is never sampled (its column of W stays, unused), a listed subject is left out, and reading a listed row is InputError.
     """
 
     def __init__(self, frames: Path, landmarks: Path, split: Path, size: int) -> None:
@@ -55,16 +55,17 @@ class Faces:
         read_manifest(landmarks, "landmarks")
         read_manifest(split, "split")
         if size > stored:
-            raise Refused(f"{frames}: frames are stored at {stored} pixels, {size} are asked for; lower the method's size or "
-                          "raise frames.size")
+            raise InputError(f"{frames}: frames are stored at {stored} pixels, {size} are asked for; lower the method's size "
+                             f"or "
+                             "raise frames.size")
         self.size, self.stored = size, stored
         index = pd.read_parquet(frames / "index.parquet", columns=["shard", "offset", "length", "crc", "seconds"])
         _files_may_be_open()
         self._points = [np.load(shard, mmap_mode="r") for shard in sorted(landmarks.glob("*.npy"))]
         self._starts = np.cumsum([0, *map(len, self._points)])  # first row of each shard, and the number of all
         if self._starts[-1] != len(index):
-            raise Refused(f"{landmarks}: {self._starts[-1]} rows of landmarks for the {len(index)} frames of {frames}; "
-                          "run `dvc repro`")
+            raise InputError(f"{landmarks}: {self._starts[-1]} rows of landmarks for the {len(index)} frames of {frames}; "
+                             "run `dvc repro`")
         self._places = [index[name].to_numpy(np.int64) for name in ("shard", "offset", "length", "crc")]
         self.seconds = index["seconds"].to_numpy(np.float64)
         listed = takedown.read(Path(takedown.NAME), frames.parent / takedown.NAME)
@@ -96,7 +97,8 @@ class Faces:
         if row in self._cache:
             return self._cache[row]
         if self._listed[row]:
-            raise Refused(f"row {row} of the frames is on the take-down list; remove what was made with it and run `dvc repro`")
+            raise InputError(f"row {row} of the frames is on the take-down list; remove what was made with it and run `dvc "
+                             f"repro`")
         image = image_ops.from_png(self._reader.read(*(int(column[row]) for column in self._places)))
         if self.size != self.stored:
             image = cv2.resize(image, (self.size, self.size), interpolation=cv2.INTER_AREA)
@@ -139,7 +141,8 @@ def episode(faces: Faces, step: int, *, slots: Sequence[int], K: int, seed: int,
     """The B `slots` of a meta-learning batch: x_t, y_t (B, 3, H, W); x_s, y_s (B, K, 3, H, W) float32 in [0, 1]; i (B,) int64.
 
     Stateless: slot b of step s depends on (seed, s, b) only, so that training resumes by its step number, and each of several
-    processes makes its own slots. The target is never among the K sources. A mirrored episode has i + num_videos. Refused: no
+    processes makes its own slots. The target is never among the K sources. A mirrored episode has i + num_videos. InputError:
+    no
     training video has K + 1 frames with landmarks.
     """
     x = np.empty((len(slots), K + 1, 3, faces.size, faces.size), np.float32)
@@ -161,7 +164,7 @@ def videos(faces: Faces, step: int, *, slots: Sequence[int], K: int, seed: int, 
 def _usable(faces: Faces, K: int) -> np.ndarray:
     usable = np.flatnonzero(faces.counts > K)
     if not len(usable):
-        raise Refused(f"K = {K}: no training video has {K + 1} frames with landmarks; lower K or raise frames.per_clip")
+        raise InputError(f"K = {K}: no training video has {K + 1} frames with landmarks; lower K or raise frames.per_clip")
     return usable
 
 

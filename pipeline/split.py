@@ -12,7 +12,7 @@ import pandas as pd
 
 from pipeline.core import takedown
 from pipeline.core.config import Strict
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.core.tables import runs
 
 
@@ -41,7 +41,7 @@ def make(index: pd.DataFrame, found: np.ndarray, config: Config, seed: int, list
     Clips PERSON/VIDEO/UTTERANCE are one video PERSON/VIDEO together. `listed`: ids on the take-down list, used for nothing.
     `reserved`: the people of the data set's own test part, if it has one: only they are tested, and none of them trains.
 
-    Every choice hangs on (seed, id) alone, so that another person in the data moves nobody else. Refused: too few people for
+    Every choice hangs on (seed, id) alone, so that another person in the data moves nobody else. InputError: too few people for
     the test, or nobody left for training.
     """
     videos, found = _videos(index, found, listed)
@@ -50,17 +50,18 @@ def make(index: pd.DataFrame, found: np.ndarray, config: Config, seed: int, list
     fit = videos[own & (videos["good"] >= need)]
     people = sorted(fit["person"].unique(), key=lambda person: _rank(seed, "person", person))
     if len(people) < config.test_people:
-        raise Refused(f"split.test_people: {config.test_people} people are to be tested but {len(people)} have a video with "
-                      f"{need} usable pictures ({config.sources} sources + {config.holdout} held out); add longer videos, "
-                      "raise frames.per_clip, or lower test_people, sources or holdout")
+        raise InputError(f"split.test_people: {config.test_people} people are to be tested but {len(people)} have a video with "
+                         f"{need} usable pictures ({config.sources} sources + {config.holdout} held out); add longer videos, "
+                         "raise frames.per_clip, or lower test_people, sources or holdout")
     tested = set(people[:config.test_people])
     test = [_subject(fit[fit["person"] == person], found, config, seed) for person in sorted(tested)]
     trains = ~videos["person"].isin(tested).to_numpy() & (~own if reserved is not None else True)
     good = ~videos["down"] & trains & (videos["good"] >= config.least)
     train = videos.loc[good, ["video", "person", "start", "stop"]].reset_index(drop=True)
     if train.empty:
-        raise Refused(f"split: no video is left for training: {len(videos)} videos, {len(tested)} people tested, "
-                      f"{config.least} usable pictures a video needed; lower split.test_people or split.least, or add videos")
+        raise InputError(f"split: no video is left for training: {len(videos)} videos, {len(tested)} people tested, "
+                         f"{config.least} usable pictures a video needed; lower split.test_people or split.least, or add "
+                         f"videos")
     chosen = {subject["video"] for subject in test}
     left = videos.assign(trains=trains)[~good & ~videos["video"].isin(chosen)]
     reasons = [_why(row, tested, config) for row in left.to_dict("records")]

@@ -45,7 +45,7 @@ def main(words: Sequence[str] | None = None) -> None:
                     work=job.work)
         method, faces = generation.opened(cell)
         if short := [s.person for s in faces.subjects if len(s.sources) < given.shots]:
-            raise Refused(f"shots: {given.shots} are asked for, {short[0]} has fewer source frames; lower `shots`, or "
+            raise InputError(f"shots: {given.shots} are asked for, {short[0]} has fewer source frames; lower `shots`, or "
                                  f"raise the frames per video ({dataset.where('data.frames')})")
         people = list(range(len(faces.subjects)))
         drawn = executor.map(partial(generation.person, cell=cell), people,

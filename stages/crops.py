@@ -40,7 +40,7 @@ def chosen(frames: Path, count: int) -> list[tuple[int, int]]:
     first = index.drop_duplicates(["person", "video"])
     first = first[[not takedown.covers(listed, p, v) for p, v in zip(first["person"], first["video"])]]
     if first.empty:
-        raise Refused(f"{frames}: every clip is on the take-down list; there is nothing to show")
+        raise InputError(f"{frames}: every clip is on the take-down list; there is nothing to show")
     spread = np.unique(np.linspace(0, len(first) - 1, min(count, len(first))).round().astype(int))
     return [(int(shard), int(row)) for shard, row in first.iloc[spread][["shard", "row"]].to_numpy()]
 
@@ -56,7 +56,7 @@ def cells(image: np.ndarray, face: np.ndarray, found: np.ndarray | None, names: 
     for name in names:
         try:
             picture = crops.recrop(image, face, found, crops.preset(name), SIDE)
-        except Refused as problem:
+        except InputError as problem:
             print(f"{name}: {problem}")
             picture = np.full((SIDE, SIDE, 3), 128, np.uint8)
         out.append(labelled(name, picture))

@@ -82,7 +82,7 @@ def summary(out: Path | None) -> None:
 
     paths = [out / "ledger.parquet"] if out else sorted(Path("data").glob("*/videos/ledger.parquet"))
     if not paths or not paths[0].is_file():
-        raise Refused(f"{paths[0] if paths else 'data/*/videos'}: there is no ledger.parquet; run `dvc repro` first")
+        raise InputError(f"{paths[0] if paths else 'data/*/videos'}: there is no ledger.parquet; run `dvc repro` first")
     for path in paths:
         print(f"{path}\n{ledger.counts(pd.read_parquet(path))}")
 

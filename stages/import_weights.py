@@ -33,9 +33,9 @@ def main(words: Sequence[str] | None = None) -> None:
     section, where = dataset.method(given.method), dataset.where(f"learn.{given.method}")
     kind = api.load(given.method)
     if not issubclass(kind, importer.Baseline):
-        raise Refused(f"{given.method}: has no published weights to import; x2face and pix2pixhd have")
+        raise InputError(f"{given.method}: has no published weights to import; x2face and pix2pixhd have")
     settings = config.parse(kind.Config, {**section, "pretrained": None}, where)
-    method = kind(settings, api.Facts(settings.size, 1))
+    method = kind(settings, api.DataInfo(settings.size, 1))
     file = importer.import_weights(method, given.files, given.trained_on, given.trust)
     print(f"{file}: written. To start from it, write into {where}\n"
           f"  pretrained: {{file: {file.name}, sha256: {registry.sha256(file)}}}\n"

@@ -70,7 +70,7 @@ def main(words: Sequence[str] | None = None) -> None:
         body = detect_landmarks.publish(job.out, folders)
         hashes = body.pop("sha256")
         if len(hashes) != 1:
-            raise Refused(f"two detectors found points of one data set (did the weights of {name} change between two "
+            raise InputError(f"two detectors found points of one data set (did the weights of {name} change between two "
                                  f"runs?); remove {job.shelf} and run again")
         print(f"landmarks: {body}")
         job.publish("landmarks", body | {"detector": {"name": name, "sha256": json.loads(hashes[0])}})

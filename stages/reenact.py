@@ -100,41 +100,41 @@ def make(given: argparse.Namespace, params: config.Params, folder: Path) -> None
 
 
 def check(given: argparse.Namespace) -> None:
-    """Refused: arguments that do not go together."""
+    """InputError: arguments that do not go together."""
     if not given.source or not given.driver:
-        raise Refused("a source and a driver are needed: `make reenact SOURCE=\"a.jpg b.jpg\" DRIVER=talk.mp4`, or "
+        raise InputError("a source and a driver are needed: `make reenact SOURCE=\"a.jpg b.jpg\" DRIVER=talk.mp4`, or "
                              "`python -m stages.reenact a.jpg b.jpg --driver talk.mp4`")
     if len(given.driver) > 1 and not given.rank_drivers:
-        raise Refused(f"--driver: {len(given.driver)} are given; name one, or let --rank-drivers order them")
+        raise InputError(f"--driver: {len(given.driver)} are given; name one, or let --rank-drivers order them")
     seconds = (given.start, 1.0 if given.seconds is None else given.seconds)
     if given.shots < 1 or not all(map(math.isfinite, seconds)) or seconds[0] < 0 or seconds[1] <= 0:
-        raise Refused("--shots is at least 1, --start at least 0, --seconds above 0")
+        raise InputError("--shots is at least 1, --start at least 0, --seconds above 0")
     out = given.out or OUT
     if out.suffix.lower() != ".mp4" or out.is_dir():
-        raise Refused(f"{out}: the film is an mp4; give --out a name that ends in .mp4")
+        raise InputError(f"{out}: the film is an mp4; give --out a name that ends in .mp4")
     if not out.parent.is_dir():
-        raise Refused(f"{out}: there is no folder {out.parent}; make it first")
+        raise InputError(f"{out}: there is no folder {out.parent}; make it first")
     if out.exists() and any(path.exists() and out.samefile(path) for path in (*given.source, *given.driver)):
-        raise Refused(f"{out}: source or driver themselves; give --out another name")
+        raise InputError(f"{out}: source or driver themselves; give --out another name")
 
 
 def consent(given: bool) -> None:
-    """Asked once a run. Refused: not given, and nobody there to ask, or the answer is not yes."""
+    """Asked once a run. InputError: not given, and nobody there to ask, or the answer is not yes."""
     if given:
         return
     if not sys.stdin.isatty():
-        raise Refused("have the people in source and driver agreed? Pass --i-have-consent if so (make reenact "
+        raise InputError("have the people in source and driver agreed? Pass --i-have-consent if so (make reenact "
                              "CONSENT=yes); nothing is made without it")
     try:
         answer = input(QUESTION)
     except EOFError:  # Ctrl-D
         answer = ""
     if answer.strip().lower() not in ("yes", "y"):
-        raise Refused("without the consent of the people shown nothing is made")
+        raise InputError("without the consent of the people shown nothing is made")
 
 
 def refuse_listed(path: Path, listed: frozenset[str]) -> None:
-    """Refused where a file or folder is, by the last parts of its path, of a person or video on the take-down list.
+    """InputError where a file or folder is, by the last parts of its path, of a person or video on the take-down list.
 
     Of a link both paths count: files may be links into a store that has no names.
     """
@@ -143,7 +143,7 @@ def refuse_listed(path: Path, listed: frozenset[str]) -> None:
         for first in range(len(parts)):
             person, *video = parts[first:]
             if takedown.covers(listed, person, "/".join(video)):
-                raise Refused(f"{path}: {person} is on the take-down list ({takedown.NAME}) and must not be used")
+                raise InputError(f"{path}: {person} is on the take-down list ({takedown.NAME}) and must not be used")
 
 
 def opened(given: config.DatasetParams) -> Eyes:
@@ -210,7 +210,7 @@ def best_first(jobs: list[Job]) -> list[Job]:
 def film(given: argparse.Namespace, job: Job, model: Model, out: Path) -> None:
     """Makes it and says what came of it."""
     from eval.reenact import render_video, synthetic_mark
-    from pipeline.sources.voxceleb.utterances import RATE
+    from pipeline.media.video import RATE
 
     seconds = job.driver.count / RATE
     if seconds >= LONG and given.seconds is None:
@@ -229,7 +229,7 @@ def film(given: argparse.Namespace, job: Job, model: Model, out: Path) -> None:
 
 def told(report: Report, job: Job, view: str) -> list[str]:
     """What a user should know of the driver."""
-    from pipeline.sources.voxceleb.utterances import RATE
+    from pipeline.media.video import RATE
 
     lines = []
     if report.pictures < job.driver.count - 1:

@@ -69,10 +69,10 @@ def serve(given: argparse.Namespace, params: config.Params, chosen: Config) -> N
     try:
         server = web_app.server(web_app.create(study, answers, chosen, lists(given)), chosen)
     except ModuleNotFoundError as error:
-        raise Refused(f"{error.name} is not installed; `make study` installs the extra `study`") from None
+        raise InputError(f"{error.name} is not installed; `make study` installs the extra `study`") from None
     except OSError as error:
-        raise Refused(f"study.host, study.port: {chosen.host}:{chosen.port}: {error.strerror}; choose another port, or end "
-                      "what has it") from None
+        raise InputError(f"study.host, study.port: {chosen.host}:{chosen.port}: {error.strerror}; choose another port, or end "
+                         "what has it") from None
     print(f"http://{chosen.host}:{server.effective_port}/ shows {len(study.trials)} trials; answers go to {answers.path}; "
           "Ctrl-C stops, nothing is lost", flush=True)
     server.run()
@@ -111,7 +111,7 @@ def opened(given: argparse.Namespace) -> Study:
     """The trials that were built."""
     folder = given.study / given.dataset / "trials"
     if not (folder / "manifest.json").exists():
-        raise Refused(f"{folder}: no study is built; run `python -m stages.study build`")
+        raise InputError(f"{folder}: no study is built; run `python -m stages.study build`")
     return Study(folder)
 
 
@@ -123,7 +123,7 @@ def base_of(given: argparse.Namespace) -> Path:
 def answers_of(given: argparse.Namespace, study: Study) -> list[Row]:
     """All answers so far; a server may be running."""
     if not (path := base_of(given)).exists():
-        raise Refused(f"{path}: nobody has answered yet; run `python -m stages.study serve` and share its address")
+        raise InputError(f"{path}: nobody has answered yet; run `python -m stages.study serve` and share its address")
     answers = Answers(path, study.design, simulated=given.simulated)
     try:
         return answers.rows()

@@ -46,7 +46,7 @@ def make(results: Results, out: Path, cache: Path) -> list[str]:
     places = [(d, *row) for d in results.datasets for row in rows]
     folders = [folder for place in places if (folder := results.folder(*place)).exists()]
     if not folders:
-        raise Refused(f"{results.results}: no cell of {', '.join(results.datasets)} is scored; run `dvc repro`")
+        raise InputError(f"{results.results}: no cell of {', '.join(results.datasets)} is scored; run `dvc repro`")
     said = [line for folder in folders for line in derive(folder, cache)]
     out.mkdir(parents=True, exist_ok=True)
     changed = write_tables.write(out, write_tables.tables_of(results, cache))
@@ -60,16 +60,16 @@ def make(results: Results, out: Path, cache: Path) -> list[str]:
 def derive(folder: Path, cache: Path) -> list[str]:
     """metrics.json and cross.json from the per-frame results -> a sentence for each that was another.
 
-    Refused when the per-frame results are not what the manifest lists.
+    InputError when the per-frame results are not what the manifest lists.
     """
     from eval.scoring import audit, cross_reenactment, per_frame, protocol
 
     manifest = audit.manifests(folder).get(folder, {})
     if manifest.get("kind") != "score":
-        raise Refused(f"{folder / 'manifest.json'}: missing or no manifest of scores; run `dvc checkout` or `dvc repro`")
+        raise InputError(f"{folder / 'manifest.json'}: missing or no manifest of scores; run `dvc checkout` or `dvc repro`")
     derived = [str(folder / name) for name in ("metrics.json", cross_reenactment.SUMMARY)]
     if wrong := [line for line in audit.files(folder, manifest) if not line.startswith(tuple(derived))]:
-        raise Refused(f"{wrong[0]}; run `dvc checkout`, or remove {folder} and run `dvc repro`")
+        raise InputError(f"{wrong[0]}; run `dvc checkout`, or remove {folder} and run `dvc repro`")
     due = {"metrics.json": protocol.summary(per_frame.read(folder), per_frame.Recipe.of(manifest), cache)}
     if "cross" in manifest:
         due[cross_reenactment.SUMMARY] = cross_reenactment.summary(folder, manifest)

@@ -41,7 +41,7 @@ def seconds(given: argparse.Namespace, job: stage.Job, params: config.Params, da
     from pipeline.episodes import Faces
 
     torch.set_num_threads(chosen.threads)
-    facts = api.Facts(**job.inputs["model"]["facts"])
+    facts = api.DataInfo(**job.inputs["model"]["facts"])
     faces = Faces(frames=given.frames, landmarks=given.landmarks, split=given.split, size=facts.size)
     kind = api.load(given.method)
     settings = config.parse(kind.Config, dataset.method(given.method), dataset.where(f"learn.{given.method}"))

@@ -43,7 +43,7 @@ def main(words: Sequence[str] | None = None) -> None:
     params = config.load(given.params)
     how = config.parse(Config, params.train, f"{given.params}: train")
     paths = {name: getattr(given, name) for name in ("frames", "landmarks", "split")}
-    from model.api import Facts, load
+    from model.api import DataInfo, load
     from model.training import distributed
 
     dataset = config.dataset(given.params, given.dataset)
@@ -61,7 +61,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
         faces = Faces(**paths, size=chosen.size)
         flip = getattr(chosen, "augment", {}).get("flip", False)
-        facts = Facts(size=chosen.size, num_videos=faces.num_videos * (2 if flip else 1))
+        facts = DataInfo(size=chosen.size, num_videos=faces.num_videos * (2 if flip else 1))
         method = kind(chosen, facts, params.seed)
         before = method.prepare()
         learn(method, chosen, how, faces, where, job, given.dataset)
@@ -93,7 +93,7 @@ def spread(processes: int, words: Sequence[str]) -> None:
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode < 0:
-            raise Refused(f"process {rank} of {processes} was killed by signal {-failure.exitcode}; run again to go on "
+            raise InputError(f"process {rank} of {processes} was killed by signal {-failure.exitcode}; run again to go on "
                                  "from the last checkpoint") from None
         raise SystemExit(failure.exitcode) from None
     except SignalException as error:
@@ -139,7 +139,7 @@ def reader(faces: Faces, chosen: Any, seed: int, where: str) -> tuple[Callable[[
 
     from model.api import Episode
     from model.training import distributed
-    from pipeline.core.errors import Refused
+    from pipeline.core.errors import InputError
     from pipeline.episodes import Augment, episode, videos
 
     given: dict[str, Any] = {"K": chosen.K, "seed": seed,
@@ -148,8 +148,8 @@ def reader(faces: Faces, chosen: Any, seed: int, where: str) -> tuple[Callable[[
     def read(step: int) -> Episode:
         try:
             arrays = episode(faces, step, slots=distributed.share(chosen.batch), **given)
-        except Refused as error:  # the loop knows the other kind, and has all processes stop by it
-            raise Refused(str(error)) from None
+        except InputError as error:  # the loop knows the other kind, and has all processes stop by it
+            raise InputError(str(error)) from None
         return Episode(**{name: torch.from_numpy(array) for name, array in arrays.items()})
 
     return read, lambda step: ", ".join(videos(faces, step, slots=range(chosen.batch), **given))

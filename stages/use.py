@@ -1,6 +1,7 @@
 """Chooses the data set of params.yaml (`make repro DATA=ci`), or a folder of your own videos (`make repro FOLDER=path`).
 
-Without either it checks the names in params.yaml, before DVC complains of a missing file.
+Without either it checks the names in params.yaml, before DVC complains of a missing file. Where there is no .git, as in an
+unpacked source archive, it tells DVC so.
 """
 
 from __future__ import annotations
@@ -34,6 +35,19 @@ def main(words: Sequence[str] | None = None) -> None:
     if given.dataset or given.folder:
         choose(given.params, given.dataset or "folder")
     check(given.params)
+    if not Path(".git").exists() and Path(".dvc").is_dir():
+        without_git()
+
+
+def without_git() -> None:
+    """Sets core.no_scm in .dvc/config.local, unless it is set: by itself DVC refuses a folder that is no git repository."""
+    from dvc.config import Config
+
+    with Config(Path(".dvc").resolve()).edit("local") as local:
+        if local.get("core", {}).get("no_scm"):
+            return
+        local.setdefault("core", {})["no_scm"] = True
+    print("no .git here: core.no_scm is set in .dvc/config.local; `dvc exp` and the `diff` commands need a git repository")
 
 
 def check(path: Path) -> None:
@@ -44,29 +58,32 @@ def check(path: Path) -> None:
     known = {path.stem: path for path in (stage.ROOT / "model" / "methods").glob("[!_]*.py")}
     for method in params.methods:
         if method in (real_frames.FOLDER, user_study.FOLDER):
-            raise Refused(f"{path}: methods: results/DATASET/{method} is where other results lie; rename the method's "
+            raise InputError(f"{path}: methods: results/DATASET/{method} is where other results lie; rename the method's "
                                  "file")
         config.pick(known, method, f"{path}: methods")
     for name in params.datasets:
         dataset = config.dataset(path, name)
         for method in params.methods:
             dataset.method(method)
+        if dataset.data.source != "folder" and not (origin := path.parent / "videos" / name).exists():
+            origin.mkdir(parents=True)
+            (origin / ".gitkeep").touch()
 
 
 def link(folder: Path) -> None:
-    """Makes videos/folder a link to `folder`. Refused when there is no such folder or videos/folder is a real one."""
+    """Makes videos/folder a link to `folder`. InputError when there is no such folder or videos/folder is a real one."""
     if not folder.is_dir():
-        raise Refused(f"FOLDER={folder}: there is no such folder; name one that holds person/video.*")
+        raise InputError(f"FOLDER={folder}: there is no such folder; name one that holds person/video.*")
     if LINK.is_symlink():
         LINK.unlink()
     elif LINK.exists() and LINK.resolve() != folder.resolve():
-        raise Refused(f"{LINK}: holds videos already; move them away, or run with FOLDER={LINK}")
+        raise InputError(f"{LINK}: holds videos already; move them away, or run with FOLDER={LINK}")
     if not LINK.exists():
         LINK.symlink_to(folder.resolve(), target_is_directory=True)
 
 
 def choose(path: Path, dataset: str) -> None:
-    """Sets `datasets` to [dataset], comments and everything else kept. Refused when there is no such data set."""
+    """Sets `datasets` to [dataset], comments and everything else kept. InputError when there is no such data set."""
     from ruamel.yaml import YAML
 
     config.dataset(path, dataset)

@@ -40,7 +40,7 @@ def verify(root: Path, data: Path | None, seed: int) -> tuple[list[str], str]:
     found = audit.manifests(root)
     cells = {folder: manifest for folder, manifest in found.items() if manifest.get("kind") == "score"}
     if not cells:
-        raise Refused(f"{root}: no scored cell lies below it; give results/DATASET (`dvc checkout` brings its files back)")
+        raise InputError(f"{root}: no scored cell lies below it; give results/DATASET (`dvc checkout` brings its files back)")
     wrong = [line for folder, manifest in found.items() for line in audit.files(folder, manifest)]
     rng, again = np.random.default_rng(seed), audit.Again(0, [])
     with tempfile.TemporaryDirectory() as cache:  # nothing computed before is trusted

@@ -15,7 +15,7 @@ import small  # noqa: E402
 
 from model.api import Episode  # noqa: E402
 from model.training import distributed, loop  # noqa: E402
-from pipeline.core.errors import Refused  # noqa: E402
+from pipeline.core.errors import InputError  # noqa: E402
 
 BATCHES = ([0, 2, 2, 4], [5, 1, 5, 3], [2, 0, 2, 1])  # the same video in one process's share and in that of two
 # With so large an eps a step is as large as the gradient: no error of its scale is hidden, no rounding error made a step.
@@ -43,7 +43,7 @@ def refusal(name: str, read: Callable[[], Episode]) -> str:
     given = {"work": Path("nowhere"), "log": lambda *_: None, "log_every": 1, "save_every": 1}
     try:
         loop.train(small.method(name), lambda _: read(), 1, **given)
-    except Refused as sentence:
+    except InputError as sentence:
         return str(sentence)
     return ""
 
@@ -59,7 +59,7 @@ def broken() -> Episode:
 def unreadable() -> Episode:
     """The first batch, whose last frame cannot be read."""
     if distributed.rank() == distributed.world() - 1:
-        raise Refused("the frame is damaged")
+        raise InputError("the frame is damaged")
     return share(0)
 
 
@@ -81,7 +81,8 @@ if __name__ == "__main__":
     perceptual.efflite0 = small.Eyes  # type: ignore[assignment]  # frozen features without weights files
     torch.set_num_threads(1)
     distributed.start()
-    made = {"ff": learnt("ff"), "ft": learnt("ft"), "ft in parts": learnt("ft", at_once=1), "pix2pixhd": learnt("pix2pixhd"),
+    made = {"ff": learnt("ff"), "ft": learnt("ft"), "ft in parts": learnt("ft", micro_batch=1),
+            "pix2pixhd": learnt("pix2pixhd"),
             "refused": {name: refusal(name, broken) for name in ("ff", "pix2pixhd", "x2face")},
             "unread": refusal("ff", unreadable), "exchanged": exchanged()}
     torch.save(made, Path(sys.argv[1]) / f"{distributed.rank()}.pt")

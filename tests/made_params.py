@@ -23,7 +23,7 @@ def published(dataset: str | None = None) -> dict[str, Any]:
     return read(ROOT / "params" / f"{dataset}.yaml" if dataset else ROOT / "params.yaml")
 
 
-def write(folder: Path, changes: Mapping[str, Any], **datasets: Mapping[str, Any]) -> Path:
+def write(folder: Path, changes: Mapping[str, Any], /, **datasets: Mapping[str, Any]) -> Path:
     """folder/params.yaml, and folder/params/NAME.yaml of each data set, which `datasets` becomes.
 
     `changes`: of params.yaml; a section is changed key by key. `data` or `learn` that a data set lacks is that of `ci`.

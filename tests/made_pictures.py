@@ -46,4 +46,7 @@ def real(monkeypatch, people: Sequence[str]) -> None:
 
         poses = images
 
+        def points(self, rows):
+            return np.zeros((len(rows), 68, 2)) + np.asarray(rows)[:, None, None]
+
     monkeypatch.setitem(sys.modules, "pipeline.episodes", SimpleNamespace(Faces=Faces))

@@ -66,11 +66,11 @@ def untrained(folder: Path, method: str = "ff", size: int = 32) -> Path:
     """A model folder as training leaves it, with random weights."""
     from safetensors.torch import save_file
 
-    from model.api import Facts, load
+    from model.api import DataInfo, load
 
     section = published("ci")["learn"][method]
     kind = load(method)
-    made = kind(config.parse(kind.Config, section, "learn"), Facts(size, 1), 0)
+    made = kind(config.parse(kind.Config, section, "learn"), DataInfo(size, 1), 0)
     folder.mkdir(parents=True)
     save_file(made.weights(), folder / "weights.safetensors")
     write_manifest(folder, "model", {"dataset": "ci", "method": method, "label": made.label, "trained_on": "nothing",

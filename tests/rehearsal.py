@@ -38,7 +38,7 @@ LENGTH = 30  # pictures of an utterance, at 25 a second
 ROWS = {("voxceleb1", "x2face"), ("voxceleb1", "pix2pixhd"), ("voxceleb1", "ft"), ("voxceleb2", "ff"), ("voxceleb2", "ft")}
 SMALLER: dict[str, Any] = {  # of params/DATASET.yaml
     "frames": {"size": 64, "per_shard": 4}, "split": {"test_people": TESTED, "holdout": 12},
-    "fetch": {"voxceleb1": {"buckets": 2, "manners": {"pause": 0.0, "enough": 5, "rest": 60.0}}, "voxceleb2": {}}}
+    "fetch": {"voxceleb1": {"buckets": 2, "rate_limit": {"pause": 0.0, "max_throttled": 5, "cooldown": 60.0}}, "voxceleb2": {}}}
 
 
 

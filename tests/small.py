@@ -7,22 +7,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model.api import Episode, Facts, Method, load
+from model.api import DataInfo, Episode, Method, load
 from model.few_shot.networks import Networks
 
 SIZE, VIDEOS, N = 16, 6, 8
 NETWORKS: dict[str, Any] = {"embedder": [4, N], "generator": [4, 8], "res_blocks": 1, "attention_down": [8],
                             "attention_up": [8], "pooling": "relu-sum", "output": "tanh", "spectral": "all"}
 SETTINGS: dict[str, Any] = {
-    "size": SIZE, "steps": 12, "batch": 3, "K": 2, "threads": 1, "augment": {}, "at_once": 8, "precision": "fp32",
+    "size": SIZE, "steps": 12, "batch": 3, "K": 2, "threads": 1, "augment": {}, "micro_batch": 8, "precision": "fp32",
     "networks": NETWORKS,
     "content": {"kind": "pyramid", "weight": 5.0, "scales": 2, "gradient": 0.5, "perceptual": 1.0, "levels": [1.0, 1.0]},
     "adversarial": {"realism": 1.0, "features": 10.0, "start": 0, "d_steps": 2},
     "adam": {"beta1": 0.5, "beta2": 0.999, "eps": 1e-8}, "lr": 1e-3, "lr_D": 1e-3, "lr_W": 1e-2,
-    "schedule": {"warm_up": 2, "decay_from": 6, "final": 0.1}, "average": 0.9, "guard": {"after": 1000, "spread": 0.0},
+    "schedule": {"warm_up": 2, "decay_from": 6, "final": 0.1}, "ema_decay": 0.9, "guard": {"after": 1000, "spread": 0.0},
     "log_every": 3, "save_every": 5}
 FT_ONLY: dict[str, Any] = {
-    "matching": {"embedder": 0.1, "columns": 1.0},
+    "matching": {"weight_e": 0.1, "weight_w": 1.0},
     "tuning": {"batch": 8, "adam": {"beta1": 0.5, "beta2": 0.999, "eps": 1e-8}, "final": 0.1, "start": 0.0,
                "budgets": [{"shots": 1, "steps": 2, "lr": 1e-3, "lr_D": 1e-3},
                            {"shots": 8, "steps": 3, "lr": 1e-3, "lr_D": 1e-3}]}}
@@ -32,7 +32,7 @@ X2FACE: dict[str, Any] = {
     "optimiser": {"kind": "adam", "lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     "schedule": {"warm_up": 1, "decay_from": 12, "final": 1.0}, "plateau": None, "stage2": None}
 PIX2PIXHD: dict[str, Any] = {
-    "size": SIZE, "steps": 12, "batch": 3, "K": 2, "threads": 1, "augment": {}, "at_once": 8, "precision": "fp32",
+    "size": SIZE, "steps": 12, "batch": 3, "K": 2, "threads": 1, "augment": {}, "micro_batch": 8, "precision": "fp32",
     "pretrained": None, "networks": {"ngf": 4, "downsamplings": 2, "blocks": 1, "padding": "zero", "ndf": 4, "scales": 2},
     "features": 10.0, "vgg": False, "adam": {"beta1": 0.5, "beta2": 0.999, "eps": 1e-8}, "lr": 2e-4,
     "schedule": {"warm_up": 1, "decay_from": 6, "final": 0.0},
@@ -62,7 +62,7 @@ def networks(**changes: Any) -> Networks:
 def method(name: str, **changes: Any) -> Method:
     """Call it under the fixture `eyes`."""
     kind = load(name)
-    return kind(kind.Config.model_validate({**settings(name), **changes}), Facts(SIZE, VIDEOS), seed=0)
+    return kind(kind.Config.model_validate({**settings(name), **changes}), DataInfo(SIZE, VIDEOS), seed=0)
 
 
 def settings(name: str) -> dict[str, Any]:

@@ -167,9 +167,9 @@ def test_the_paper_size_pins_carry_no_local_version_and_no_machine():
         assert not re.search(r"\+cpu|https?://|(^|\s)/(opt|home|root)/", "\n".join(pins)), name
 
 
-def test_the_tree_of_the_readme_names_files_that_exist():
-    tree = re.search(r"```text\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    assert tree, "README.md has no annotated tree"
+def test_the_tree_of_the_architecture_page_names_files_that_exist():
+    tree = re.search(r"```text\n(.*?)```", (ROOT / "docs" / "architecture.md").read_text(), re.S)
+    assert tree, "docs/architecture.md has no annotated tree"
     folders: dict[int, str] = {}
     for line in tree[1].splitlines():
         depth, name = len(line) - len(line.lstrip()), line.split()[0]

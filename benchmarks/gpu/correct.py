@@ -20,7 +20,7 @@ from torch import Tensor
 from benchmarks.gpu import sizes
 from benchmarks.gpu.run import Bench
 from model.api import Episode
-from model.few_shot.adversarial import autocast, numbers
+from model.few_shot.adversarial import autocast, compute_dtype
 from model.few_shot.folded_generator import folded
 
 STEPS, LR = 20, 1e-3  # before anything is compared
@@ -132,7 +132,7 @@ def person(quick: bool, state: dict[str, Any], precision: str) -> tuple[torch.nn
     one.load_state(copy.deepcopy(state))
     with torch.no_grad(), autocast(precision, one.place):  # type: ignore[arg-type]
         psi = one.G.eval().P(one.E.eval().average(episode.x_s, episode.y_s)).float()
-    return folded(one.G, psi, numbers(one.config.precision, one.place)), episode.y_t
+    return folded(one.G, psi, compute_dtype(one.config.precision, one.place)), episode.y_t
 
 
 def plain(quick: bool, state: dict[str, Any]) -> Tensor:

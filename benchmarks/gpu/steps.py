@@ -17,7 +17,7 @@ from benchmarks.gpu.correct import capture
 from benchmarks.gpu.run import Bench, wait
 from eval import timing
 from model.api import Episode
-from model.few_shot.adversarial import numbers
+from model.few_shot.adversarial import compute_dtype
 from model.few_shot.folded_generator import folded
 
 BATCHES, LARGER = (1, 8, 48), (2, 4, 8, 12, 16, 24, 32, 48, 64, 96)
@@ -95,7 +95,7 @@ def frame(quick: bool, batch: int, way: str, budget: timing.Config) -> dict[str,
     one = sizes.method("ft", quick, precision="bf16")
     y = images(batch, one.facts.size).to(one.place)
     with torch.no_grad():
-        own: Any = folded(one.G_mean, one.G_mean.P(one.embed(y, y)), numbers("bf16", one.place))
+        own: Any = folded(one.G_mean, one.G_mean.P(one.embed(y, y)), compute_dtype("bf16", one.place))
         if way == "compiled":
             torch._dynamo.reset()
             own.compile(backend="inductor" if one.place.type == "cuda" else "eager")
@@ -108,7 +108,7 @@ def frame(quick: bool, batch: int, way: str, budget: timing.Config) -> dict[str,
 def largest(bench: Bench) -> dict[str, Any]:
     """The largest batch of LARGER that two updates of FT take whole, not in parts, and their peak of memory."""
     torch.backends.cudnn.benchmark = False
-    one = sizes.method("ft", bench.quick, precision="bf16", at_once=max(LARGER))
+    one = sizes.method("ft", bench.quick, precision="bf16", micro_batch=max(LARGER))
     if one.place.type != "cuda":
         raise RuntimeError("the memory of a CUDA device is what is asked for")
     fits, peak = 0, 0.0

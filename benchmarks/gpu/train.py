@@ -136,7 +136,7 @@ def shortened(section: dict[str, Any], steps: int) -> dict[str, Any]:
 def made(section: dict[str, Any], faces: Faces) -> Any:
     """FT for these faces, mirrored ones included."""
     kind = api.load("ft")
-    return kind(kind.Config.model_validate(section), api.Facts(faces.size, 2 * faces.num_videos), seed=0)
+    return kind(kind.Config.model_validate(section), api.DataInfo(faces.size, 2 * faces.num_videos), seed=0)
 
 
 def seconds_a_step(method: Any, faces: Faces, section: dict[str, Any]) -> float:

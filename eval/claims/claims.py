@@ -19,7 +19,7 @@ from eval.claims.paper import paper
 from eval.scoring import metric
 from eval.statistics.comparison import Place
 from pipeline.core.config import Strict, parse, pick
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 FILE = Path(__file__).with_name("claims.yaml")
 SECONDS = ("few_shot_seconds", "frame_seconds")  # metrics read from timing.json; the second has no T
@@ -137,23 +137,23 @@ class Claims(NamedTuple):
 
 
 def load(path: Path = FILE) -> Claims:
-    """Refused, naming the claim, when a kind, metric, method or key is unknown or a part compares nothing."""
+    """InputError, naming the claim, when a kind, metric, method or key is unknown or a part compares nothing."""
     from ruamel.yaml import YAML, YAMLError
 
     try:
         body = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except YAMLError as error:
-        raise Refused(f"{path}: not valid YAML ({' '.join(str(error).split())[:200]})") from None
+        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())[:200]})") from None
     file = parse(File, body, path.name)
     for name, columns in file.metrics.items():
         if name in SECONDS:
-            raise Refused(f"{path.name}: metrics.{name}: times come from timing.json and have no columns; remove the line")
+            raise InputError(f"{path.name}: metrics.{name}: times come from timing.json and have no columns; remove the line")
         for column in columns:
             metric.load(column)  # refused, with the nearest known name, when no file offers it
     if twice := {claim.id for claim in file.claims if [c.id for c in file.claims].count(claim.id) > 1}:
-        raise Refused(f"{path.name}: two claims have the id {min(twice)!r}; rename one")
+        raise InputError(f"{path.name}: two claims have the id {min(twice)!r}; rename one")
     if empty := [claim.id for claim in file.claims if not claim.parts]:
-        raise Refused(f"{path.name}: claim {empty[0]!r} has no parts; say what it compares")
+        raise InputError(f"{path.name}: claim {empty[0]!r} has no parts; say what it compares")
     methods = known_methods()
     return Claims(file.metrics, [(claim, [_part(file, part, methods, f"{path.name}: claim {claim.id!r}, part {j}")
                                           for j, part in enumerate(claim.parts, 1)]) for claim in file.claims])
@@ -164,7 +164,7 @@ def _part(file: File, body: dict[str, Any], methods: Collection[str], where: str
     pick({**file.metrics, **dict.fromkeys(SECONDS)}, part.metric, f"{where}: metric")
     atoms = part.atoms()
     if not atoms:
-        raise Refused(f"{where}: compares nothing; name one method and T a side, another method, or two T")
+        raise InputError(f"{where}: compares nothing; name one method and T a side, another method, or two T")
     for atom in atoms:
         for place in filter(None, (atom.small, atom.large)):
             pick(dict.fromkeys(methods), place[0], f"{where}: method")

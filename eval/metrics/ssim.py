@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from eval.scoring.metric import PerFrame
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 C1, C2 = 0.01**2, 0.03**2
 SIGMA, GAUSSIAN, UNIFORM = 1.5, 5, 3  # of the Gaussian; radii of the windows
@@ -41,8 +41,9 @@ class Ssim(PerFrame):
     def per_frame(self, real: np.ndarray, fake: np.ndarray, points: np.ndarray) -> np.ndarray:
         side = 2 * self.radius + 1
         if min(real.shape[-2:]) < side:
-            raise Refused(f"{self.name}: frames of {real.shape[-1]}x{real.shape[-2]} pixels are smaller than its {side}x{side} "
-                          "window; use frames of 16 px or more")
+            raise InputError(f"{self.name}: frames of {real.shape[-1]}x{real.shape[-2]} pixels are smaller than its "
+                             f"{side}x{side} "
+                             "window; use frames of 16 px or more")
         window, factor = (_gaussian, 1.0) if self.radius == GAUSSIAN else (_uniform, side**2 / (side**2 - 1))
         inside = partial(_inside, window, self.radius)
         return np.array([_ssim(self._plane(x), self._plane(y), inside, factor) for x, y in zip(real, fake)])  # (n,)

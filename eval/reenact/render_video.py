@@ -16,12 +16,12 @@ from eval.reenact.driving_video import Adapt, Driver
 from eval.reenact.media import video_writer
 from eval.reenact.prefetch import ahead
 from eval.reenact.source_frames import Eyes, Source
-from pipeline.core.errors import Refused
-from pipeline.core.ledger import Unusable
+from pipeline.core.errors import InputError
+from pipeline.core.ledger import RejectedItem
 from pipeline.core.progress import progress
 from pipeline.frames import crops
 from pipeline.landmarks import landmark_image
-from pipeline.sources.voxceleb.utterances import RATE
+from pipeline.media.video import RATE
 
 if TYPE_CHECKING:
     from model.api import Head
@@ -70,12 +70,12 @@ class Job:
 
 
 def size(of: Driver, view: compose.View, pixels: int, source: Source) -> tuple[int, int]:
-    """Width and height of the film of a head of `pixels`. Refused: `paste` without a driver's picture."""
+    """Width and height of the film of a head of `pixels`. InputError: `paste` without a driver's picture."""
     one = compose.enlarged(pixels)
     if view == "paste":
         if of.part is None:
-            raise Refused(f"--view paste: {of.path} has landmarks only, and no picture to put the face into; "
-                          "--view crop, side or still")
+            raise InputError(f"--view paste: {of.path} has landmarks only, and no picture to put the face into; "
+                             "--view crop, side or still")
         return of.part.width, of.part.height
     if view == "still":
         height, width, _ = compose.even(source.still).shape
@@ -84,7 +84,7 @@ def size(of: Driver, view: compose.View, pixels: int, source: Source) -> tuple[i
 
 
 def make(job: Job, out: Path, metadata: dict[str, str]) -> Report:
-    """Writes the film. Refused: no face in any picture, or nothing can be read or written; then there is no film."""
+    """Writes the film. InputError: no face in any picture, or nothing can be read or written; then there is no film."""
     report, follow = Report(), face_tracking.Tracker(job.eyes.detect, job.eyes.predict, job.eyes.config)
     sound = job.driver.part if job.driver.sound else None
     with ExitStack() as stack:
@@ -97,13 +97,13 @@ def make(job: Job, out: Path, metadata: dict[str, str]) -> Report:
             for one in progress(drawn, job.driver.count, "reenact"):
                 write(finished(job, one))
                 report.count(one.points is not None)
-        except Unusable as problem:
-            raise Refused(f"{job.driver.path}: {problem}") from None
+        except RejectedItem as problem:
+            raise InputError(f"{job.driver.path}: {problem}") from None
         report.looks, report.rivals = follow.looks, follow.rivals
         if not report.pictures:
-            raise Refused(f"{job.driver.path}: no picture of it can be decoded there; --start names another place")
+            raise InputError(f"{job.driver.path}: no picture of it can be decoded there; --start names another place")
         if report.without == report.pictures:
-            raise Refused(f"{job.driver.path}: no face in any of its {report.pictures} pictures, so it drives nothing")
+            raise InputError(f"{job.driver.path}: no face in any of its {report.pictures} pictures, so it drives nothing")
     return report
 
 
@@ -127,12 +127,15 @@ def driven(items: Iterable[face_tracking.Seen], job: Job) -> Generator[compose.D
 
 
 def pose_of(one: face_tracking.Seen, points: np.ndarray, job: Job) -> np.ndarray:
-    """What the head is given, (size, size, 3) uint8: the landmark image, or the driver's crop. Refused: it has no picture."""
+    """What the head is given, (size, size, 3) uint8: the landmark image, or the driver's crop.
+
+    InputError: it has no picture.
+    """
     if job.driven_by == "landmarks":
         return landmark_image.draw(points, job.size)
     if one.picture is None or one.frame is None:
-        raise Refused(f"{job.driver.path}: this method is driven by pictures, and here are landmarks only; --method ft is "
-                      "driven by landmarks")
+        raise InputError(f"{job.driver.path}: this method is driven by pictures, and here are landmarks only; --method ft is "
+                         "driven by landmarks")
     return crops.cut(one.picture, one.frame, job.size)
 
 

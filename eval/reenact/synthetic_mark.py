@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from eval.reenact.media import video_writer
-from pipeline.core.errors import Refused
-from pipeline.core.ledger import Unusable
+from pipeline.core.errors import InputError
+from pipeline.core.ledger import RejectedItem
 from pipeline.media import video
 
 TOOL = "talking-heads-benchmark"
@@ -35,11 +35,11 @@ def find(metadata: Mapping[str, str]) -> dict[str, Any] | None:
 
 
 def inspect(path: Path, limits: video.Limits) -> dict[str, Any]:
-    """The mark of a file. Refused: it cannot be read, or carries none."""
+    """The mark of a file. InputError: it cannot be read, or carries none."""
     try:
         metadata = video_writer.about(path, limits)["metadata"]
-    except Unusable as problem:
-        raise Refused(f"{path}: {problem}") from None
+    except RejectedItem as problem:
+        raise InputError(f"{path}: {problem}") from None
     if (found := find(metadata)) is None:
-        raise Refused(f"{path}: carries no mark of {TOOL}; that does not say that it is real: metadata are easily removed")
+        raise InputError(f"{path}: carries no mark of {TOOL}; that does not say that it is real: metadata are easily removed")
     return found

@@ -12,7 +12,7 @@ import numpy as np
 
 from eval.scoring.features import eight_bit
 from pipeline.core import config, fileio
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.core.manifest import read_manifest
 from pipeline.episodes import planes
 from pipeline.landmarks import landmark_image
@@ -38,27 +38,27 @@ class Model:
 def load(folder: Path, steps: int | None, seed: int) -> Model:
     """The method in `folder`, as `make repro` leaves it. `steps`: of fine-tuning, None: as it was configured.
 
-    Refused: nothing was trained there, the weights are not those of the manifest, or `steps` of a method that takes none.
+    InputError: nothing was trained there, the weights are not those of the manifest, or `steps` of a method that takes none.
     """
     import model.api as api
 
     if not (folder / "manifest.json").is_file():
-        raise Refused(f"{folder}: no trained model is here; `make repro` trains one in a quarter of an hour, "
+        raise InputError(f"{folder}: no trained model is here; `make repro` trains one in a quarter of an hour, "
                              "--model names another folder")
     manifest = read_manifest(folder, "model")
     weights = folder / "weights.safetensors"
     sha256 = fileio.sha256(weights)
     if manifest["files"].get(weights.name, {}).get("sha256") != sha256:
-        raise Refused(f"{weights}: not the file that its manifest lists; run `dvc checkout` or `make repro`")
+        raise InputError(f"{weights}: not the file that its manifest lists; run `dvc checkout` or `make repro`")
     kind = api.load(manifest["method"])
     try:
         chosen: Any = config.parse(kind.Config, manifest["config"], "config")
-    except Refused as problem:
-        raise Refused(f"{folder}: trained by another version of this program, with other settings ({problem}); "
+    except InputError as problem:
+        raise InputError(f"{folder}: trained by another version of this program, with other settings ({problem}); "
                              "`make repro` trains it anew") from None
     if steps is not None:
         chosen = _tuned(chosen, manifest["method"], steps)
-    method = kind(chosen, api.Facts(**manifest["facts"]), seed)
+    method = kind(chosen, api.DataInfo(**manifest["facts"]), seed)
     from safetensors.torch import load_file
 
     method.load_weights(load_file(weights))
@@ -68,10 +68,10 @@ def load(folder: Path, steps: int | None, seed: int) -> Model:
 def _tuned(chosen: Any, method: str, steps: int) -> Any:
     """The method's settings with so many steps, at the learning rates of each T."""
     if steps < 1:
-        raise Refused(f"--steps {steps}: at least one; --method ff draws without any")
+        raise InputError(f"--steps {steps}: at least one; --method ff draws without any")
     tuning: Any = getattr(chosen, "tuning", None)
     if not hasattr(tuning, "budgets"):
-        raise Refused(f"--steps: {method} has no number of fine-tuning steps to choose; leave it out")
+        raise InputError(f"--steps: {method} has no number of fine-tuning steps to choose; leave it out")
     budgets = [budget.model_copy(update={"steps": steps}) for budget in tuning.budgets]
     return chosen.model_copy(update={"tuning": tuning.model_copy(update={"budgets": budgets})})
 

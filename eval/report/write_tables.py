@@ -34,7 +34,7 @@ def tables_of(results: Results, cache: Path | None) -> dict[str, Table]:
 def made(results: Results, compared: Mapping[str, Compared]) -> dict[str, Table]:
     """File name without its ending -> table, in the order of the page.
 
-    Refused when results are not whole or eval/claims/claims.yaml has a mistake.
+    InputError when results are not whole or eval/claims/claims.yaml has a mistake.
     """
     stated = claims.load()
     judged = {dataset: verdicts.judge(stated, found) for dataset, found in compared.items()}

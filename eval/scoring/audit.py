@@ -15,7 +15,7 @@ import numpy as np
 from eval.scoring import cross_reenactment, per_frame, protocol
 from eval.scoring.real_frames import LABELS, Floor
 from pipeline.core import fileio
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.driving_pairs import Config as Drivers
 
 RTOL, ATOL = 1e-4, 1e-5  # of a value scored again: another processor's arithmetic, not another number
@@ -83,7 +83,7 @@ def derived(folder: Path, manifest: Mapping[str, Any], cache: Path | None) -> It
         if "cross" in manifest:
             due[cross_reenactment.SUMMARY] = cross_reenactment.summary(folder, manifest)
         said = {file: json.loads((folder / file).read_text(encoding="utf-8")) for file in due}
-    except (Refused, OSError) as error:
+    except (InputError, OSError) as error:
         yield f"{folder}: {name(manifest)}: {error}"
         return
     except (KeyError, TypeError, AttributeError, ValueError) as error:

@@ -17,7 +17,7 @@ from eval.scoring.feature_cache import Cache
 from eval.scoring.metric import PerFrame, load
 from eval.scoring.per_frame import Stored
 from pipeline import driving_pairs
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 TABLE, SUMMARY = "cross_per_frame.parquet", "cross.json"  # beside the results of self-reenactment
 
@@ -32,7 +32,7 @@ class Driven(NamedTuple):
 
 
 def people(cell: protocol.Cell, config: driving_pairs.Config) -> None:
-    """Refused unless exactly the frames were drawn that the list of drivers names."""
+    """InputError unless exactly the frames were drawn that the list of drivers names."""
     generated, faces = protocol.opened(cell)
     if isinstance(generated, protocol.Generated):
         generated.check_driven({(subject.person, row) for n, subject in enumerate(faces.subjects)
@@ -76,19 +76,20 @@ def write(folder: Path, frames: Stored, drivers: np.ndarray) -> None:
 
 
 def read(folder: Path) -> tuple[Stored, np.ndarray]:
-    """What `write` was given. Refused when the file is missing or is not what it should be."""
+    """What `write` was given. InputError when the file is missing or is not what it should be."""
     import pandas as pd
 
     if not (folder / TABLE).is_file():
-        raise Refused(f"{folder / TABLE}: missing; run `dvc checkout`, or `dvc repro` to score anew")
+        raise InputError(f"{folder / TABLE}: missing; run `dvc checkout`, or `dvc repro` to score anew")
     try:
         table = pd.read_parquet(folder / TABLE)
         drivers, row = table["driver"].to_numpy(str), table["row"].to_numpy(np.int64)
         columns = {name: table[name].to_numpy(np.float64) for name in table.columns if name not in ("person", "driver", "row")}
         return Stored(table["person"].to_numpy(str), row, columns, {}), drivers
     except (KeyError, ValueError, OSError) as error:
-        raise Refused(f"{folder / TABLE}: cannot be read ({' '.join(str(error).split())[:100]}); run `dvc checkout`, or remove "
-                      "the folder and run `dvc repro`") from None
+        raise InputError(f"{folder / TABLE}: cannot be read ({' '.join(str(error).split())[:100]}); run `dvc checkout`, or "
+                         f"remove "
+                         "the folder and run `dvc repro`") from None
 
 
 def about(driven: Sequence[Driven], drivers: driving_pairs.Config, names: Sequence[str]) -> dict[str, Any]:

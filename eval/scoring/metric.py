@@ -43,7 +43,10 @@ class Metric(ABC):
         return registry.hashes(*self.networks)
 
     def missing(self) -> str | None:
-        """Why it cannot be computed here and the way out, or None. Refused when a weights file is not the one it should be."""
+        """Why it cannot be computed here and the way out, or None.
+
+        InputError when a weights file is not the one it should be.
+        """
         if not self.networks:
             return None
         from model.backbones import registry
@@ -102,7 +105,7 @@ def known() -> list[str]:
 
 
 def load(name: str, cache: Cache | None = None) -> Metric:
-    """The metric of the column `name`. Refused, with the nearest known name, when no file offers it."""
+    """The metric of the column `name`. InputError, with the nearest known name, when no file offers it."""
     file = name.split("_")[0]
     if file not in known():
         pick(dict.fromkeys(known()), name, "score.metrics")

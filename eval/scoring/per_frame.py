@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 TABLE, FEATURES = "per_frame.parquet", "features.safetensors"
 DIGITS = 6  # of the per-frame values; what differs between two machines' arithmetic is below them
@@ -79,25 +79,25 @@ def write(folder: Path, stored: Stored) -> None:
 
 
 def read(folder: Path) -> Stored:
-    """Refused when a file is missing, is not what it should be, or the two do not have the same frames."""
+    """InputError when a file is missing, is not what it should be, or the two do not have the same frames."""
     import pandas as pd
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     if lost := [name for name in (TABLE, FEATURES) if not (folder / name).is_file()]:
-        raise Refused(f"{folder / lost[0]}: missing; run `dvc checkout`, or `dvc repro` to score anew")
+        raise InputError(f"{folder / lost[0]}: missing; run `dvc checkout`, or `dvc repro` to score anew")
     try:
         table = pd.read_parquet(folder / TABLE)
         tensors = load_file(folder / FEATURES)
     except (SafetensorError, ValueError, OSError) as error:
-        raise Refused(f"{folder}: {TABLE} or {FEATURES} cannot be read ({' '.join(str(error).split())[:100]}); "
-                      "run `dvc checkout`, or remove the folder and run `dvc repro`") from None
+        raise InputError(f"{folder}: {TABLE} or {FEATURES} cannot be read ({' '.join(str(error).split())[:100]}); "
+                         "run `dvc checkout`, or remove the folder and run `dvc repro`") from None
     if not {"person", "row"} <= set(table):
-        raise Refused(f"{folder / TABLE}: has no column `person` or `row`; remove the folder and run `dvc repro`")
+        raise InputError(f"{folder / TABLE}: has no column `person` or `row`; remove the folder and run `dvc repro`")
     names = sorted({name.rpartition(".")[0] for name in tensors})
     if bad := [key for name in names for key in (f"{name}.real", f"{name}.fake") if len(tensors.get(key, ())) != len(table)]:
-        raise Refused(f"{folder / FEATURES}: {bad[0]!r} has not the {len(table)} frames of {TABLE}; "
-                      "remove the folder and run `dvc repro`")
+        raise InputError(f"{folder / FEATURES}: {bad[0]!r} has not the {len(table)} frames of {TABLE}; "
+                         "remove the folder and run `dvc repro`")
     columns = {name: table[name].to_numpy(np.float64) for name in table.columns if name not in ("person", "row")}
     return Stored(table["person"].to_numpy(str), table["row"].to_numpy(np.int64), columns,
                   {name: (tensors[f"{name}.real"], tensors[f"{name}.fake"]) for name in names})

@@ -19,7 +19,7 @@ from eval.scoring.real_frames import Floor, Real
 from eval.statistics import intervals
 from pipeline import driving_pairs
 from pipeline.core.config import Strict
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 
 class Config(Strict):
@@ -63,7 +63,7 @@ class Generated:
         self.folder, self._reader = folder, ShardReader(folder)
         self._places = self._index("index.parquet")
         if not self._places:
-            raise Refused(f"{folder}: holds no frame; remove it and run `dvc repro`")
+            raise InputError(f"{folder}: holds no frame; remove it and run `dvc repro`")
 
     def _index(self, name: str) -> dict[tuple[str, int], tuple[int, int, int, int]]:
         import pandas as pd
@@ -77,7 +77,7 @@ class Generated:
         return int(self.frames(person, [row]).shape[-1])
 
     def check(self, subjects: Sequence[Any]) -> None:
-        """Refused when a hold-out frame is missing or a frame is not one: a partial set would be another benchmark."""
+        """InputError when a hold-out frame is missing or a frame is not one: a partial set would be another benchmark."""
         self._whole(self._places, {(s.person, int(row)) for s in subjects for row in s.holdout}, "hold-out frames")
 
     def check_driven(self, due: set[tuple[str, int]]) -> None:
@@ -88,8 +88,8 @@ class Generated:
         missing, more = due - there.keys(), there.keys() - due
         if missing or more:
             person, row = sorted(missing or more)[0]
-            raise Refused(f"{self.folder}: {len(missing)} of {len(due)} {what} are missing, {len(more)} are foreign "
-                          f"(first: {person}, row {row}); remove the folder and run `dvc repro`")
+            raise InputError(f"{self.folder}: {len(missing)} of {len(due)} {what} are missing, {len(more)} are foreign "
+                             f"(first: {person}, row {row}); remove the folder and run `dvc repro`")
 
     def rows(self, subject: Any) -> np.ndarray:
         """The frames that are compared."""
@@ -112,7 +112,8 @@ class Generated:
 
         images = [np.asarray(Image.open(io.BytesIO(self._reader.read(*place))).convert("RGB")) for place in places]
         if len(shapes := {image.shape for image in images}) > 1:
-            raise Refused(f"{self.folder}: frames of {person} differ in size ({sorted(shapes)}); remove it and run `dvc repro`")
+            raise InputError(f"{self.folder}: frames of {person} differ in size ({sorted(shapes)}); remove it and run `dvc "
+                             f"repro`")
         return np.stack(images).transpose(0, 3, 1, 2).astype(np.float32) / 255
 
 
@@ -216,5 +217,5 @@ def summary(stored: Stored, recipe: Recipe, cache: Path | None = None) -> dict[s
             found = set_distances.spread(metric, stored, recipe).interval
             out[name] = {**found._asdict(), "n_failed": 0, "floor": set_distances.floor(metric, stored)}
         else:
-            raise Refused(f"{name}: the per-frame results have no such column; remove the cell's folder and run `dvc repro`")
+            raise InputError(f"{name}: the per-frame results have no such column; remove the cell's folder and run `dvc repro`")
     return {name: {key: intervals.plain(value) for key, value in cell.items()} for name, cell in out.items()}

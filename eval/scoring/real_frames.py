@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 FOLDER = "floors"  # below results/DATASET, where methods have their folders: no method may be called that
 LABELS = {"same": "real, same person", "other": "real, another person"}  # which -> row of the tables
@@ -38,9 +38,10 @@ class Real:
         return "the frames of all people would be on both sides" if self.which == "other" else None
 
     def check(self, subjects: Sequence[Any]) -> None:
-        """Refused when a person has no two frames to compare."""
+        """InputError when a person has no two frames to compare."""
         if self.which == "same" and (short := [s.person for s in subjects if len(s.holdout) < 2]):
-            raise Refused(f"split.holdout: {short[0]} has one hold-out frame, none to compare it with; raise it to 2 or more")
+            raise InputError(f"split.holdout: {short[0]} has one hold-out frame, none to compare it with; raise it to 2 or "
+                             f"more")
 
     def rows(self, subject: Any) -> np.ndarray:
         """The frames that others are compared with: of the same person the first, third, … of the list, each with the next one.

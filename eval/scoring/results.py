@@ -43,7 +43,7 @@ class Results:
     shots: Sequence[int]
 
     def cell(self, dataset: str, method: str, shots: int | str) -> Cell | None:
-        """Scores, or None where there are none. Refused when the folder is there but not whole."""
+        """Scores, or None where there are none. InputError when the folder is there but not whole."""
         folder = self.folder(dataset, method, shots)
         if not folder.exists():
             return None

@@ -7,17 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 FOLDER, NAME = "study", "user.json"  # below results/DATASET, where methods have their folders: no method may be called that
 
 
 def read(results: Path, dataset: str) -> dict[str, Any]:
-    """The whole of it; {} where no study was scored. Refused when scripts have answered."""
+    """The whole of it; {} where no study was scored. InputError when scripts have answered."""
     path = results / dataset / FOLDER / NAME
     found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     if found and found.get("simulated") is not False:
-        raise Refused(f"{path}: these are answers of scripts, not of people; remove it, or run `python -m stages.study score`")
+        raise InputError(f"{path}: these are answers of scripts, not of people; remove it, or run `python -m stages.study "
+                         f"score`")
     return found
 
 

@@ -13,7 +13,7 @@ from eval.scoring.per_frame import Recipe, Stored
 from eval.scoring.results import Cell, Results
 from eval.statistics import intervals
 from eval.statistics.intervals import Difference, Interval
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 Place = tuple[str, int]  # method, T
 
@@ -41,14 +41,14 @@ class Compared:
         return {name for _, _, cell in self.results.cells(self.dataset) for name in cell.values}
 
     def cell(self, place: Place) -> tuple[Cell, Stored] | None:
-        """Scores and per-frame results, or None. Refused when two cells do not have the same frames."""
+        """Scores and per-frame results, or None. InputError when two cells do not have the same frames."""
         if place not in self._cells:
             cell, stored = self.results.cell(self.dataset, *place), self.results.stored(self.dataset, *place)
             self._cells[place] = (cell, stored) if cell is not None and stored is not None else None
             first = next((found[1] for found in self._cells.values() if found), stored)
             if stored and first and not all(map(np.array_equal, stored[:2], first[:2])):
-                raise Refused(f"{self.results.folder(self.dataset, *place)}: its hold-out frames are not those of the other "
-                              "cells; run `dvc repro` to score all on the same split")
+                raise InputError(f"{self.results.folder(self.dataset, *place)}: its hold-out frames are not those of the other "
+                                 "cells; run `dvc repro` to score all on the same split")
         return self._cells[place]
 
     def measured(self, columns: list[str], place: Place) -> bool:

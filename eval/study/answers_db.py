@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 TABLES = """
 create table if not exists study (design text not null, key blob not null);
@@ -64,8 +64,9 @@ class Answers:
                 base.execute("insert into study values (?, ?)", (design, secrets.token_bytes(32)))
             found, self.key = base.execute("select design, key from study").fetchone()
         if found != design:
-            raise Refused(f"{path}: holds answers to a study of other rules (study or seed in params.yaml has changed since); "
-                          "change them back, or move the file away to begin a new study")
+            raise InputError(f"{path}: holds answers to a study of other rules (study or seed in params.yaml has changed "
+                             f"since); "
+                             "change them back, or move the file away to begin a new study")
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -20,7 +20,7 @@ import numpy as np
 from eval.study import scenes
 from eval.study.trials import CHECK, NAME, Config, Trial
 from pipeline.core import fileio
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.core.shards import Place, ShardWriter
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ class Cell:
         try:
             picture = self.drawn.frames(person, [row])[0]
         except KeyError:
-            raise Refused(f"{self.drawn.folder}: hold-out frame {row} of {person} is missing; remove the folder and run "
-                          "`dvc repro`") from None
+            raise InputError(f"{self.drawn.folder}: hold-out frame {row} of {person} is missing; remove the folder and run "
+                             "`dvc repro`") from None
         return row, others, np.rint(picture.transpose(1, 2, 0) * 255).astype(np.uint8)
 
 
@@ -66,10 +66,10 @@ def build(inputs: Inputs, config: Config, seed: int, dataset: str, out: Path) ->
     """Writes trials.json and the pictures in shards -> body of the manifest. The same inputs give the same bytes.
 
     What a person's trials are hangs on (seed, person) alone: somebody who is taken down changes nobody else's.
-    Refused: nothing was drawn, or no person has a trial.
+    InputError: nothing was drawn, or no person has a trial.
     """
     if not inputs.drawn:
-        raise Refused(f"{dataset}: no method has drawn anything yet; run `make repro DATA={dataset}`")
+        raise InputError(f"{dataset}: no method has drawn anything yet; run `make repro DATA={dataset}`")
     cells = _cells(inputs)
     faces, album, trials, left_out = cells[0].faces, Album(out), list[Trial](), dict[str, str]()
     clips = scenes.clips_of(inputs.frames, inputs.landmarks, {subject.person for subject in faces.subjects})
@@ -77,7 +77,7 @@ def build(inputs: Inputs, config: Config, seed: int, dataset: str, out: Path) ->
         person = subject.person
         try:
             chosen = scenes.of_person(subject, clips[person], faces.seconds, config, scenes.stream(seed, person))
-        except Refused as why:
+        except InputError as why:
             left_out[person] = str(why)
             continue
         for cell in cells:
@@ -85,8 +85,8 @@ def build(inputs: Inputs, config: Config, seed: int, dataset: str, out: Path) ->
             trials += _trials(dataset, cell, person, chosen, clips[person], album, rng)
     if not trials:
         way = "set study.rule to frames (same-video trials), or " if config.rule == "videos" else "lower study.apart, or "
-        raise Refused(f"{dataset}: no trial can be made: {next(iter(left_out.values()), 'nobody is tested')}; {way}"
-                      "add videos of the test people")
+        raise InputError(f"{dataset}: no trial can be made: {next(iter(left_out.values()), 'nobody is tested')}; {way}"
+                         "add videos of the test people")
     album.close()
     fileio.write_json(out / NAME, {"pictures": album.places, "trials": [asdict(trial) for trial in trials]})
     return {"dataset": dataset, "design": config.design() | {"seed": seed, "dataset": dataset},

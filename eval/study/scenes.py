@@ -14,7 +14,7 @@ import numpy as np
 
 from eval.study.trials import SHOWN, Config
 from pipeline.core import takedown
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.episodes import Subject
 
 Scene = tuple[int, int, int]  # rows of the frames' index: the hold-out frame, two real frames
@@ -27,7 +27,7 @@ def positions(count: int, rng: np.random.Generator) -> list[int]:
 
 def of_person(subject: Subject, clips: Mapping[int, str], seconds: np.ndarray, config: Config,
               rng: np.random.Generator) -> list[Scene]:
-    """(hold-out row, two real rows) of each scene of a person. Refused with a sentence where the rule cannot be kept."""
+    """(hold-out row, two real rows) of each scene of a person. InputError with a sentence where the rule cannot be kept."""
     rows = subject.holdout[:config.frames]
     if config.rule == "frames":
         return _same_video(subject, rows, clips, seconds, config.apart, rng)
@@ -36,7 +36,7 @@ def of_person(subject: Subject, clips: Mapping[int, str], seconds: np.ndarray, c
         videos.setdefault(_video(clip), []).append(row)
     others = {video: found for video, found in videos.items() if video != _video(subject.video)}
     if len(others) < SHOWN - 1:
-        raise Refused(f"{subject.person} has {len(others)} other video{'s' * (len(others) != 1)} with landmarks, 2 needed")
+        raise InputError(f"{subject.person} has {len(others)} other video{'s' * (len(others) != 1)} with landmarks, 2 needed")
     turn = [_endless(others[video], rng) for video in rng.permutation(sorted(others))]
     return [(row, next(turn[2 * k % len(turn)]), next(turn[(2 * k + 1) % len(turn)])) for k, row in enumerate(rows)]
 
@@ -55,7 +55,7 @@ def _same_video(subject: Subject, rows: Sequence[int], clips: Mapping[int, str],
         free = [other for other in rng.permutation(fit).tolist() if clear(row, other)]
         pair = next(((a, b) for a, b in combinations(free, SHOWN - 1) if clear(a, b)), None)
         if pair is None:
-            raise Refused(f"{subject.person} has no two frames {apart:g} s away from each other and from a hold-out frame")
+            raise InputError(f"{subject.person} has no two frames {apart:g} s away from each other and from a hold-out frame")
         scenes.append((row, *pair))
     return scenes
 

@@ -83,7 +83,7 @@ class Trial:
 
 
 class Study:
-    """A folder of trials, read back. Needs nothing of data/, models/ and results/. Refused when it is not whole."""
+    """A folder of trials, read back. Needs nothing of data/, models/ and results/. InputError when it is not whole."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.manifest = folder, read_manifest(folder, "study")

@@ -12,7 +12,7 @@ from eval.statistics.intervals import plain
 from eval.study.answers_db import Row
 from eval.study.trials import CHANCE, CHECK, WORDS, Study
 from eval.study.two_way_interval import share
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 COLUMNS = ["rater", "n", "trial", "method", "shots", "person", "row", "fake", "choice", "correct", "seconds"]
 
@@ -41,27 +41,27 @@ def attentive(answers: pd.DataFrame, misses: int) -> set[int]:
 def of_people(rows: Sequence[Row], simulated: bool) -> tuple[list[Row], str | None]:
     """The answers by people (or, `simulated`, the others), and a sentence about those left out.
 
-    Refused when none is left: what scripts answered never stands for people.
+    InputError when none is left: what scripts answered never stands for people.
     """
     kept = [row for row in rows if row.simulated == simulated]
     others = len({row.rater for row in rows if row.simulated != simulated})
     kind = ("simulated", "real") if simulated else ("real", "simulated")
     if not kept:
         more = f"; those of {others} {kind[1]} raters are never taken for them" if others else ""
-        raise Refused(f"there are no answers by {kind[0]} raters{more}; run `python -m stages.study serve` and share its "
-                      "address")
+        raise InputError(f"there are no answers by {kind[0]} raters{more}; run `python -m stages.study serve` and share its "
+                         "address")
     return kept, f"{others} {kind[1]} raters and their answers are left out" if others else None
 
 
 def score(study: Study, rows: Sequence[Row], listed: Collection[str], level: float) -> dict[str, Any]:
-    """Body of user.json: (method, T) -> USER with an interval, counts, the rules. Refused when no answer counts."""
+    """Body of user.json: (method, T) -> USER with an interval, counts, the rules. InputError when no answer counts."""
     design = study.manifest["design"]
     answers = table(study, rows, listed)
     counted = attentive(answers, design["misses"])
     votes = answers[answers["rater"].isin(counted) & (answers["method"] != CHECK)]
     if votes.empty:
-        raise Refused(f"{len(rows)} answers, none of which counts: a rater has to find an attention check, may miss "
-                      f"{design['misses']}, and must have been shown trials that are still there")
+        raise InputError(f"{len(rows)} answers, none of which counts: a rater has to find an attention check, may miss "
+                         f"{design['misses']}, and must have been shown trials that are still there")
     cells: dict[str, dict[str, Any]] = {}
     for (method, shots), some in votes.groupby(["method", "shots"]):
         found = share(some["correct"].to_numpy(bool), some["rater"].to_numpy(), some["person"].to_numpy(str), level)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from model.backbones.registry import REGISTRY, Backbone, find, folder, locate, sha256
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 CHUNK = 1 << 20
 
@@ -39,7 +39,7 @@ def listing() -> int:
             path = find(entry.name)
             print(f"{'here   ' if path else 'missing'} {entry.name:18} {entry.role} ({choice}; {entry.licence})")
             print(f"        {path or entry.way_out}")
-        except Refused as refused:
+        except InputError as refused:
             wrong += 1
             print(f"WRONG   {entry.name:18} {entry.role} ({choice}; {entry.licence})\n        {refused}")
     return int(wrong > 0)
@@ -53,7 +53,7 @@ def fetch(entries: list[Backbone], open_url: Callable[..., Any] | None = None) -
             if locate(entry.name) is None:
                 download(entry, folder() / entry.file, open_url or _https)
             print(f"{entry.file}: here ({find(entry.name)})")
-        except (Refused, OSError) as error:
+        except (InputError, OSError) as error:
             failed += 1
             print(error, file=sys.stderr)
     return int(failed > 0)
@@ -62,7 +62,7 @@ def fetch(entries: list[Backbone], open_url: Callable[..., Any] | None = None) -
 def download(entry: Backbone, path: Path, open_url: Callable[..., Any]) -> None:
     """One file, whole or not at all at `path`; what came so far stays in `path`.part and is gone on from."""
     if entry.package:
-        raise Refused(f"{entry.file} is not here: {entry.way_out}")
+        raise InputError(f"{entry.file} is not here: {entry.way_out}")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     if not entry.sha256:
@@ -70,16 +70,16 @@ def download(entry: Backbone, path: Path, open_url: Callable[..., Any]) -> None:
     try:
         _receive(entry, part, open_url)
     except urllib.error.URLError as error:
-        raise Refused(f"{entry.file} could not be downloaded from {entry.source} "
-                      f"({getattr(error, 'reason', error)}): {_by_hand(entry)}") from error
+        raise InputError(f"{entry.file} could not be downloaded from {entry.source} "
+                         f"({getattr(error, 'reason', error)}): {_by_hand(entry)}") from error
     except OSError as error:
-        raise Refused(f"{entry.file} from {entry.source} broke off ({error}): run the same command again to go on, "
-                      f"or {_by_hand(entry)}") from error
+        raise InputError(f"{entry.file} from {entry.source} broke off ({error}): run the same command again to go on, "
+                         f"or {_by_hand(entry)}") from error
     found = sha256(part)
     if not found.startswith(entry.sha256):
         part.unlink()
-        raise Refused(f"{entry.source} sent a file with sha256 {found} where {entry.sha256} is due: nothing was kept; "
-                      f"{_by_hand(entry)}")
+        raise InputError(f"{entry.source} sent a file with sha256 {found} where {entry.sha256} is due: nothing was kept; "
+                         f"{_by_hand(entry)}")
     os.replace(part, path)
 
 

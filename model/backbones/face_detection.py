@@ -16,7 +16,7 @@ import numpy as np
 from model.backbones import registry
 from model.backbones.mtcnn import Cascade
 from model.backbones.windows import Array, need_image
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 
 class Detector:
@@ -37,7 +37,7 @@ class Detector:
         Each picture by itself, so that what is found in one does not depend on its neighbours.
         """
         if images.ndim != 4:
-            raise Refused(f"faces are looked for in images (N, H, W, 3); got {images.shape}")
+            raise InputError(f"faces are looked for in images (N, H, W, 3); got {images.shape}")
         smallest = max(20.0, self.min_face * min(images.shape[1:3]))
         return [_largest_first(self.cascade(need_image(image), smallest)) for image in images]
 
@@ -71,5 +71,5 @@ def _largest_first(boxes: Array) -> Array:
 
 def _face_alignment(module: str) -> Any:
     if importlib.util.find_spec("face_alignment") is None:
-        raise Refused("the package face-alignment is not installed: `pip install -c constraints.txt -e .[fan]`")
+        raise InputError("the package face-alignment is not installed: `pip install -c constraints.txt -e .[fan]`")
     return importlib.import_module(f"face_alignment.{module}")

@@ -11,7 +11,7 @@ import torch
 from model.backbones import fan, registry
 from model.backbones.mtcnn import Stage, five_points
 from model.backbones.windows import FACE, Array, inside, need_image, window
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 # From an MTCNN box (w x h) to the box dlib's predictor expects, which is that of its own detector: centred on the mean
 # of the five points of MTCNN's last network, moved up by RAISE, of side SIDE, in units of sqrt(w h). Fitted to 222
@@ -100,9 +100,9 @@ class FAN:
 
 
 def _nowhere(images: Sequence[Array], boxes: Array) -> Array:
-    """(n, 68, 2) of NaN. Refused: not one box a picture."""
+    """(n, 68, 2) of NaN. InputError: not one box a picture."""
     if np.ndim(boxes) != 2 or len(boxes) != len(images) or np.shape(boxes)[1] < 4:
-        raise Refused(f"landmarks are looked for in n pictures with boxes (n, 4); got {len(images)} and {np.shape(boxes)}")
+        raise InputError(f"landmarks are looked for in n pictures with boxes (n, 4); got {len(images)} and {np.shape(boxes)}")
     return np.full((len(images), 68, 2), np.nan, np.float32)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from model.backbones import registry
 from model.backbones.perceptual import check
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 MEAN, STD = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of RGB in [-1, 1]
 # A stage: max pooling (window, stride) or None, then convolutions (channels, kernel, stride, padding); tapped after its last.
@@ -44,10 +44,11 @@ class Lpips(nn.Module):
         self.requires_grad_(False).eval()
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """x, y (N, 3, H, W) RGB [0, 1], at the size given -> (N,). Refused below the smallest size the trunk can take."""
+        """x, y (N, 3, H, W) RGB [0, 1], at the size given -> (N,). InputError below the smallest size the trunk can take."""
         if min(x.shape[-2:]) < LEAST[self.net]:
-            raise Refused(f"lpips_{self.net}: frames of {x.shape[-1]}x{x.shape[-2]} pixels are too small for its network; use "
-                          f"frames of {LEAST[self.net]} px or more")
+            raise InputError(f"lpips_{self.net}: frames of {x.shape[-1]}x{x.shape[-2]} pixels are too small for its network; "
+                             f"use "
+                             f"frames of {LEAST[self.net]} px or more")
         parts = [((a - b) ** 2 * w).sum(1).mean((1, 2)) for a, b, w in zip(self.taps(x), self.taps(y), self.heads)]
         return torch.stack(parts).sum(0)
 
@@ -85,7 +86,7 @@ def _places(net: str) -> list[int]:
 
 
 def build(net: str) -> Lpips:
-    """ "alex" | "vgg"; Refused, with where to get it, when a weights file is missing."""
+    """ "alex" | "vgg"; InputError, with where to get it, when a weights file is missing."""
     trunk, heads = FILES[net]
     where = str(registry.require(trunk)), str(registry.require(heads))
     return Lpips(net, registry.state(trunk), registry.state(heads), where)

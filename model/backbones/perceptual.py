@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.backbones.registry import REGISTRY, remember, require, sha256, state
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 EFFICIENTNET_STAGES = (  # repeats, kernel, stride, expansion, channels: EfficientNet (Tan & Le 2019), table 1, unscaled
     (1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192),
@@ -51,7 +51,7 @@ class Block(nn.Module):
 class EfficientNetLite0(nn.Module):
     """EfficientNet-Lite0 (ImageNet). Batch norm is folded into the convolutions, so train() and eval() are the same.
 
-    weights: tensors by the names of the published file; Refused, naming the first that differs.
+    weights: tensors by the names of the published file; InputError, naming the first that differs.
     """
 
     def __init__(self, weights: dict[str, Tensor], where: str = "weights") -> None:
@@ -140,7 +140,7 @@ class VGG(nn.Module):
     def __init__(self, weights: dict[str, Tensor], kind: str, pool: str = "max", where: str = "weights") -> None:
         super().__init__()
         if pool not in ("max", "avg"):
-            raise Refused(f"pool is 'max' or 'avg', not {pool!r}")
+            raise InputError(f"pool is 'max' or 'avg', not {pool!r}")
         self.pool, self.counts = pool, VGG_CONVS[kind.split("_")[0]]
         factor, order, mean, std = VGG_INPUT[kind]
         self.factor, self.bgr = factor, order == "BGR"
@@ -195,16 +195,16 @@ class VGG(nn.Module):
 
 
 def check(weights: dict[str, Tensor], shapes: dict[str, tuple[int, ...]], where: str) -> None:
-    """Refused, naming the first tensor that is missing, of another shape, or unknown."""
+    """InputError, naming the first tensor that is missing, of another shape, or unknown."""
     for name, shape in shapes.items():
         if name not in weights:
-            raise Refused(f"{where} has no tensor {name!r} {shape}: it is not the file this network is built for")
+            raise InputError(f"{where} has no tensor {name!r} {shape}: it is not the file this network is built for")
         if tuple(weights[name].shape) != shape:
-            raise Refused(f"{where}: {name!r} is {tuple(weights[name].shape)} where {shape} is due: "
-                          f"it is not the file this network is built for")
+            raise InputError(f"{where}: {name!r} is {tuple(weights[name].shape)} where {shape} is due: "
+                             f"it is not the file this network is built for")
     for name in weights:
         if name not in shapes:
-            raise Refused(f"{where} has a tensor {name!r} that this network does not: it is another network's file")
+            raise InputError(f"{where} has a tensor {name!r} that this network does not: it is another network's file")
 
 
 def to_size(x: Tensor, size: int) -> Tensor:
@@ -229,7 +229,7 @@ def vggface(pool: str = "max") -> VGG:
 
 def _vgg(name: str, pool: str) -> VGG:
     if name not in REGISTRY:
-        raise Refused(f"weights: there is no {name!r}; the known ones are 'caffe' and 'torchvision'")
+        raise InputError(f"weights: there is no {name!r}; the known ones are 'caffe' and 'torchvision'")
     net = VGG(state(name), kind=name, pool=pool, where=str(require(name)))
     remember(REGISTRY[name], sha256(require(name)))  # only a file that loaded whole is worth holding to
     return net

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from model.backbones.torchvision_shim import torchvision_ops as torchvision_ops
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 TRUSTED = "trusted.json"  # file -> sha256 of the files whose full hash nobody printed, as first used here
 
@@ -125,7 +125,7 @@ def locate(name: str) -> Path | None:
 
 
 def find(name: str) -> Path | None:
-    """Path of the verified weights file, or None where there is none; Refused when it is not the file it should be."""
+    """Path of the verified weights file, or None where there is none; InputError when it is not the file it should be."""
     path = locate(name)
     if path is not None:
         _verify(REGISTRY[name], path)
@@ -133,11 +133,11 @@ def find(name: str) -> Path | None:
 
 
 def require(name: str) -> Path:
-    """Path of the verified weights file; Refused, with where to get it, where there is none."""
+    """Path of the verified weights file; InputError, with where to get it, where there is none."""
     path = find(name)
     if path is None:
         entry = REGISTRY[name]
-        raise Refused(f"{entry.file} ({entry.role}) is not here: {entry.way_out}")
+        raise InputError(f"{entry.file} ({entry.role}) is not here: {entry.way_out}")
     return path
 
 
@@ -159,16 +159,16 @@ def sha256(path: Path) -> str:
 def _verify(entry: Backbone, path: Path) -> str:
     size = path.stat().st_size
     if entry.bytes not in (None, size):
-        raise Refused(f"{path} holds {size} bytes where {entry.file} has {entry.bytes}: delete it and "
-                      f"{entry.way_out}")
+        raise InputError(f"{path} holds {size} bytes where {entry.file} has {entry.bytes}: delete it and "
+                         f"{entry.way_out}")
     found = sha256(path)
     if not found.startswith(entry.sha256):
-        raise Refused(f"{path} has sha256 {found} where {entry.file} has {entry.sha256}{'…' * (len(entry.sha256) < 64)}"
-                      f": it is another file; delete it and {entry.way_out}")
+        raise InputError(f"{path} has sha256 {found} where {entry.file} has {entry.sha256}{'…' * (len(entry.sha256) < 64)}"
+                         f": it is another file; delete it and {entry.way_out}")
     known = {} if len(entry.sha256) == 64 else _trusted()
     if known.get(entry.file, found) != found:
-        raise Refused(f"{path} has sha256 {found} where the file first used here had {known[entry.file]}: put the old "
-                      f"file back, or take its line out of {folder() / TRUSTED} if the change was meant")
+        raise InputError(f"{path} has sha256 {found} where the file first used here had {known[entry.file]}: put the old "
+                         f"file back, or take its line out of {folder() / TRUSTED} if the change was meant")
     return found
 
 
@@ -181,7 +181,7 @@ def _trusted() -> dict[str, str]:
     except ValueError:
         known = None
     if not isinstance(known, dict) or not all(isinstance(value, str) for value in known.values()):
-        raise Refused(f"{path} is not a JSON object of file names and hashes: repair it, or delete it to trust anew")
+        raise InputError(f"{path} is not a JSON object of file names and hashes: repair it, or delete it to trust anew")
     return known
 
 
@@ -195,17 +195,17 @@ def remember(entry: Backbone, found: str) -> None:
         fresh.write_text(json.dumps({**known, entry.file: found}, indent=2, sort_keys=True) + "\n")
         os.replace(fresh, path)
     except OSError as error:
-        raise Refused(f"{path}: the hash of {entry.file} cannot be recorded ({error.strerror}): "
-                      f"make the folder writable") from error
+        raise InputError(f"{path}: the hash of {entry.file} cannot be recorded ({error.strerror}): "
+                         f"make the folder writable") from error
     print(f"{entry.file}: no full hash is known; {found} is recorded in {path} and held to from now on",
           file=sys.stderr)
 
 
 def choose(what: str, name: str, known: dict[str, Any]) -> Any:
-    """known[name]; Refused, with the nearest name, where there is none."""
+    """known[name]; InputError, with the nearest name, where there is none."""
     if name not in known:
         near = difflib.get_close_matches(name, known, 1)
-        raise Refused(f"there is no {what} network {name!r}; " + (f"did you mean {near[0]!r}?" if near else
+        raise InputError(f"there is no {what} network {name!r}; " + (f"did you mean {near[0]!r}?" if near else
                                                                   f"the known ones are {', '.join(known)}"))
     return known[name]
 
@@ -216,11 +216,11 @@ def state(name: str) -> dict[str, Tensor]:
     try:
         found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise Refused(f"{path} is not a file of plain tensors ({type(error).__name__}): delete it and "
-                      f"{REGISTRY[name].way_out}") from error
+        raise InputError(f"{path} is not a file of plain tensors ({type(error).__name__}): delete it and "
+                         f"{REGISTRY[name].way_out}") from error
     if isinstance(found, dict) and set(found) == {"state_dict"}:
         found = found["state_dict"]
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise Refused(f"{path} holds no plain dictionary of tensors: delete it and {REGISTRY[name].way_out}")
+        raise InputError(f"{path} holds no plain dictionary of tensors: delete it and {REGISTRY[name].way_out}")
     return found
 

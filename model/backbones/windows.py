@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 Array = NDArray[Any]
 # dlib answers in whole pixels, so a face smaller than this is enlarged first. Clips shrunk to a quarter (faces of about
@@ -51,9 +51,9 @@ def _padded(image: Array, x0: int, y0: int, n: int) -> Array:
 
 
 def need_image(image: Array) -> Array:
-    """The image; Refused when it is no uint8 picture (H, W, 3)."""
+    """The image; InputError when it is no uint8 picture (H, W, 3)."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise Refused(f"a face is looked at in a uint8 image (H, W, 3); got {image.dtype} {image.shape}")
+        raise InputError(f"a face is looked at in a uint8 image (H, W, 3); got {image.dtype} {image.shape}")
     return image
 
 
@@ -66,10 +66,10 @@ def inside(box: Array, image: Array, least: float = 8) -> bool:
 
 
 def extent(points: Array) -> tuple[Array, Array]:
-    """Corners (x0, y0), (x1, y1) of the box around 68 points; Refused when they are not 68 finite points of a face."""
+    """Corners (x0, y0), (x1, y1) of the box around 68 points; InputError when they are not 68 finite points of a face."""
     points = np.asarray(points, float)
     if points.shape != (68, 2) or not np.isfinite(points).all() or not (np.ptp(points, axis=0) > 1).all():
-        raise Refused(f"a face is aligned along 68 finite points (68, 2) in pixels; got {points.shape}"
-                      f"{' with missing or coinciding points' if points.shape == (68, 2) else ''}: "
-                      f"leave out frames without a face")
+        raise InputError(f"a face is aligned along 68 finite points (68, 2) in pixels; got {points.shape}"
+                         f"{' with missing or coinciding points' if points.shape == (68, 2) else ''}: "
+                         f"leave out frames without a face")
     return points.min(0), points.max(0)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from model.few_shot import losses
 from model.few_shot.networks import Discriminator
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 Precision = Literal["auto", "bf16", "fp32"]
 
@@ -33,7 +33,7 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def numbers(precision: Precision, place: torch.device) -> torch.dtype:
+def compute_dtype(precision: Precision, place: torch.device) -> torch.dtype:
     """bf16 where asked for, or under "auto" where the processor multiplies it natively; else float32."""
     if precision == "auto":
         native = torch.cuda.is_bf16_supported(False) if place.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
@@ -42,7 +42,7 @@ def numbers(precision: Precision, place: torch.device) -> torch.dtype:
 
 def autocast(precision: Precision, place: torch.device) -> AbstractContextManager[None]:
     """What multiplies works in the numbers of that precision, the weights stay in float32."""
-    return torch.autocast(place.type, torch.bfloat16, enabled=numbers(precision, place) == torch.bfloat16)
+    return torch.autocast(place.type, torch.bfloat16, enabled=compute_dtype(precision, place) == torch.bfloat16)
 
 
 @contextmanager
@@ -83,10 +83,10 @@ def weighted(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tenso
 
 
 def finite(terms: Mapping[str, Tensor], step: int, who: str) -> dict[str, float]:
-    """The terms as numbers. Refused, naming step, term and videos or person, when one is not finite."""
+    """The terms as numbers. InputError, naming step, term and videos or person, when one is not finite."""
     numbers = {name: float(term.detach()) for name, term in terms.items()}
     for name, number in numbers.items():
         if not math.isfinite(number):
-            raise Refused(f"step {step}: {name} is {number} on {who}; lower the learning rate, set precision to fp32, "
-                          "or look at those frames")
+            raise InputError(f"step {step}: {name} is {number} on {who}; lower the learning rate, set precision to fp32, "
+                             "or look at those frames")
     return numbers

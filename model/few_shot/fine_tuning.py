@@ -61,7 +61,7 @@ class FineTuning:
 
     def learn(self, x: Tensor, y: Tensor, *, tuning: Tuning, content: nn.Module, weights: Adversarial,
               precision: Precision, seed: int, report: Callable[[int, int], None] | None = None) -> None:
-        """Fine-tunes on x, y (T, 3, H, W). Refused when a term is not finite."""
+        """Fine-tunes on x, y (T, 3, H, W). InputError when a term is not finite."""
         budget = tuning.budget(len(x))
         optimiser_G = tuning.adam.over([self.psi_prime, *self.learnt_G], budget.lr)
         optimiser_D = tuning.adam.over([self.w_prime, *self.learnt_D], budget.lr_D)

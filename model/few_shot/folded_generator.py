@@ -19,7 +19,7 @@ from model.few_shot.attention import attend
 from model.few_shot.blocks import EPS, AdaIN, InstanceNorm, norm_relu
 from model.few_shot.networks import Generator
 from model.few_shot.spectral_norm import Conv
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 WIDE = 1024  # pixels of a map from which on the norm in one kernel is the faster one in bf16 on a CPU
 
@@ -31,7 +31,7 @@ def folded(G: Generator, psi_hat: Tensor, dtype: torch.dtype = torch.float32) ->
     and coefficients of the norms, the scores of the attention and the output's nonlinearity stay in float32 at least.
     """
     if len(psi_hat) != 1:
-        raise Refused(f"psi_hat of {len(psi_hat)} people met a generator to be folded: fold one person at a time")
+        raise InputError(f"psi_hat of {len(psi_hat)} people met a generator to be folded: fold one person at a time")
     with torch.no_grad():
         return Folded(G, psi_hat, dtype).eval().requires_grad_(False)
 

@@ -15,24 +15,24 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor, nn
 
-from model.api import Episode, Facts, Head, Learning, Method, Settings
+from model.api import DataInfo, Episode, Head, Learning, Method, Settings
 from model.few_shot import losses
 from model.few_shot.adversarial import (
     Adversarial,
     Precision,
     autocast,
+    compute_dtype,
     device,
     discriminator_loss,
     finite,
     generator_terms,
-    numbers,
     weighted,
 )
 from model.few_shot.folded_generator import folded
 from model.few_shot.networks import Discriminator, Embedder, Generator, Networks
 from model.training import distributed
 from model.training.optim import Adam, Schedule
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 CHUNK = 16  # frames embedded or drawn at a time when nothing is learnt
 
@@ -41,8 +41,8 @@ class Matching(BaseModel):
     """L_MCH: each side's share of the pull between ê and W_i; the paper's are equal."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    embedder: float  # weight with which E follows W_i
-    columns: float  # weight with which W_i follows E
+    weight_e: float  # weight with which E follows W_i
+    weight_w: float  # weight with which W_i follows E
 
 
 class Guard(BaseModel):
@@ -56,7 +56,7 @@ class Guard(BaseModel):
 class Config(Learning):
     """A few-shot method that is not fine-tuned."""
 
-    at_once: PositiveInt  # episodes of a process that are in memory at a time; more than its share of the batch: all
+    micro_batch: PositiveInt  # episodes of a process that are in memory at a time; more than its share of the batch: all
     precision: Precision
     networks: Networks
     content: Annotated[losses.Vgg | losses.Pyramid, Field(discriminator="kind")]
@@ -66,7 +66,7 @@ class Config(Learning):
     lr_D: float
     lr_W: float  # a column that is seldom met moves by up to 1 / sqrt(1 - beta2) as much: model/few_shot/video_embeddings.py
     schedule: Schedule
-    average: float  # decay of the moving average of E and G that draws; 0 = the weights themselves
+    ema_decay: float  # decay of the moving average of E and G that draws; 0 = the weights themselves
     guard: Guard
 
 
@@ -78,7 +78,7 @@ class FewShot(Method):
     matching: Matching | None = None
     keeps_D = False  # whether `adapt` needs the discriminator
 
-    def __init__(self, config: Any, facts: Facts, seed: int = 0) -> None:
+    def __init__(self, config: Any, facts: DataInfo, seed: int = 0) -> None:
         super().__init__(config, facts, seed)
         self.place, self.step, self.spread = device(), 0, -1.0
         with torch.random.fork_rng(devices=[]):
@@ -101,7 +101,8 @@ class FewShot(Method):
     def learn(self, episode: Episode) -> dict[str, float]:
         """One update of phi, psi, P, then of theta, w_0, b and the batch's columns of W. One forward of G.
 
-        `episode` is this process's share of the batch, what comes out is of the whole. Refused, in all processes, when a term
+        `episode` is this process's share of the batch, what comes out is of the whole. InputError, in all processes, when a
+        term
         is not finite or the embedding has collapsed.
         """
         episode = self._received(episode)
@@ -120,7 +121,7 @@ class FewShot(Method):
 
     def _learn_generator(self, episode: Episode, playing: bool) -> tuple[Tensor, Tensor, dict[str, float]]:
         weights = self.config.adversarial
-        matching = self.matching.embedder if self.matching else 0.0
+        matching = self.matching.weight_e if self.matching else 0.0
         e, x_hat, shares = [], [], []
         self.optimisers["EG"].zero_grad()
         for part in self._parts(episode):
@@ -139,11 +140,11 @@ class FewShot(Method):
         return torch.cat(e), torch.cat(x_hat), _summed(shares)
 
     def _learn_discriminator(self, episode: Episode, e: Tensor, x_hat: Tensor, playing: bool, lr_W: float) -> dict[str, float]:
-        matching = self.matching.columns if self.matching else 0.0
+        matching = self.matching.weight_w if self.matching else 0.0
         for _ in range(self.config.adversarial.d_steps):
             w, shares = self.D.W(episode.i), []
             self.optimisers["D"].zero_grad()
-            split = (whole.split(self.config.at_once) for whole in (e, x_hat, w))
+            split = (whole.split(self.config.micro_batch) for whole in (e, x_hat, w))
             for part, e_i, drawn, w_i in zip(self._parts(episode), *split):
                 terms = {}
                 if playing:
@@ -158,9 +159,9 @@ class FewShot(Method):
         return {name: number for name, number in _summed(shares).items() if name == "l_dsc"}
 
     def _parts(self, episode: Episode) -> Iterator[Episode]:
-        """`at_once` episodes at a time. u and v of spectral norm move in the first part only: once an update."""
-        nets, several = (self.E, self.G, self.D), len(episode.i) > self.config.at_once
-        for n, part in enumerate(zip(*(whole.split(self.config.at_once) for whole in episode))):
+        """`micro_batch` episodes at a time. u and v of spectral norm move in the first part only: once an update."""
+        nets, several = (self.E, self.G, self.D), len(episode.i) > self.config.micro_batch
+        for n, part in enumerate(zip(*(whole.split(self.config.micro_batch) for whole in episode))):
             if several:
                 for net in nets:
                     net.train(n == 0)
@@ -185,27 +186,28 @@ class FewShot(Method):
     def _received(self, episode: Episode) -> Episode:
         size, last = self.facts.size, int(episode.i.max())
         if episode.x_t.shape[1:] != (3, size, size) or last >= self.facts.num_videos:
-            raise Refused(f"an episode of {tuple(episode.x_t.shape)} targets of videos up to {last} met a method of {size} px "
-                          f"and {self.facts.num_videos} videos: make both from the same data")
+            raise InputError(f"an episode of {tuple(episode.x_t.shape)} targets of videos up to {last} met a method of {size} "
+                             f"px "
+                             f"and {self.facts.num_videos} videos: make both from the same data")
         return Episode(*(part.to(self.place) for part in episode))
 
     @torch.no_grad()
     def _average(self) -> None:
         """Moving average of E and G; early on it forgets faster, so that the first weights do not linger."""
-        decay = min(self.config.average, (1 + self.step) / (10 + self.step))
+        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
         for averaged, net in ((self.E_mean, self.E), (self.G_mean, self.G)):
             torch._foreach_lerp_([*averaged.parameters()], [*net.parameters()], 1 - decay)
             torch._foreach_copy_([*averaged.buffers()], [*net.buffers()])  # u and v of the spectral norm
 
     def _watch(self, e: Tensor, i: Tensor) -> dict[str, float]:
-        """Mean |e_hat| and its spread over the videos of the batch, averaged over recent steps. Refused on collapse."""
+        """Mean |e_hat| and its spread over the videos of the batch, averaged over recent steps. InputError on collapse."""
         e_hat = torch.stack([e[i == video].mean((0, 1)) for video in i.unique()])
         if len(e_hat) > 1:
             now = float(e_hat.std(0).mean())
             self.spread = now if self.spread < 0 else 0.9 * self.spread + 0.1 * now
             if self.step >= self.config.guard.after and self.spread < self.config.guard.spread:
-                raise Refused(f"step {self.step}: the embedding has collapsed, its spread over videos is {self.spread:.2g} "
-                              f"(guard.spread: {self.config.guard.spread}); lower matching.embedder or the learning rate")
+                raise InputError(f"step {self.step}: the embedding has collapsed, its spread over videos is {self.spread:.2g} "
+                                 f"(guard.spread: {self.config.guard.spread}); lower matching.weight_e or the learning rate")
         return {"e_hat": float(e_hat.abs().mean()), "spread": max(self.spread, 0.0)}
 
     def backbones(self) -> dict[str, str]:
@@ -232,7 +234,7 @@ class FewShot(Method):
 
     def head(self, G: Generator, psi_hat: Tensor) -> Head:
         """G and psi_hat (1, adaptive) -> the person's head, which shares nothing with them."""
-        own = folded(G, psi_hat, numbers(self.config.precision, self.place))
+        own = folded(G, psi_hat, compute_dtype(self.config.precision, self.place))
 
         def draw(pose: Tensor) -> Tensor:
             drawn = [own(part) for part in pose.to(self.place).split(CHUNK)]

@@ -19,7 +19,7 @@ from model.few_shot.attention import Attention
 from model.few_shot.blocks import AdaIN, ResBlock
 from model.few_shot.spectral_norm import Conv, Linear
 from model.few_shot.video_embeddings import Columns
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 EMBEDDED = 4  # height and width of the last map of E and V
 Pooling = Literal["relu-sum", "sum-relu"]
@@ -39,13 +39,13 @@ class Networks(BaseModel):
     spectral: Literal["all", "inner"]  # which layers of G are under spectral norm; "inner": not P and not the last convolution
 
     def check(self, size: int) -> None:
-        """Refused when the down blocks do not lead from `size` to 4x4 in E, or to a whole number of pixels in G."""
+        """InputError when the down blocks do not lead from `size` to 4x4 in E, or to a whole number of pixels in G."""
         if size != EMBEDDED << len(self.embedder):
-            raise Refused(f"networks.embedder: {len(self.embedder)} blocks halve {EMBEDDED << len(self.embedder)} px to "
-                          f"4x4, but the frames have {size}: name {max(size // EMBEDDED, 1).bit_length() - 1} widths")
+            raise InputError(f"networks.embedder: {len(self.embedder)} blocks halve {EMBEDDED << len(self.embedder)} px to "
+                             f"4x4, but the frames have {size}: name {max(size // EMBEDDED, 1).bit_length() - 1} widths")
         if not self.generator or size >> len(self.generator) < 4:
-            raise Refused(f"networks.generator: {len(self.generator)} blocks leave no 4x4 map of {size} px frames: "
-                          "name fewer widths")
+            raise InputError(f"networks.generator: {len(self.generator)} blocks leave no 4x4 map of {size} px frames: "
+                             "name fewer widths")
 
 
 class _Down(nn.Module):

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from model.training import distributed
 from model.training.optim import Adam
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 PIECE = 2**20  # bytes copied at a time
 
@@ -49,7 +49,8 @@ class Columns:
     def step(self, i: Tensor, gradient: Tensor, lr: float, adam: Adam) -> None:
         """One update, t + 1, by the gradients (B, N) of W_i as given to each process; the same in all their files.
 
-        A video that comes twice has the sum of its gradients. Adam's beta1 is not used. Refused, and nothing is written, when
+        A video that comes twice has the sum of its gradients. Adam's beta1 is not used. InputError, and nothing is written,
+        when
         what comes out is not finite: a checkpoint looks at no column again.
         """
         i, gradient = distributed.gathered(i).cpu(), distributed.gathered(gradient).cpu().double() / distributed.world()
@@ -61,7 +62,7 @@ class Columns:
         found["W"] -= lr * g / (np.sqrt(v / (1 - adam.beta2**self.t)) + adam.eps)
         found["v"], found["last"] = v, self.t
         if not (np.isfinite(found["W"]) & np.isfinite(found["v"])).all():
-            raise Refused(f"update {self.t} of W: a column or its v is not finite; lower lr_W or set precision to fp32")
+            raise InputError(f"update {self.t} of W: a column or its v is not finite; lower lr_W or set precision to fp32")
         for video, record in zip(videos.tolist(), found):
             _write(self.file.fileno(), record.tobytes(), video * self.record.itemsize)
 
@@ -81,11 +82,11 @@ class Columns:
 
     @cached_property
     def file(self) -> IO[bytes]:
-        """Made when first used. Refused where there would not be room for all videos."""
+        """Made when first used. InputError where there would not be room for all videos."""
         size, folder = self.num_videos * self.record.itemsize, tempfile.gettempdir()
         if shutil.disk_usage(folder).free < size:
-            raise Refused(f"{folder}: W of {self.num_videos} videos may come to {size / 2**20:.0f} MiB, which are not free "
-                          "there; let TMPDIR name another folder")
+            raise InputError(f"{folder}: W of {self.num_videos} videos may come to {size / 2**20:.0f} MiB, which are not free "
+                             "there; let TMPDIR name another folder")
         made = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # open for as long as the run
         made.truncate(size)
         return made
@@ -96,9 +97,10 @@ class Columns:
             _copy(self.file.fileno(), copy.fileno())
 
     def load(self, path: Path) -> None:
-        """Takes what `save` wrote. Refused when it is of another number of videos or another N."""
+        """Takes what `save` wrote. InputError when it is of another number of videos or another N."""
         if (found := path.stat().st_size) != (due := self.num_videos * self.record.itemsize):
-            raise Refused(f"{path} has {found} bytes where W of {self.num_videos} videos has {due}; it belongs to another run")
+            raise InputError(f"{path} has {found} bytes where W of {self.num_videos} videos has {due}; it belongs to another "
+                             f"run")
         with path.open("rb") as copy:
             _copy(copy.fileno(), self.file.fileno())
 

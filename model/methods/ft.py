@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from model.api import Facts, Head, Settings
+from model.api import DataInfo, Head, Settings
 from model.few_shot import meta_learning
 from model.few_shot.fine_tuning import FineTuning, Tuning
 from model.few_shot.meta_learning import FewShot, Matching
@@ -26,7 +26,7 @@ class FT(FewShot):
     Config: ClassVar[type[Settings]] = Config
     keeps_D = fine_tunes = True
 
-    def __init__(self, config: Any, facts: Facts, seed: int = 0) -> None:
+    def __init__(self, config: Any, facts: DataInfo, seed: int = 0) -> None:
         super().__init__(config, facts, seed)
         self.matching = config.matching
 

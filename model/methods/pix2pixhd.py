@@ -19,13 +19,13 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, PositiveInt
 from torch import Tensor, nn
 
-from model.api import Episode, Facts, Head, Settings
+from model.api import DataInfo, Episode, Head, Settings
 from model.backbones.perceptual import VGG
 from model.few_shot.adversarial import Precision, autocast, device, finite, frozen
 from model.published import importer
 from model.training import distributed
 from model.training.optim import Adam, Schedule
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 CHUNK = 16  # frames drawn at a time
 SLOPE = 0.2  # of D's leaky ReLU
@@ -64,7 +64,7 @@ class Tuning(BaseModel):
 class Config(importer.Config):
     """Networks, losses, optimiser and both schedules."""
 
-    at_once: PositiveInt  # episodes of a process that are in memory at a time; more than its share of the batch: all
+    micro_batch: PositiveInt  # episodes of a process that are in memory at a time; more than its share of the batch: all
     precision: Precision
     networks: Networks
     features: float  # weight of feature matching and of the VGG term; the authors' is 10 for both
@@ -209,7 +209,10 @@ class Pair:
         self.optimisers = {"G": config.adam.over(G.parameters(), lr), "D": config.adam.over(D.parameters(), lr)}
 
     def learn(self, x: Tensor, y: Tensor, step: int, who: str) -> dict[str, float]:
-        """One update of G and of D, both on what the old G drew. x, y (B, 3, H, W) in [-1, 1]. Refused: a term not finite."""
+        """One update of G and of D, both on what the old G drew. x, y (B, 3, H, W) in [-1, 1].
+
+        InputError: a term not finite.
+        """
         self.zero_grad()
         numbers = self.backward(x, y, step, who)
         self.step()
@@ -257,12 +260,13 @@ class Pix2PixHD(importer.Baseline):
     kinds = ("G", "D")
     extras = frozenset({"running_mean", "running_var", "num_batches_tracked"})  # of instance norm, as torch < 0.4 wrote them
 
-    def __init__(self, config: Any, facts: Facts, seed: int = 0) -> None:
+    def __init__(self, config: Any, facts: DataInfo, seed: int = 0) -> None:
         super().__init__(config, facts, seed)
         least = 2 ** (config.networks.downsamplings + 1)
         if facts.size < least or facts.size % (least // 2):
-            raise Refused(f"pix2pixhd: {facts.size} px cannot be halved {config.networks.downsamplings} times down to 2 px or "
-                          f"more; take a multiple of {least // 2} from {least} on, or lower networks.downsamplings")
+            raise InputError(f"pix2pixhd: {facts.size} px cannot be halved {config.networks.downsamplings} times down to 2 px "
+                             f"or "
+                             f"more; take a multiple of {least // 2} from {least} on, or lower networks.downsamplings")
         self.place, self.step = device(), 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -302,21 +306,21 @@ class Pix2PixHD(importer.Baseline):
         return {"G": self.G, "D": self.D}
 
     def learn(self, episode: Episode) -> dict[str, float]:
-        """One update on the targets and their landmark images; the sources go unused. Refused: a term not finite.
+        """One update on the targets and their landmark images; the sources go unused. InputError: a term not finite.
 
         `episode` is this process's share of the batch, what comes out is of the whole.
         """
         size = self.facts.size
         if episode.x_t.shape[1:] != (3, size, size):
-            raise Refused(f"an episode of {tuple(episode.x_t.shape)} targets met a method of {size} px: make both from the "
-                          "same data")
+            raise InputError(f"an episode of {tuple(episode.x_t.shape)} targets met a method of {size} px: make both from the "
+                             "same data")
         lr = self.config.lr * self.config.schedule.factor(self.step, self.config.steps)
         for optimiser in self.pair.optimisers.values():
             optimiser.param_groups[0]["lr"] = lr
         x, y = self._received(episode.x_t, episode.y_t)
         self.pair.zero_grad()
         shares = []
-        for part_x, part_y, i in zip(*(whole.split(self.config.at_once) for whole in (x, y, episode.i))):
+        for part_x, part_y, i in zip(*(whole.split(self.config.micro_batch) for whole in (x, y, episode.i))):
             with distributed.together():
                 videos = "videos " + ", ".join(map(str, i.tolist()))
                 shares.append(self.pair.backward(part_x, part_y, self.step, videos, len(i) / len(episode.i)))

@@ -27,13 +27,13 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from model.api import Episode, Facts, Head, Settings
+from model.api import DataInfo, Episode, Head, Settings
 from model.backbones import perceptual, registry
 from model.few_shot.adversarial import Precision, autocast, device, finite
 from model.published import importer
 from model.published.importer import Baseline
 from model.training import optim
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 BOTTLENECK = 128  # numbers that say everything about pose and expression, at every size
 CHUNK = 8  # frames embedded or drawn at a time: memory does not grow with T
@@ -197,8 +197,8 @@ class X2Face(Baseline):
     kinds = ("the networks' file",)
     extras = frozenset({"num_batches_tracked"})  # counters of later torch; nothing is drawn with them
 
-    def __init__(self, config: Any, facts: Facts, seed: int = 0) -> None:
-        """Refused for a size that halving does not take to 1 x 1, and for a stage II that has no other video."""
+    def __init__(self, config: Any, facts: DataInfo, seed: int = 0) -> None:
+        """InputError for a size that halving does not take to 1 x 1, and for a stage II that has no other video."""
         super().__init__(config, facts, seed)
         _check(config, facts.size)
         self.place, self.step = device(), 0
@@ -247,7 +247,7 @@ class X2Face(Baseline):
         return warp(self.embedded(x_s), self.offset(driver))
 
     def learn(self, episode: Episode) -> dict[str, float]:
-        """One update of both networks: the target drives, and is the truth. Refused when a term is not finite."""
+        """One update of both networks: the target drives, and is the truth. InputError when a term is not finite."""
         episode = self._received(episode)
         videos = "videos " + ", ".join(map(str, episode.i.tolist()))
         if self.config.stage2 and self.step == self.config.stage2.start:
@@ -319,8 +319,8 @@ class X2Face(Baseline):
     def _received(self, episode: Episode) -> Episode:
         size = self.facts.size
         if episode.x_t.shape[1:] != (3, size, size) or episode.x_s.shape[2:] != (3, size, size):
-            raise Refused(f"an episode of {tuple(episode.x_t.shape)} targets and {tuple(episode.x_s.shape)} sources met a "
-                          f"method of {size} px: make both from the same data")
+            raise InputError(f"an episode of {tuple(episode.x_t.shape)} targets and {tuple(episode.x_s.shape)} sources met a "
+                             f"method of {size} px: make both from the same data")
         return Episode(*(part.to(self.place) for part in episode))
 
     @torch.no_grad()
@@ -355,11 +355,13 @@ class X2Face(Baseline):
 def _check(config: Any, size: int) -> None:
     if size < 8 or size & (size - 1):
         near = max(8, 1 << (size - 1).bit_length())
-        raise Refused(f"x2face.size: its networks halve the picture down to one pixel, which {size} px do not allow; set it to "
-                      f"a power of 2, and resize the frames to it: {near} is the next")
+        raise InputError(f"x2face.size: its networks halve the picture down to one pixel, which {size} px do not allow; set "
+                         f"it to "
+                         f"a power of 2, and resize the frames to it: {near} is the next")
     if config.stage2 and config.batch < 2:
-        raise Refused(f"x2face.stage2: it needs drivers from other videos, and a batch of {config.batch} has none; set batch "
-                      "to 2 or more, or stage2 to null")
+        raise InputError(f"x2face.stage2: it needs drivers from other videos, and a batch of {config.batch} has none; set "
+                         f"batch "
+                         "to 2 or more, or stage2 to null")
 
 
 def _other_video(i: Tensor) -> Tensor:

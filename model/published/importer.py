@@ -21,9 +21,9 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from model.api import Facts, Learning, Method
+from model.api import DataInfo, Learning, Method
 from model.backbones import registry
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 LARGEST = 4 * 2**30  # bytes; the largest published file has 0.7 GiB
 
@@ -48,7 +48,7 @@ class Baseline(Method):
     kinds: ClassVar[tuple[str, ...]]  # the files that a checkpoint consists of, those it may lack last
     extras: ClassVar[frozenset[str]]  # last parts of names that a file may have and that are not used
 
-    def __init__(self, config: Any, facts: Facts, seed: int = 0) -> None:
+    def __init__(self, config: Any, facts: DataInfo, seed: int = 0) -> None:
         super().__init__(config, facts, seed)
         self.label = f"{type(self).label} ({self.whose()})"
 
@@ -73,9 +73,9 @@ class Baseline(Method):
 
 
 def import_weights(method: Baseline, files: Sequence[Path], trained_on: str, trust: bool) -> Path:
-    """Published files -> one safetensors file in weights/, with where it came from. Refused at the first difference."""
+    """Published files -> one safetensors file in weights/, with where it came from. InputError at the first difference."""
     if not 1 <= len(files) <= len(method.kinds):
-        raise Refused(f"{method.name}: a checkpoint consists of {' and '.join(method.kinds)}; {len(files)} files were given")
+        raise InputError(f"{method.name}: a checkpoint consists of {' and '.join(method.kinds)}; {len(files)} files were given")
     due, source = method.weights(), []
     found: dict[str, Tensor] = {}
     for kind, path in zip(method.kinds, files):
@@ -97,23 +97,23 @@ def import_weights(method: Baseline, files: Sequence[Path], trained_on: str, tru
 def opened(path: Path, trust: bool = False) -> dict[str, Tensor]:
     """The state dict of a torch file (bare, or under "state_dict"), DataParallel's `module.` taken off its names.
 
-    Refused when the file cannot be read, or holds more than tensors and `trust` is not set: only then may its code run.
+    InputError when the file cannot be read, or holds more than tensors and `trust` is not set: only then may its code run.
     """
     if not path.is_file() or not 0 < path.stat().st_size <= LARGEST:
-        raise Refused(f"{path}: " + ("there is no such file" if not path.is_file() else
+        raise InputError(f"{path}: " + ("there is no such file" if not path.is_file() else
                                      f"{path.stat().st_size} bytes are no checkpoint; it has 1 to {LARGEST}"))
     try:
         if zipfile.is_zipfile(path) and _unpacked(path) > LARGEST:
-            raise Refused(f"{path}: unpacks to more than {LARGEST} bytes; this is no checkpoint")
+            raise InputError(f"{path}: unpacks to more than {LARGEST} bytes; this is no checkpoint")
         found = _loaded(path, trust)
-    except Refused:
+    except InputError:
         raise
     except Exception as error:  # whatever a broken or hostile file makes the reader raise
-        raise Refused(_why(path, error, trust)) from error
+        raise InputError(_why(path, error, trust)) from error
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         found = found["state_dict"]
     if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
-        raise Refused(f"{path}: holds no dictionary of tensors; give the file of the network's weights")
+        raise InputError(f"{path}: holds no dictionary of tensors; give the file of the network's weights")
     return {re.sub(r"^module\.", "", str(name)): value.data for name, value in found.items()}
 
 
@@ -144,19 +144,20 @@ def _why(path: Path, error: Exception, trust: bool) -> str:
 
 def matched(found: Mapping[str, Tensor], due: Mapping[str, Sequence[int]], extras: frozenset[str],
             where: Path) -> dict[str, Tensor]:
-    """The tensors of `due`, every one, finite and of its shape. Refused at the first name, shape or value that differs."""
+    """The tensors of `due`, every one, finite and of its shape. InputError at the first name, shape or value that differs."""
     for name, shape in due.items():
         if name not in found:
-            raise Refused(f"{where}: has no {name!r} ({len(found)} tensors, {len(due)} are due); it is another network's file, "
-                          "or other sizes are configured")
+            raise InputError(f"{where}: has no {name!r} ({len(found)} tensors, {len(due)} are due); it is another network's "
+                             f"file, "
+                             "or other sizes are configured")
         if tuple(found[name].shape) != tuple(shape):
-            raise Refused(f"{where}: {name!r} is {tuple(found[name].shape)} where {tuple(shape)} is due; other sizes are "
-                          "configured, or it is another network's file")
+            raise InputError(f"{where}: {name!r} is {tuple(found[name].shape)} where {tuple(shape)} is due; other sizes are "
+                             "configured, or it is another network's file")
         if not _finite(found[name]):
-            raise Refused(f"{where}: {name!r} does not hold finite floating-point numbers; take another copy of the file")
+            raise InputError(f"{where}: {name!r} does not hold finite floating-point numbers; take another copy of the file")
     for name in found:
         if name not in due and name.rpartition(".")[2] not in extras:
-            raise Refused(f"{where}: {name!r} is unknown to this network; it is another network's file")
+            raise InputError(f"{where}: {name!r} is unknown to this network; it is another network's file")
     return {name: found[name] for name in due}
 
 
@@ -167,14 +168,14 @@ def _finite(value: Tensor) -> bool:
 
 
 def read(given: Pretrained) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """(tensors, facts) of an imported file whose hash is the one stated. Refused otherwise."""
+    """(tensors, facts) of an imported file whose hash is the one stated. InputError otherwise."""
     from safetensors import safe_open
 
     path = registry.folder() / given.file
     if not path.is_file() or Path(given.file).name != given.file:
-        raise Refused(f"pretrained.file: there is no {path}; `python -m stages.import_weights` makes one")
+        raise InputError(f"pretrained.file: there is no {path}; `python -m stages.import_weights` makes one")
     if (sha := registry.sha256(path)) != given.sha256:
-        raise Refused(f"{path} has sha256 {sha} where pretrained.sha256 says {given.sha256}; import the file again")
+        raise InputError(f"{path} has sha256 {sha} where pretrained.sha256 says {given.sha256}; import the file again")
     with safe_open(path, "pt") as file:
         names = file.keys()
         return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from model.methods.pix2pixhd import Discriminator, Generator, Networks, Pix2PixHD, initialised, published_names
 from model.published.importer import matched, opened
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 LARGEST = 1e-5  # relative difference
 SIZES = {  # pixels, networks
@@ -50,13 +50,13 @@ def main() -> int:
 
 
 def repository(folder: Path) -> ModuleType:
-    """models/networks.py of the clone, run as a module. Refused where there is none.
+    """models/networks.py of the clone, run as a module. InputError where there is none.
 
     Its last class looks for VGG19 in torchvision, which is not asked for here: an empty module stands in while the file runs.
     """
     path = folder / "models" / "networks.py"
     if not path.is_file():
-        raise Refused(f"{path}: there is no such file; give the folder of a clone of https://github.com/NVIDIA/pix2pixHD")
+        raise InputError(f"{path}: there is no such file; give the folder of a clone of https://github.com/NVIDIA/pix2pixHD")
     module, empty, before = ModuleType("published_networks"), ModuleType("torchvision"), sys.modules.get("torchvision")
     empty.models = ModuleType("torchvision.models")  # type: ignore[attr-defined]
     sys.modules["torchvision"] = empty
@@ -73,7 +73,7 @@ def repository(folder: Path) -> ModuleType:
 def differences(theirs: Any, net: Networks, pixels: int, files: Sequence[Path]) -> Iterator[tuple[str, float]]:
     """(what, largest difference over the largest published value) for G's output and each map of D."""
     if len(files) > 2:
-        raise Refused(f"a checkpoint consists of G and D; {len(files)} files were given")
+        raise InputError(f"a checkpoint consists of G and D; {len(files)} files were given")
     torch.manual_seed(0)
     y, x = torch.rand(2, 2, 3, pixels, pixels) * 2 - 1  # both (2, 3, H, W)
     norm = theirs.get_norm_layer("instance")
@@ -90,7 +90,7 @@ def differences(theirs: Any, net: Networks, pixels: int, files: Sequence[Path]) 
 
 
 def same_weights(kind: str, net: Networks, ours: nn.Module, theirs: nn.Module, files: Sequence[Path]) -> None:
-    """Gives `theirs` the weights of `ours`; both get those of a file if one is given. Refused: it is another network's."""
+    """Gives `theirs` the weights of `ours`; both get those of a file if one is given. InputError: it is another network's."""
     names, have = published_names(kind, net), ours.state_dict()
     state: State = {published: have[name] for published, name in names.items()}
     for file in files:
@@ -109,5 +109,5 @@ def relative(ours: Tensor, theirs: Tensor) -> float:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except Refused as error:
+    except InputError as error:
         sys.exit(str(error))

@@ -26,10 +26,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.api import Facts
+from model.api import DataInfo
 from model.methods.x2face import METHOD, X2Face
 from model.published.importer import matched, opened
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 WITHIN = 1e-5  # of the largest output
 FILES = ("SkipNet", "NoSkipNet_X2Face", "NoSkipNet_X2Face_pose", "UnwrappedFace")  # each imports those before it
@@ -56,12 +56,12 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     try:
         config = METHOD.Config.model_validate(SETTINGS)
-        ours = METHOD(config, Facts(config.size, 1))
+        ours = METHOD(config, DataInfo(config.size, 1))
         take(ours, weights(ours, given.file, given.trust))
         theirs = network(given.folder)
         theirs.load_state_dict({name: ours.weights()[mine] for name, mine in ours.published("").items()})
         found = differences(ours, theirs)
-    except Refused as refused:
+    except InputError as refused:
         print(f"error: {refused}", file=sys.stderr)
         return 1
     for what, difference in found.items():
@@ -90,17 +90,21 @@ def take(ours: X2Face, given: dict[str, Tensor]) -> None:
 
 
 def network(folder: Path) -> nn.Module:
-    """The published network, with 128 numbers between driver and flow. Runs the code in `folder`; Refused where that fails."""
+    """The published network, with 128 numbers between driver and flow.
+
+    Runs the code in `folder`; InputError where that fails.
+    """
     sources = {name: folder / "UnwrapMosaic" / f"{name}.py" for name in FILES}
     if absent := [str(path) for path in sources.values() if not path.is_file()]:
-        raise Refused(f"{folder}: there is no {absent[0]}; give a clone of github.com/oawiles/X2Face")
+        raise InputError(f"{folder}: there is no {absent[0]}; give a clone of github.com/oawiles/X2Face")
     try:
         with _imported(sources) as modules, warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             net: nn.Module = modules["UnwrappedFace"].UnwrappedFaceWeightedAverage(
                 output_num_channels=2, input_num_channels=3, inner_nc=128)
     except Exception as error:  # whatever foreign code may raise
-        raise Refused(f"{folder}: its code does not run ({type(error).__name__}: {error}); give an unchanged clone") from error
+        raise InputError(f"{folder}: its code does not run ({type(error).__name__}: {error}); "
+                         "give an unchanged clone") from error
     return net
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from model.api import Method
 from model.training.step_progress import say
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 STATE, TENSORS, TABLE = "state.json", "tensors.safetensors", "table"
 PAUSES = (1.0, 10.0)  # seconds before the second and the third try
@@ -33,14 +33,14 @@ PAUSES = (1.0, 10.0)  # seconds before the second and the third try
 def save(method: Method, step: int, logged: dict[str, Any], work: Path) -> bool:
     """Writes the state after `step` updates, with `logged` (JSON) beside it -> whether the disk took it.
 
-    Where it fails three times, training can go on: what was saved before stays. Refused when a tensor is not finite: such a
+    Where it fails three times, training can go on: what was saved before stays. InputError when a tensor is not finite: such a
     state would take the place of a good one.
     """
     state, tensors = packed(method.state())
     for name, value in tensors.items():
         if value.is_floating_point() and not bool(value.isfinite().all()):
-            raise Refused(f"after step {step}: {name} holds numbers that are not finite; lower the learning rate or set "
-                          "precision to fp32; what was saved before stays as it was")
+            raise InputError(f"after step {step}: {name} holds numbers that are not finite; lower the learning rate or set "
+                             "precision to fp32; what was saved before stays as it was")
     for pause in (*PAUSES, None):
         try:
             _write(method, {"step": step, "method": state, **logged}, tensors, work)

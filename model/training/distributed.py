@@ -16,18 +16,18 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 BUCKET = 2**23  # numbers that travel together: 32 MiB
 
 
 def start() -> None:
-    """Joins the group that torchrun describes in the environment; with CUDA on GPU LOCAL_RANK. Refused: there is none."""
+    """Joins the group that torchrun describes in the environment; with CUDA on GPU LOCAL_RANK. InputError: there is none."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         return
     if torch.cuda.is_available():
         if (place := int(os.environ["LOCAL_RANK"])) >= (gpus := torch.cuda.device_count()):
-            raise Refused(f"train.processes: process {place + 1} has no GPU of its own, there are {gpus}; set no more")
+            raise InputError(f"train.processes: process {place + 1} has no GPU of its own, there are {gpus}; set no more")
         torch.cuda.set_device(place)
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
 
@@ -54,9 +54,9 @@ def first() -> bool:
 
 
 def share(batch: int) -> range:
-    """This process's slots of a batch of all. Refused when the batch does not divide."""
+    """This process's slots of a batch of all. InputError when the batch does not divide."""
     if batch % world():
-        raise Refused(f"a batch of {batch} cannot be shared evenly by {world()} processes: start as many as divide it")
+        raise InputError(f"a batch of {batch} cannot be shared evenly by {world()} processes: start as many as divide it")
     each = batch // world()
     return range(rank() * each, (rank() + 1) * each)
 
@@ -72,18 +72,18 @@ def anywhere(flag: bool) -> bool:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """What is Refused within by one process is Refused by all, in the words of the first of them."""
+    """What is InputError within by one process is InputError by all, in the words of the first of them."""
     refusal = ""
     try:
         yield
-    except Refused as error:
+    except InputError as error:
         if world() == 1:
             raise
         refusal = str(error)
     if anywhere(bool(refusal)):
         said = [""] * world()
         dist.all_gather_object(said, refusal)
-        raise Refused(next(filter(None, said)))
+        raise InputError(next(filter(None, said)))
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ import torch
 from model.api import Episode, Method
 from model.training import checkpoint, distributed
 from model.training.step_progress import Pace, say
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 Scalars = dict[str, float]
 
@@ -35,12 +35,12 @@ def train(method: Method, episode: Callable[[int], Episode], steps: int, *, work
     logs and looks.
 
     SIGTERM, a lost terminal (SIGHUP) and Ctrl-C let the running step end, save, and leave by SystemExit(143), the last by
-    KeyboardInterrupt. Refused when the method refuses a step; the message has `who(step)`, its videos, and what was saved
-    before stays as it was. Refused, too, in one of several processes by a method that does not share batches.
+    KeyboardInterrupt. InputError when the method refuses a step; the message has `who(step)`, its videos, and what was saved
+    before stays as it was. InputError, too, in one of several processes by a method that does not share batches.
     """
     if distributed.world() > 1 and not method.shares_batches:
-        raise Refused(f"{method.name}: {distributed.world()} processes were started, but it learns from whole batches "
-                      "only; start it in one")
+        raise InputError(f"{method.name}: {distributed.world()} processes were started, but it learns from whole batches "
+                         "only; start it in one")
     found = checkpoint.load(method, work) or {"step": 0, "history": [], "recent": []}
     history: list[tuple[int, Scalars]] = [(step, scalars) for step, scalars in found["history"]]
     recent, first, saved = list(found["recent"]), int(found["step"]), int(found["step"])
@@ -56,8 +56,8 @@ def train(method: Method, episode: Callable[[int], Episode], steps: int, *, work
             _seed(method.seed, step)
             try:
                 recent.append(method.learn(batch))
-            except Refused as error:
-                raise Refused(_sentence(str(error), who(step) if who else "", saved)) from None
+            except InputError as error:
+                raise InputError(_sentence(str(error), who(step) if who else "", saved)) from None
             done, scalars = step + 1, None
             if done % log_every == 0 or done == steps:
                 scalars = _means(recent)

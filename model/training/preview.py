@@ -16,7 +16,7 @@ from torch import Tensor
 
 from model.api import Method
 from model.training.step_progress import say
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 SHOWN, STRIP = 3, 14  # source frames shown, at most; height of the line over a row, pixels
 
@@ -77,6 +77,6 @@ def _drawn(method: Method, person: Person) -> Tensor:
     driver = person.x if method.driven_by == "frames" else person.y
     try:
         return method.preview(person.x_s, person.y_s)(driver[None])[0].cpu()
-    except Refused as error:
+    except InputError as error:
         say(f"{person.name} cannot be drawn: {error}")
         return torch.full_like(person.x, 0.5)

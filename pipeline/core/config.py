@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 
 class Strict(BaseModel):
@@ -44,7 +44,7 @@ class DatasetParams(Strict):
         return f"{self._file}: {keys}"
 
     def method(self, name: str) -> dict[str, Any]:
-        """The configuration of a method. Refused with the nearest known one when it has none here."""
+        """The configuration of a method. InputError with the nearest known one when it has none here."""
         section: dict[str, Any] = pick(self.learn, name, self.where("learn"))
         return section
 
@@ -66,29 +66,29 @@ class Params(Strict):
 
 
 def parse(model: type[Section], mapping: object, where: str) -> Section:
-    """`mapping` as a `model`. Refused with the first mistake as `where.key: what was found; the way out`.
+    """`mapping` as a `model`. InputError with the first mistake as `where.key: what was found; the way out`.
 
     `where` names a section, as in `params.yaml: score`, or a whole file, as in `params.yaml:`.
     """
     try:
         return model.model_validate(mapping)
     except ValidationError as error:
-        raise Refused(_sentence(model, error, where)) from None
+        raise InputError(_sentence(model, error, where)) from None
 
 
 def load(path: Path) -> Params:
-    """params.yaml. Refused when it is missing, is not YAML, or breaks the schema."""
+    """params.yaml. InputError when it is missing, is not YAML, or breaks the schema."""
     mapping = _read(path, "run from the root of the checkout or pass --params")
     if old := [key for key in ("data", "learn") if isinstance(mapping, dict) and key in mapping]:
-        raise Refused(f"{path}: {old[0]}: unknown key; it belongs to one data set: move it to {folder(path)}/DATASET.yaml")
+        raise InputError(f"{path}: {old[0]}: unknown key; it belongs to one data set: move it to {folder(path)}/DATASET.yaml")
     return parse(Params, mapping, f"{path}:")
 
 
 def dataset(path: Path, name: str) -> DatasetParams:
-    """params/NAME.yaml beside `path`, the params.yaml. Refused when there is none, it is not YAML, or breaks the schema."""
+    """params/NAME.yaml beside `path`, the params.yaml. InputError when there is none, it is not YAML, or breaks the schema."""
     file = folder(path) / f"{name}.yaml"
     if name not in (known := known_datasets(path)):
-        raise Refused(f"{file}: there is no such data set; {_hint(name, known)}")
+        raise InputError(f"{file}: there is no such data set; {_hint(name, known)}")
     given = parse(DatasetParams, _read(file, "there is no such data set"), f"{file}:")
     given._file = file
     return given
@@ -110,15 +110,15 @@ def _read(path: Path, way_out: str) -> object:
     try:
         return YAML(typ="safe").load(path.read_text())
     except FileNotFoundError:
-        raise Refused(f"{path}: there is no such file; {way_out}") from None
+        raise InputError(f"{path}: there is no such file; {way_out}") from None
     except YAMLError as error:
-        raise Refused(f"{path}: not valid YAML ({' '.join(str(error).split())[:200]})") from None
+        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())[:200]})") from None
 
 
 def pick(mapping: Mapping[str, Any], key: str, where: str) -> Any:
-    """mapping[key]; Refused with the nearest known key when absent."""
+    """mapping[key]; InputError with the nearest known key when absent."""
     if key not in mapping:
-        raise Refused(f"{where}: no entry {key!r}; {_hint(key, list(mapping))}")
+        raise InputError(f"{where}: no entry {key!r}; {_hint(key, list(mapping))}")
     return mapping[key]
 
 

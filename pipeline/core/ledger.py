@@ -41,7 +41,7 @@ CHUNK = 50_000  # rows
 AGAIN = frozenset({"throttled", "bot-check", "network"})  # asked for again by the next run; every other status is final
 
 
-class Unusable(Exception):
+class RejectedItem(Exception):
     """One item that cannot be used: becomes a row of the ledger and stops nothing else."""
 
     def __init__(self, status: str, reason: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.core.fileio import sha256, write_json
 
 SCHEMA = 1
@@ -21,21 +21,21 @@ def write_manifest(folder: Path, kind: str, body: Mapping[str, Any]) -> None:
 
 
 def read_manifest(folder: Path, kind: str | None = None) -> dict[str, Any]:
-    """The manifest of a whole folder. Refused when it is absent, of another kind or schema, or a file is not as listed."""
+    """The manifest of a whole folder. InputError when it is absent, of another kind or schema, or a file is not as listed."""
     path = folder / "manifest.json"
     try:
         manifest: dict[str, Any] = json.loads(path.read_text())
     except FileNotFoundError:
-        raise Refused(f"{path}: missing, so {folder} is not whole; run `dvc repro` to make it") from None
+        raise InputError(f"{path}: missing, so {folder} is not whole; run `dvc repro` to make it") from None
     except json.JSONDecodeError as error:
-        raise Refused(f"{path}: not JSON ({error}); remove {folder} and run `dvc repro`") from None
+        raise InputError(f"{path}: not JSON ({error}); remove {folder} and run `dvc repro`") from None
     if manifest.get("schema") != SCHEMA or kind not in (None, manifest.get("kind")):
-        raise Refused(f"{path}: schema {manifest.get('schema')}, kind {manifest.get('kind')!r} where schema {SCHEMA}, "
-                      f"kind {kind!r} is due; remove {folder} and run `dvc repro`")
+        raise InputError(f"{path}: schema {manifest.get('schema')}, kind {manifest.get('kind')!r} where schema {SCHEMA}, "
+                         f"kind {kind!r} is due; remove {folder} and run `dvc repro`")
     for name, fact in manifest["files"].items():
         file = folder / name
         if not file.is_file() or file.stat().st_size != fact["bytes"]:
             found = f"{file.stat().st_size} bytes" if file.is_file() else "nothing"
-            raise Refused(f"{file}: {found} where the manifest lists {fact['bytes']} bytes; run `dvc checkout`, "
-                          f"or remove {folder} and run `dvc repro`")
+            raise InputError(f"{file}: {found} where the manifest lists {fact['bytes']} bytes; run `dvc checkout`, "
+                             f"or remove {folder} and run `dvc repro`")
     return manifest

@@ -9,7 +9,7 @@ import zlib
 from pathlib import Path
 from typing import TypedDict
 
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 
 class Place(TypedDict):
@@ -82,19 +82,19 @@ class ShardReader:
         self._files: dict[int, int] = {}
 
     def read(self, shard: int, offset: int, length: int, crc: int) -> bytes:
-        """The member's bytes. Refused when they do not have the crc of the index."""
+        """The member's bytes. InputError when they do not have the crc of the index."""
         path = self.folder / f"{shard:05d}.tar"
         if shard not in self._files:
             try:
                 opened = os.open(path, os.O_RDONLY)
             except OSError as error:
-                raise Refused(f"{path}: {error.strerror}; run `dvc checkout` or `dvc repro`") from None
+                raise InputError(f"{path}: {error.strerror}; run `dvc checkout` or `dvc repro`") from None
             if self._files.setdefault(shard, opened) != opened:  # another thread was first
                 os.close(opened)
         data = os.pread(self._files[shard], length, offset)
         if len(data) != length or zlib.crc32(data) != crc:
-            raise Refused(f"{path}: the {length} bytes at {offset} are damaged (crc differs); remove {self.folder} "
-                          "and run `dvc repro`")
+            raise InputError(f"{path}: the {length} bytes at {offset} are damaged (crc differs); remove {self.folder} "
+                             "and run `dvc repro`")
         return data
 
     def __del__(self) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.core.manifest import read_manifest, write_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,7 +49,7 @@ class Job:
 def run(name: str, *, out: Path, inputs: Mapping[str, Path], config: object) -> Iterator[Job]:
     """A stage's run. Inputs must be whole (manifest and sizes); only one process may make `out` at a time.
 
-    Raises Refused when an input is not whole, the disk is nearly full or another process holds the lease.
+    Raises InputError when an input is not whole, the disk is nearly full or another process holds the lease.
     """
     die_with_parent(os.getppid())
     manifests = {key: read_manifest(path) for key, path in inputs.items()}
@@ -60,10 +60,10 @@ def run(name: str, *, out: Path, inputs: Mapping[str, Path], config: object) -> 
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise Refused(f"{out}: another process is making it now; wait for it, or stop it") from None
+            raise InputError(f"{out}: another process is making it now; wait for it, or stop it") from None
         out.parent.mkdir(parents=True, exist_ok=True)
         if (free := shutil.disk_usage(out.parent).free) < FREE:
-            raise Refused(f"{out}: {free / 2**20:.0f} MiB free on its disk, {FREE / 2**20:.0f} needed to start; make room")
+            raise InputError(f"{out}: {free / 2**20:.0f} MiB free on its disk, {FREE / 2**20:.0f} needed to start; make room")
         work = ROOT / "work" / name / key
         work.mkdir(parents=True, exist_ok=True)
         part = out.with_name(f".{out.name}.part")

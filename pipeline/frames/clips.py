@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.media import clip_store, zip_members
 from pipeline.media.multipart import Parts
 
@@ -25,7 +25,7 @@ class Shelves:
 
     @contextmanager
     def open(self, path: str) -> Iterator[Path]:
-        """The clip as a file while the context lasts; a packed one is in a temporary folder. Unusable: damaged."""
+        """The clip as a file while the context lasts; a packed one is in a temporary folder. RejectedItem: damaged."""
         if path.partition("#")[0] not in self.files:
             yield self.root / path
             return
@@ -35,7 +35,7 @@ class Shelves:
             yield clip
 
     def read(self, path: str) -> bytes:
-        """The bytes of a clip, or of what lies beside it. Of a `.tar` a place is `offset,length,crc`. Unusable: damaged."""
+        """The bytes of a clip, or of what lies beside it. Of a `.tar` a place is `offset,length,crc`. RejectedItem: damaged."""
         name, _, where = path.partition("#")
         if name not in self.files:
             return (self.root / path).read_bytes()
@@ -51,12 +51,13 @@ def _opened(files: tuple[Path, ...]) -> Parts:
 
 
 def shelves(root: Path, origin: Path, archives: Archives) -> Shelves:
-    """`archives` (of the manifest of `root`) below `origin`. Refused: one of their files is not there or not as it was."""
+    """`archives` (of the manifest of `root`) below `origin`. InputError: one of their files is not there or not as it was."""
     for name, parts in archives.items():
         for part, size in parts.items():
             path = origin / part
             if not path.is_file() or path.stat().st_size != size:
                 found = f"{path.stat().st_size} bytes" if path.is_file() else "nothing"
-                raise Refused(f"{path}: {found} where {size} bytes of {name} lay when it was fetched; bring the file back, or "
-                              "run `dvc repro` to fetch it again")
+                raise InputError(f"{path}: {found} where {size} bytes of {name} lay when it was fetched; bring the file back, "
+                                 f"or "
+                                 "run `dvc repro` to fetch it again")
     return Shelves(root, {name: tuple(origin / part for part in parts) for name, parts in archives.items()})

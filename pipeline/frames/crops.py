@@ -17,7 +17,7 @@ from pydantic import Field
 
 from pipeline.core import image_ops
 from pipeline.core.config import Strict, parse, pick
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 PATH = Path(__file__).with_name("crops.yaml")
 MOST = 0.15  # share of a re-cut picture that may lie outside the one it is cut from
@@ -76,39 +76,40 @@ class Frame:
 
 @cache
 def load(path: Path = PATH) -> dict[str, Preset]:
-    """All presets by name. Refused when the file breaks the schema."""
+    """All presets by name. InputError when the file breaks the schema."""
     from ruamel.yaml import YAML
 
     return parse(Presets, {"presets": YAML(typ="safe").load(path.read_text())}, str(path)).presets
 
 
 def preset(name: str) -> Preset:
-    """One preset. Refused with the nearest name when there is none."""
+    """One preset. InputError with the nearest name when there is none."""
     found: Preset = pick(load(), name, "crops.yaml")
     return found
 
 
 def stored(name: str) -> Boxed:
-    """A preset that frames can be stored in. Refused: it needs landmarks, which are found in stored frames."""
+    """A preset that frames can be stored in. InputError: it needs landmarks, which are found in stored frames."""
     found = preset(name)
     if isinstance(found, Aligned):
-        raise Refused(f"crop {name!r} needs landmarks, which are found in stored frames: store fsth and cut {name} from it "
-                      "(pipeline/frames/crops.py: recrop)")
+        raise InputError(f"crop {name!r} needs landmarks, which are found in stored frames: store fsth and cut {name} from it "
+                         "(pipeline/frames/crops.py: recrop)")
     return found
 
 
 def frame(preset: Preset, faces: np.ndarray, points: np.ndarray | None, shape: tuple[int, ...]) -> Frame:
     """The crop of a clip whose faces (n, 4) or (4,) are known; of one picture with points (68, 2) where the preset needs them.
 
-    `shape`: (H, W) of the picture. Refused: what the preset needs is missing.
+    `shape`: (H, W) of the picture. InputError: what the preset needs is missing.
     """
     if isinstance(preset, Boxed):
         faces = np.asarray(faces, np.float64).reshape(-1, 4)
         if not (np.isfinite(faces).all() and (faces[:, 2:] > faces[:, :2]).all() and len(faces)):
-            raise Refused("this crop is a square around the face and needs its box; leave out pictures without")
+            raise InputError("this crop is a square around the face and needs its box; leave out pictures without")
         return boxed(preset, faces, shape)
     if points is None or not np.isfinite(points).all():
-        raise Refused("this crop is turned with the eyes and needs all 68 landmarks of the picture; leave out pictures without")
+        raise InputError("this crop is turned with the eyes and needs all 68 landmarks of the picture; leave out pictures "
+                         "without")
     return aligned(preset, np.asarray(points, np.float64))
 
 
@@ -197,11 +198,11 @@ def outside(frame: Frame, shape: tuple[int, ...]) -> float:
 def recrop(image: np.ndarray, faces: np.ndarray, points: np.ndarray | None, preset: Preset, size: int) -> np.ndarray:
     """Another crop out of a stored one (H, W, 3): (size, size, 3). Faces (4,), or (n, 4) for one still crop; in its pixels.
 
-    What sticks out is padded as the preset says. Refused: more than MOST of it would be padding, or points are missing.
+    What sticks out is padded as the preset says. InputError: more than MOST of it would be padding, or points are missing.
     """
     where = frame(preset, faces, points, image.shape)
     if (share := outside(where, image.shape)) > MOST:
-        raise Refused(f"{share:.0%} of this crop lies outside the stored picture; store a looser one (frames.crop)")
+        raise InputError(f"{share:.0%} of this crop lies outside the stored picture; store a looser one (frames.crop)")
     return cut(image, where, size)
 
 

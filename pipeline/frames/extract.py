@@ -13,8 +13,8 @@ from pydantic import Field, field_validator
 
 from pipeline.core import fileio, image_ops, ledger, tables
 from pipeline.core.config import Strict
-from pipeline.core.errors import Refused
-from pipeline.core.ledger import Unusable
+from pipeline.core.errors import InputError
+from pipeline.core.ledger import RejectedItem
 from pipeline.core.shards import Tar
 from pipeline.frames import crops, tracks
 from pipeline.frames.clips import Shelves
@@ -77,7 +77,7 @@ class Clip:
 
 
 def read(path: Path, config: Config, detect: Detect, boxes: bytes | None) -> Clip:
-    """The good pictures of one video, cropped. Unusable with a status of the ledger and a sentence.
+    """The good pictures of one video, cropped. RejectedItem with a status of the ledger and a sentence.
 
     `boxes`: a .npy (pipeline/frames/tracks.py) of given faces, looked at where config.faces is `given`.
     """
@@ -87,11 +87,11 @@ def read(path: Path, config: Config, detect: Detect, boxes: bytes | None) -> Cli
     notes = [track.reason] if track and track.reason else []
     if last - first < config.least:
         why = "".join(f" ({note})" for note in notes)
-        raise Unusable("too-short", f"{_count(last - first, 'picture')}, {config.least} needed{why}")
+        raise RejectedItem("too-short", f"{_count(last - first, 'picture')}, {config.least} needed{why}")
     chosen = first + video.spread(facts.times[first:last], config.per_clip)
     found = video.decode(path, chosen, config.limits, config.longest)
     if len(found.numbers) < config.least:
-        raise Unusable("corrupt", f"only {_count(len(found.numbers), 'picture')} can be decoded, {config.least} needed")
+        raise RejectedItem("corrupt", f"only {_count(len(found.numbers), 'picture')} can be decoded, {config.least} needed")
     preset = crops.stored(config.crop)
     if track and boxes is None:  # a publishers' crop is all there is: moving is better than padding
         preset = preset.model_copy(update={"shift": 1.0})
@@ -142,23 +142,23 @@ def choose(found: Sequence[tuple[np.ndarray, bool]], shape: tuple[int, int], sca
     """One still crop for the clip, and the pictures whose face lies well inside it.
 
     `found`: a picture's main face (4,) and whether it has a rival; `shape`: (H, W); `scale`: image pixels a video pixel.
-    Unusable: no-face, multi-face, too-small, face-leaves.
+    RejectedItem: no-face, multi-face, too-small, face-leaves.
     """
     faces = np.array([face for face, _ in found], np.float64).reshape(-1, 4)
     rivals = np.array([rival for _, rival in found], bool)
     seen = ~np.isnan(faces[:, 0])
     if not seen.any():
-        raise Unusable("no-face", f"no face in any of {_count(len(faces), 'picture')}")
+        raise RejectedItem("no-face", f"no face in any of {_count(len(faces), 'picture')}")
     if rivals.sum() > config.second_share * seen.sum():
-        raise Unusable("multi-face", f"a second face in {rivals.sum()} of {seen.sum()} pictures with a face; cut the video "
+        raise RejectedItem("multi-face", f"a second face in {rivals.sum()} of {seen.sum()} pictures with a face; cut the video "
                                     "so that it shows one person")
     width = float(np.median((faces[:, 2] - faces[:, 0])[seen & ~rivals]))
     if width / scale < config.min_face:
-        raise Unusable("too-small", f"the face is {width / scale:.0f} pixels wide, {config.min_face:g} needed")
+        raise RejectedItem("too-small", f"the face is {width / scale:.0f} pixels wide, {config.min_face:g} needed")
     frame = crops.boxed(preset, faces[seen & ~rivals], shape)
     keep = seen & ~rivals & (_visible(faces, frame.shown, shape) >= config.inside)
     if keep.sum() < config.least:
-        raise Unusable("face-leaves", f"the face is well inside the crop in {keep.sum()} of {len(keep)} pictures, "
+        raise RejectedItem("face-leaves", f"the face is well inside the crop in {keep.sum()} of {len(keep)} pictures, "
                                       f"{config.least} needed")
     reason = "" if keep.all() else (f"{keep.sum()} of {len(keep)} pictures kept: no face in {(~seen).sum()}, a second face in "
                                     f"{rivals.sum()}, out of the crop in {(seen & ~rivals & ~keep).sum()}")
@@ -182,7 +182,7 @@ def pack(item: Item, clips: Shelves, config: Config, detect: Detect) -> Record:
     try:
         with clips.open(item[2]) as path:
             clip = read(path, config, detect, clips.read(item[3]) if item[3] and config.faces == "given" else None)
-    except Unusable as problem:
+    except RejectedItem as problem:
         return {"status": np.array(problem.status), "reason": np.array(str(problem))}
     pictures = [np.frombuffer(image_ops.to_png(crop), np.uint8) for crop in clip.crops]
     return {"status": np.array("ok"), "reason": np.array(clip.reason), "numbers": clip.numbers, "seconds": clip.seconds,
@@ -215,17 +215,17 @@ def finish(shard: Shard[Item], records: Iterable[Record], folder: Path) -> None:
 
 
 def publish(out: Path, folders: Sequence[Path]) -> pd.DataFrame:
-    """The shards' tars, index.parquet and ledger.parquet, one shard at a time; the ledger. Refused: no usable clip.
+    """The shards' tars, index.parquet and ledger.parquet, one shard at a time; the ledger. InputError: no usable clip.
 
     Rows are in the order of the items: sorted by (person, video).
     """
     if not folders:
-        raise Refused("no video is usable; `python -m stages.fetch --summary` says why")
+        raise InputError("no video is usable; `python -m stages.fetch --summary` says why")
     for number, folder in enumerate(folders):
         fileio.link(folder / f"{number:05d}.tar", out / f"{number:05d}.tar")
     tables.join((folder / "ledger.parquet" for folder in folders), out / "ledger.parquet")
     table = pd.read_parquet(out / "ledger.parquet")
     if not tables.join((folder / "index.parquet" for folder in folders), out / "index.parquet"):
-        raise Refused(f"none of {_count(len(table), 'video')} is usable ({ledger.summary(table)}); the first: "
-                      f"{table['id'][0]}: {table['reason'][0]}")
+        raise InputError(f"none of {_count(len(table), 'video')} is usable ({ledger.summary(table)}); the first: "
+                         f"{table['id'][0]}: {table['reason'][0]}")
     return table

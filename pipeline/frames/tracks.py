@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.core.ledger import Unusable
+from pipeline.core.ledger import RejectedItem
 
 GAP = 12  # pictures, half a second at 25 a second: a face moves little meanwhile, and shots are rarely shorter
 JUMP = 0.25  # overlap (intersection over union) of a box with the next below which it is another shot; crop_vox.py's number
@@ -35,13 +35,13 @@ class Track:
 
 
 def parse(data: bytes) -> np.ndarray:
-    """A .npy of float32 (n, 4) as `np.save` writes it: (n, 4) float64. Unusable: corrupt.
+    """A .npy of float32 (n, 4) as `np.save` writes it: (n, 4) float64. RejectedItem: corrupt.
 
     The header is matched, not evaluated as Python, which is how NumPy reads it and stumbles over damaged ones.
     """
     head = _HEAD.match(data)
     if head is None or len(data) - head.end() != 16 * int(head[1]):
-        raise Unusable("corrupt", f"its boxes ({len(data)} bytes) are no .npy of float32 (n, 4)")
+        raise RejectedItem("corrupt", f"its boxes ({len(data)} bytes) are no .npy of float32 (n, 4)")
     return np.frombuffer(data, "<f4", offset=head.end()).reshape(-1, 4).astype(np.float64)
 
 

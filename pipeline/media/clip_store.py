@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.core import fileio
-from pipeline.core.errors import Refused
-from pipeline.core.ledger import Unusable
+from pipeline.core.errors import InputError
+from pipeline.core.ledger import RejectedItem
 from pipeline.core.shards import Tar
 from pipeline.media.multipart import Parts
 
@@ -133,8 +133,9 @@ class Buckets:
                     stack.callback(os.close, files[path])
                 data = os.pread(files[path], length, start + offset)
                 if len(data) != length or zlib.crc32(data) != crc:
-                    raise Refused(f"{path}: the {length} bytes of {full} are damaged (crc differs); remove this file and run "
-                                  "again to fetch its clips anew")
+                    raise InputError(f"{path}: the {length} bytes of {full} are damaged (crc differs); remove this file and "
+                                     f"run "
+                                     "again to fetch its clips anew")
                 places[name][suffix] = archive.add(full, data)
         lines = [json.dumps(kept[name][0]._replace(members=places[name])) for name in kept]
         digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
@@ -173,15 +174,15 @@ class Buckets:
 
 
 def read(file: Parts, place: Place) -> bytes:
-    """A member's data out of a plain tar. Unusable: it is damaged."""
+    """A member's data out of a plain tar. RejectedItem: it is damaged."""
     data = file.piece(place.offset, place.length)
     if len(data) != place.length or zlib.crc32(data) != place.crc:
-        raise Unusable("corrupt", f"the {place.length} bytes at {place.offset} of its tar are damaged (crc differs)")
+        raise RejectedItem("corrupt", f"the {place.length} bytes at {place.offset} of its tar are damaged (crc differs)")
     return data
 
 
 def _listed(path: Path) -> tuple[str, list[Item]]:
-    """The name of a bucket's tar and its list; nothing if it has none. Refused: the list or its tar is not as it was."""
+    """The name of a bucket's tar and its list; nothing if it has none. InputError: the list or its tar is not as it was."""
     if not path.is_file():
         return "", []
     try:
@@ -191,7 +192,7 @@ def _listed(path: Path) -> tuple[str, list[Item]]:
             raise ValueError(f"{tar.name} is not there with its {head['bytes']} bytes")
         return head["tar"], [Item(*line) for line in lines]
     except (ValueError, KeyError, TypeError) as error:
-        raise Refused(f"{path}: not a whole list ({error}); bring it back, or remove it to fetch its clips again") from None
+        raise InputError(f"{path}: not a whole list ({error}); bring it back, or remove it to fetch its clips again") from None
 
 
 def _records(path: Path) -> Iterator[tuple[list[Item], int]]:

@@ -10,11 +10,11 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 
 class Parts(io.RawIOBase):
-    """Read only and seekable; `zipfile.ZipFile(io.BufferedReader(Parts(paths)))` works. Refused: a part is not there."""
+    """Read only and seekable; `zipfile.ZipFile(io.BufferedReader(Parts(paths)))` works. InputError: a part is not there."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class Parts(io.RawIOBase):
                 self._files.append(os.open(path, os.O_RDONLY))
             except OSError as error:
                 self.close()
-                raise Refused(f"{path}: {error.strerror}; fetch it again, or bring it back") from None
+                raise InputError(f"{path}: {error.strerror}; fetch it again, or bring it back") from None
         self._starts = [0, *accumulate(os.fstat(file).st_size for file in self._files)]  # the last one is the length
         self._at = 0
 

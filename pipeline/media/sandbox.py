@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.core.ledger import Unusable
+from pipeline.core.ledger import RejectedItem
 from pipeline.media import sandbox_exec
 
 SEEN = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "LANG")  # of the environment: what finding programs takes, no key and no password
@@ -27,7 +27,7 @@ def run(command: Sequence[str], *, seconds: int, memory: int, clock: float, most
 
     seconds of processor time; clock: seconds by the clock; memory: MiB of address space; most: bytes that are kept of its
     output, as PRINTED of its log; largest: bytes of a file it writes; given: its standard input; more: added to the
-    environment. Unusable `timeout`: it needed more time.
+    environment. RejectedItem `timeout`: it needed more time.
     """
     until = time.monotonic() + clock
     with subprocess.Popen(bound(command, seconds, memory, largest), cwd=folder, start_new_session=True,
@@ -39,10 +39,10 @@ def run(command: Sequence[str], *, seconds: int, memory: int, clock: float, most
         except BaseException as problem:
             os.killpg(process.pid, signal.SIGKILL)  # grandchildren included; not reaped yet, so the number is still its own
             if isinstance(problem, TimeoutError | subprocess.TimeoutExpired):
-                raise Unusable("timeout", f"it took more than {clock:g} s by the clock") from None
+                raise RejectedItem("timeout", f"it took more than {clock:g} s by the clock") from None
             raise
     if code in (-signal.SIGXCPU, -signal.SIGKILL):  # SIGKILL at the hard limit
-        raise Unusable("timeout", f"it took more than {seconds} s of processor time")
+        raise RejectedItem("timeout", f"it took more than {seconds} s of processor time")
     return subprocess.CompletedProcess(list(command), code, output, log)
 
 

@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.core.config import Strict
-from pipeline.core.ledger import Unusable
+from pipeline.core.ledger import RejectedItem
 from pipeline.media import filetype, sandbox
 from pipeline.media import probe_exec as inside
 
 # Containers that hold pictures themselves. Playlists and scripts (hls, dash, concat, imf, …) name other files and are not read.
 FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,nut,ivf,yuv4mpegpipe,h264,hevc,"
            "m4v,mjpeg,dv,rm,wtv,gif,av1,obu,dirac,vc1,swf,3dostr,bink,smk,nsv,gxf,dhav,h263,h261,cavsvideo")
+RATE = 25  # frames a second of VoxCeleb's numbering (frame f is on screen f / 25 s after the video's zero), and of our videos
 _SHOWN = re.compile(r"pts_time:(\S+) .* s:(\d+)x(\d+) ")
 
 
@@ -36,7 +37,7 @@ class Limits(Strict):
 
 @dataclass(frozen=True)
 class Probe:
-    """Facts of a readable video."""
+    """DataInfo of a readable video."""
 
     times: np.ndarray  # (n,) float64, seconds after the first picture, ascending; one a picture
     width: int  # as coded, before rotation
@@ -52,9 +53,9 @@ class Probe:
 
 
 def probe(path: Path, limits: Limits) -> Probe:
-    """Reads the packets of the first video stream. Unusable: empty, corrupt, no-stream, too-large, timeout."""
+    """Reads the packets of the first video stream. RejectedItem: empty, corrupt, no-stream, too-large, timeout."""
     if not path.is_file() or path.stat().st_size == 0:
-        raise Unusable("empty", "the file has no bytes")
+        raise RejectedItem("empty", "the file has no bytes")
     with path.open("rb") as file:
         refuse(file.read(filetype.HEAD))
     command = [sys.executable, "-I", "-B", str(inside.__file__), os.path.abspath(path), str(limits.pixels),
@@ -63,18 +64,18 @@ def probe(path: Path, limits: Limits) -> Probe:
     try:
         facts = json.loads(done.stdout)
     except ValueError:
-        raise Unusable("corrupt", f"the reader of the file ended with code {done.returncode}") from None
+        raise RejectedItem("corrupt", f"the reader of the file ended with code {done.returncode}") from None
     if facts["status"] != "ok":
-        raise Unusable(facts["status"], facts["reason"])
+        raise RejectedItem(facts["status"], facts["reason"])
     if not facts["times"]:
-        raise Unusable("corrupt", "its video stream has no picture")
+        raise RejectedItem("corrupt", "its video stream has no picture")
     return Probe(np.array(facts["times"]), facts["width"], facts["height"], facts["codec"], facts["declared"])
 
 
 def refuse(head: bytes) -> None:
-    """Unusable: corrupt, where a file that begins so is no video."""
+    """RejectedItem: corrupt, where a file that begins so is no video."""
     if what := filetype.kind(head):
-        raise Unusable("corrupt", f"not a readable video ({what})")
+        raise RejectedItem("corrupt", f"not a readable video ({what})")
 
 
 def spread(times: np.ndarray, count: int) -> np.ndarray:
@@ -103,26 +104,26 @@ class Decoded:
 def decode(path: Path, numbers: Sequence[int] | np.ndarray, limits: Limits, longest: int) -> Decoded:
     """Decodes the pictures of these ascending numbers; sides above `longest` pixels are scaled down (area filter).
 
-    Fewer come back where the file breaks off. Unusable: corrupt (none came back, or the picture size changes), timeout.
+    Fewer come back where the file breaks off. RejectedItem: corrupt (none came back, or the picture size changes), timeout.
     """
     done = _limited(_command(path, numbers, limits, longest), limits, 3 * longest**2 * len(numbers))
     shown = _SHOWN.findall(done.stderr.decode(errors="replace"))
     sizes = {(int(width), int(height)) for _, width, height in shown}
     if len(sizes) > 1:
-        raise Unusable("corrupt", "the picture size changes within the video")
+        raise RejectedItem("corrupt", "the picture size changes within the video")
     source = sizes.pop() if sizes else (1, 1)
     scale = min(1.0, longest / max(source))
     width, height = (int(side * scale + .5) for side in source)
     if not width * height:
-        raise Unusable("too-small", f"a picture of {source[0]}x{source[1]} pixels is too narrow")
+        raise RejectedItem("too-small", f"a picture of {source[0]}x{source[1]} pixels is too narrow")
     n = min(len(shown), len(numbers), len(done.stdout) // (height * width * 3))
     if not n:
-        raise Unusable("corrupt", f"no picture of it can be decoded (ffmpeg ended with code {done.returncode})")
+        raise RejectedItem("corrupt", f"no picture of it can be decoded (ffmpeg ended with code {done.returncode})")
     images = np.frombuffer(done.stdout, np.uint8, n * height * width * 3).reshape(n, height, width, 3)
     try:
         seconds = np.array([float(at) for at, _, _ in shown[:n]])
     except ValueError:
-        raise Unusable("corrupt", "a picture of it has no time") from None
+        raise RejectedItem("corrupt", "a picture of it has no time") from None
     return Decoded(np.asarray(numbers[:n], np.int64), seconds, images, scale)
 
 
@@ -153,11 +154,11 @@ def program() -> str:
 
 
 def _limited(command: list[str], limits: Limits, most: int = sandbox.PRINTED) -> subprocess.CompletedProcess[bytes]:
-    """Runs a command under `limits`, in a session of its own (Ctrl-C is the parent's to handle). Unusable: timeout.
+    """Runs a command under `limits`, in a session of its own (Ctrl-C is the parent's to handle). RejectedItem: timeout.
 
     `most`: bytes that are kept of what it writes to its output.
     """
     try:
         return sandbox.run(command, seconds=limits.seconds, memory=limits.memory, clock=4 * limits.seconds, most=most)
-    except Unusable as problem:
-        raise Unusable(problem.status, f"reading {problem}") from None
+    except RejectedItem as problem:
+        raise RejectedItem(problem.status, f"reading {problem}") from None

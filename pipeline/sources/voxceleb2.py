@@ -16,8 +16,8 @@ import pandas as pd
 
 from pipeline.core import config as settings
 from pipeline.core import takedown
-from pipeline.core.errors import Refused
-from pipeline.core.ledger import Unusable
+from pipeline.core.errors import InputError
+from pipeline.core.ledger import RejectedItem
 from pipeline.media import zip_members
 from pipeline.sources import download
 
@@ -36,13 +36,13 @@ class Config(settings.Strict):
     archives: list[str]  # of the list; without vox2_mp4.zip nobody is left to train on
     bytes: int  # larger clips are not used
     connections: int  # files fetched or verified at a time
-    patience: download.Patience
+    retry: download.Retry
 
 
 def items(config: Config) -> list[str]:
     """`FILE MD5` of what makes up the archives: with another md5 it is another item, and verified anew.
 
-    Refused: an archive is not in the list, or the list cannot be read.
+    InputError: an archive is not in the list, or the list cannot be read.
     """
     listed = files(config)
     for name in config.archives:
@@ -51,7 +51,7 @@ def items(config: Config) -> list[str]:
 
 
 def files(config: Config) -> dict[str, dict[str, str]]:
-    """Archive -> file -> md5, in order. Refused: a line that is not `ARCHIVE FILE MD5`."""
+    """Archive -> file -> md5, in order. InputError: a line that is not `ARCHIVE FILE MD5`."""
     own = Path(config.origin) / OWN_LIST
     path = own if own.is_file() else LIST
     listed: dict[str, dict[str, str]] = {}
@@ -59,7 +59,7 @@ def files(config: Config) -> dict[str, dict[str, str]]:
         if entry := line.split("#")[0].strip():
             found = _LINE.fullmatch(entry)
             if not found:
-                raise Refused(f"{path}: found {entry[:100]!r}; a line is ARCHIVE.zip FILE MD5")
+                raise InputError(f"{path}: found {entry[:100]!r}; a line is ARCHIVE.zip FILE MD5")
             listed.setdefault(found[1], {})[found[2]] = found[3]
     return listed
 
@@ -70,10 +70,11 @@ def fetch(config: Config, item: str, folder: Path) -> list[dict[str, Any]]:
     try:
         if not (origin / name).exists():
             origin.mkdir(parents=True, exist_ok=True)
-            download.fetch(_server(name, origin), name, md5, origin, config.patience)
+            download.fetch(_server(name, origin), name, md5, origin, config.retry)
         elif (found := download.hash_of(origin / name)) != md5:
-            raise Unusable("network", f"{origin / name} has md5 {found} where {md5} is due; remove it, and it is fetched again")
-    except Unusable as problem:
+            raise RejectedItem("network", f"{origin / name} has md5 {found} where {md5} is due; remove it, and it is fetched "
+                                          f"again")
+    except RejectedItem as problem:
         return [_row(name, status=problem.status, reason=str(problem))]
     return []
 
@@ -81,15 +82,19 @@ def fetch(config: Config, item: str, folder: Path) -> list[dict[str, Any]]:
 def _server(name: str, origin: Path) -> download.Server:
     address = os.environ.get(ADDRESS, "")
     if not address:
-        raise Unusable("network", f"{origin / name} is not there; put it there, or set {ADDRESS} and {KEY} (docs/voxceleb.md)")
+        raise RejectedItem("network", f"{origin / name} is not there; put it there, or set {ADDRESS} and {KEY} "
+                                      f"(docs/voxceleb.md)")
     return download.Server(address, os.environ.get(KEY, ""))
 
 
 def contents(config: Config, problems: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """One row of the ledger for each member of the archives. Refused: a file is not there (`problems`), or the zip is none."""
+    """One row of the ledger for each member of the archives.
+
+    InputError: a file is not there (`problems`), or the zip is none.
+    """
     if missing := list(problems):
         reasons = "; ".join(row["reason"] for row in missing[:3])
-        raise Refused(f"{len(missing)} of {len(items(config))} files of VoxCeleb2 are not here: {reasons}. "
+        raise InputError(f"{len(missing)} of {len(items(config))} files of VoxCeleb2 are not here: {reasons}. "
                                "What came is kept; run again to go on")
     listed = takedown.read(Path(config.origin) / takedown.NAME)
     seen: set[str] = set()
@@ -97,22 +102,22 @@ def contents(config: Config, problems: Iterable[dict[str, Any]]) -> Iterator[dic
         for member in zip_members.members([Path(config.origin) / file for file in files(config)[name]]):
             try:
                 yield _clip(config, name, member, listed, seen)
-            except Unusable as problem:
+            except RejectedItem as problem:
                 shown = member.name.encode("unicode_escape").decode()[:200]
                 yield _row(f"{name}/{shown}@{member.info.header_offset}", status=problem.status, reason=str(problem))
 
 
 def _clip(config: Config, name: str, member: zip_members.Member, listed: frozenset[str], seen: set[str]) -> dict[str, Any]:
-    """The row of a good member. Unusable: its name, or what the table of contents says of it."""
+    """The row of a good member. RejectedItem: its name, or what the table of contents says of it."""
     found = MEMBER.fullmatch(member.name)
     if not found:
-        raise Unusable("bad-name", "its name is not mp4/PERSON/VIDEO/UTTERANCE.mp4")
+        raise RejectedItem("bad-name", "its name is not mp4/PERSON/VIDEO/UTTERANCE.mp4")
     person, video = found[1], f"{found[2]}/{found[3]}"
     if takedown.covers(listed, person, video):
         return _row(f"{person}/{video}", person, video, status="takedown", reason="on the take-down list")
     where = zip_members.place(member, config.bytes)
     if f"{person}/{video}" in seen:
-        raise Unusable("bad-name", "a member before it has the same name")
+        raise RejectedItem("bad-name", "a member before it has the same name")
     seen.add(f"{person}/{video}")
     return _row(f"{person}/{video}", person, video, f"{name}#{where}")
 

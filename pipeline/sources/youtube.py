@@ -19,12 +19,12 @@ import pandas as pd
 from pydantic import Field
 
 from pipeline.core import ledger, takedown
-from pipeline.core.errors import Refused
-from pipeline.core.ledger import Unusable
+from pipeline.core.errors import InputError
+from pipeline.core.ledger import RejectedItem
 from pipeline.media import clip_store, zip_members
 from pipeline.sources.voxceleb import metadata, speakers
 from pipeline.sources.ytdlp import client, video_job
-from pipeline.sources.ytdlp.throttle import Manners, Pace
+from pipeline.sources.ytdlp.throttle import Pace, RateLimit
 from pipeline.sources.ytdlp.video_job import Wanted
 
 FORM = 1  # of the clips; a change of the code that gives other clips raises it
@@ -36,15 +36,15 @@ class Config(video_job.Config):
     people: list[str]  # in `origin`: lists of speakers with a column Set
     buckets: int = Field(ge=1, le=1000)  # tars; another number stores everything anew
     connections: int = Field(ge=1)  # videos at a time
-    manners: Manners
+    rate_limit: RateLimit
 
 
 def items(config: Config) -> list[str]:
     """`VIDEO UTTERANCE UTTERANCE …` for each video that is not taken down, bucket by bucket.
 
-    Refused: metadata is missing, or the environment names a site or cookies that cannot be used.
+    InputError: metadata is missing, or the environment names a site or cookies that cannot be used.
     """
-    client.address(config.asking, "")
+    client.address(config.ytdlp, "")
     client.cookies()
     _plan.cache_clear()  # what a run plans it ends with
     listed, found = _taken_down(config), []
@@ -53,7 +53,7 @@ def items(config: Config) -> list[str]:
             if wanted := [entry for entry in entries if not entry.down(name, listed)]:
                 found.append(" ".join([name, *map(str, wanted)]))
     if not found:
-        raise Refused(f"{config.origin}: the metadata there lists no utterance to be fetched (docs/voxceleb.md)")
+        raise InputError(f"{config.origin}: the metadata there lists no utterance to be fetched (docs/voxceleb.md)")
     return found
 
 
@@ -66,10 +66,10 @@ def fetch(config: Config, item: str, folder: Path) -> list[dict[str, Any]]:
               and not entry.down(name, listed)]
     if not wanted:
         return []
-    pace = Pace(folder / ".pace", config.manners)
+    pace = Pace(folder / ".pace", config.rate_limit)
     try:
         made = video_job.cut(config, name, wanted, folder.with_name("asking") / f"v{name}", pace)
-    except Unusable as problem:
+    except RejectedItem as problem:
         return [_row(name, entry, problem.status, str(problem)) for entry in wanted]
     store.keep(name, made)
     return [_blank(item.name, item.status, item.reason) for item, _ in made]

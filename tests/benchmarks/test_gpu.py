@@ -77,7 +77,7 @@ def test_the_largest_batch_is_taken_whole_and_without_what_was_measured_before(t
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)  # as the search for algorithms leaves it
     found = steps.largest(run.Bench(tmp_path, "steps", False, time.monotonic() + 600, None))
     assert found == {"fits": 16, "peak_gib": 16.0, "limit": "24 does not fit"}
-    assert asked["at_once"] >= 96 and not torch.backends.cudnn.benchmark
+    assert asked["micro_batch"] >= 96 and not torch.backends.cudnn.benchmark
 
 
 def test_the_tables_show_what_was_measured_and_name_what_was_not(body):

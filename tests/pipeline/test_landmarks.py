@@ -16,7 +16,7 @@ from made_faces import face
 from made_params import published
 
 from pipeline.core import stage
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.core.manifest import read_manifest, write_manifest
 from pipeline.landmarks import detect_landmarks
 from pipeline.landmarks.landmark_image import FLIP, draw, mirror
@@ -159,11 +159,12 @@ def test_the_error_is_in_distances_of_the_outer_eye_corners() -> None:
 
 def test_real_points_land_on_the_face(shared_data: Path) -> None:
     faces = pytest.importorskip("model.backbones.face_detection", reason="the face networks are not there")
+    landmark_detection = pytest.importorskip("model.backbones.landmark_detection")
     path = shared_data / "clips/registry/single_face.mp4"
     limits = video.Limits(seconds=20, memory=2048, pixels=10**7, frames=1000)
     image = video.decode(path, [10], limits, 640).images[0]
     box = faces.Detector().detect(image[None])[0][0, :4]
-    marks = faces.landmarker("dlib68").predict([image], box[None])[0]
+    marks = landmark_detection.landmarker("dlib68").predict([image], box[None])[0]
     assert marks.shape == (68, 2) and marks[36, 0] < marks[45, 0] and marks[27, 1] < marks[8, 1]
     inside = (marks[17:] > box[:2]).all(1) & (marks[17:] < box[2:]).all(1)
     assert inside.mean() > .9
@@ -202,12 +203,12 @@ def test_the_manifest_names_the_one_detector_and_its_files(begun) -> None:
 def test_points_of_two_detectors_are_never_in_one_data_set(begun) -> None:
     out, turns = begun
     turns += ["dlib68", "fan"]
-    with pytest.raises(Refused, match="two detectors found points of one data set"):
+    with pytest.raises(InputError, match="two detectors found points of one data set"):
         landmarks_stage.main()
     assert not out.exists()
 
 
 def test_landmarks_of_another_stage_are_not_taken_for_ours(tmp_path: Path) -> None:
     root = made_faces.write(tmp_path)
-    with pytest.raises(Refused, match="kind 'landmarks' where schema 1, kind 'frames' is due"):
+    with pytest.raises(InputError, match="kind 'landmarks' where schema 1, kind 'frames' is due"):
         read_manifest(root / "landmarks", "frames")

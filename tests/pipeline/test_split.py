@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from pipeline import split
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.split import Config
 
 CONFIG = Config(test_people=2, sources=4, holdout=3, least=3)
@@ -91,10 +91,10 @@ def test_a_video_with_too_few_landmarks_is_left_out_with_a_sentence() -> None:
 
 def test_too_few_people_is_refused_with_the_way_out() -> None:
     table = index(people=3, count=6)
-    with pytest.raises(Refused, match=r"2 people are to be tested but 0 have a video with 7 usable .*lower test_people"):
+    with pytest.raises(InputError, match=r"2 people are to be tested but 0 have a video with 7 usable .*lower test_people"):
         split.make(table, everywhere(table), CONFIG, 0)
     table = index(people=2)
-    with pytest.raises(Refused, match="no video is left for training"):
+    with pytest.raises(InputError, match="no video is left for training"):
         split.make(table, everywhere(table), CONFIG, 0)
 
 
@@ -118,7 +118,7 @@ def test_only_people_of_the_data_sets_own_test_part_are_tested_and_none_of_them_
 
 def test_a_data_set_whose_test_part_is_too_small_is_refused() -> None:
     table = index()
-    with pytest.raises(Refused, match="2 people are to be tested but 1 have"):
+    with pytest.raises(InputError, match="2 people are to be tested but 1 have"):
         split.make(table, everywhere(table), CONFIG, 0, reserved=["p1"])
 
 

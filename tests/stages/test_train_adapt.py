@@ -234,14 +234,14 @@ def test_eight_bits_are_rounded_to_the_nearest():
 
 def test_a_frame_that_cannot_be_read_is_refused_as_the_loop_tells_it_to_all_processes(root):
     from model.api import load
-    from pipeline.core.errors import Refused
+    from pipeline.core.errors import InputError
     from pipeline.episodes import Faces
 
     faces = Faces(*(root / "data" / name for name in ("frames", "landmarks", "split")), 16)
     for shard in (root / "data/frames").glob("*.tar"):
         shard.write_bytes(bytes(shard.stat().st_size))
     read, _ = train.reader(faces, load("ff").Config.model_validate(FF), 0, "params/made.yaml: learn.ff")
-    with pytest.raises(Refused, match=r"are damaged \(crc differs\)"):
+    with pytest.raises(InputError, match=r"are damaged \(crc differs\)"):
         read(0)
 
 

@@ -7,7 +7,7 @@ import pytest
 from dvc.utils import hydra
 
 from pipeline.core import config
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from stages import use
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +52,8 @@ def test_it_works_on_what_dvc_has_written_and_keeps_the_comments(checkout, tmp_p
 def test_a_new_data_set_is_one_file(checkout, tmp_path):
     shutil.copy(tmp_path / "params" / "ci.yaml", tmp_path / "params" / "mine.yaml")
     assert checkout("--dataset", "mine").datasets == ["mine"]
-    with pytest.raises(Refused, match=r"params/theirs\.yaml"):
+    assert [path.name for path in (tmp_path / "videos" / "mine").iterdir()] == [".gitkeep"]  # dvc.yaml lists the folder
+    with pytest.raises(InputError, match=r"params/theirs\.yaml"):
         checkout("--dataset", "theirs")
     assert checkout().datasets == ["mine"]
 
@@ -65,10 +66,10 @@ def test_a_folder_of_videos_is_linked_and_may_be_changed(checkout, tmp_path):
 
 
 def test_a_missing_folder_and_videos_already_there_are_refused(checkout, tmp_path):
-    with pytest.raises(Refused, match="no such folder"):
+    with pytest.raises(InputError, match="no such folder"):
         checkout("--folder", tmp_path / "nowhere")
     (tmp_path / "videos" / "folder").mkdir()
-    with pytest.raises(Refused, match="holds videos already"):
+    with pytest.raises(InputError, match="holds videos already"):
         checkout("--folder", tmp_path)
 
 
@@ -81,5 +82,20 @@ def test_a_wrong_name_in_params_is_one_sentence(checkout, tmp_path, old, new, se
     text = (tmp_path / "params.yaml").read_text()
     assert old in text
     (tmp_path / "params.yaml").write_text(text.replace(old, new))
-    with pytest.raises(Refused, match=sentence):
+    with pytest.raises(InputError, match=sentence):
         checkout()
+
+
+def test_dvc_is_told_once_where_there_is_no_git_and_never_where_there_is(checkout, tmp_path, capsys):
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text("[core]\n    analytics = false\n")
+    local = tmp_path / ".dvc" / "config.local"
+    (tmp_path / ".git").mkdir()
+    checkout()
+    assert not local.exists()
+    (tmp_path / ".git").rmdir()
+    capsys.readouterr()
+    checkout()
+    assert "no_scm = true" in local.read_text().lower() and "core.no_scm" in capsys.readouterr().out
+    checkout()
+    assert local.read_text().count("no_scm") == 1 and not capsys.readouterr().out

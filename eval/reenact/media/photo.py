@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.reenact.media import photo_exec
-from pipeline.core.ledger import Unusable
+from pipeline.core.ledger import RejectedItem
 from pipeline.media import sandbox, video
 
 PHOTOS = ((0, b"\xff\xd8\xff"), (0, b"\x89PNG\r\n\x1a\n"), (8, b"WEBP"), (0, b"II*\0"), (0, b"MM\0*"), (0, b"BM"))
@@ -27,18 +27,18 @@ class Photo:
 
 
 def is_photo(path: Path) -> bool:
-    """By its first bytes. Unusable: a HEIC or AVIF photo."""
+    """By its first bytes. RejectedItem: a HEIC or AVIF photo."""
     with path.open("rb") as file:
         head = file.read(16)
     if any(head[at:at + len(sign)] == sign for at, sign in OTHERS):
-        raise Unusable("corrupt", "a HEIC or AVIF photo, which is not read; save it as JPEG or PNG")
+        raise RejectedItem("corrupt", "a HEIC or AVIF photo, which is not read; save it as JPEG or PNG")
     return any(head[at:at + len(sign)] == sign for at, sign in PHOTOS)
 
 
 def read(path: Path, longest: int, limits: video.Limits) -> Photo:
-    """Sides above `longest` are averaged down. Unusable: empty, corrupt, too-large, timeout."""
+    """Sides above `longest` are averaged down. RejectedItem: empty, corrupt, too-large, timeout."""
     if not path.is_file() or path.stat().st_size == 0:
-        raise Unusable("empty", "the file has no bytes")
+        raise RejectedItem("empty", "the file has no bytes")
     command = [sys.executable, "-I", "-B", str(photo_exec.__file__), os.path.abspath(path), str(limits.pixels), str(longest)]
     done = sandbox.run(command, seconds=limits.seconds, memory=limits.memory, clock=4 * limits.seconds,
                      most=3 * longest**2 + sandbox.PRINTED)
@@ -46,10 +46,10 @@ def read(path: Path, longest: int, limits: video.Limits) -> Photo:
     try:
         facts = json.loads(head)
     except ValueError:
-        raise Unusable("corrupt", f"not a photo that can be read (its reader ended with code {done.returncode})") from None
+        raise RejectedItem("corrupt", f"not a photo that can be read (its reader ended with code {done.returncode})") from None
     if facts["status"] != "ok":
-        raise Unusable(facts["status"], facts["reason"])
+        raise RejectedItem(facts["status"], facts["reason"])
     shape = facts["height"], facts["width"], 3
     if len(pixels) != np.prod(shape):
-        raise Unusable("corrupt", "not a photo that can be read (its pixels are not all there)")
+        raise RejectedItem("corrupt", "not a photo that can be read (its pixels are not all there)")
     return Photo(np.frombuffer(pixels, np.uint8).reshape(shape), facts["scale"])

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from pipeline.core.ledger import Unusable
+from pipeline.core.ledger import RejectedItem
 from pipeline.media import sandbox
 
 PIPE = 1 << 20  # bytes that a pipe holds
@@ -33,27 +33,27 @@ def program(command: Sequence[str], *, seconds: int, memory: int, largest: int =
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def read(process: subprocess.Popen[bytes], into: memoryview, patience: float) -> bool:
-    """Fills `into` from what it prints; False where that has ended before. Unusable `timeout`: nothing came for so long."""
+def read(process: subprocess.Popen[bytes], into: memoryview, timeout: float) -> bool:
+    """Fills `into` from what it prints; False where that has ended before. RejectedItem `timeout`: nothing came for so long."""
     assert process.stdout
     done, number = 0, process.stdout.fileno()
     while done < len(into):
-        if not select.select([number], [], [], patience)[0]:
-            raise Unusable("timeout", f"reading it stands still for {patience:g} s")
+        if not select.select([number], [], [], timeout)[0]:
+            raise RejectedItem("timeout", f"reading it stands still for {timeout:g} s")
         if not (count := os.readv(number, [into[done:]])):
             return False
         done += count
     return True
 
 
-def write(process: subprocess.Popen[bytes], data: memoryview, patience: float) -> bool:
-    """Tells it all of `data`; False where it does not listen any more. Unusable `timeout`: it took nothing for so long."""
+def write(process: subprocess.Popen[bytes], data: memoryview, timeout: float) -> bool:
+    """Tells it all of `data`; False where it does not listen any more. RejectedItem `timeout`: it took nothing for so long."""
     assert process.stdin
     done, number = 0, process.stdin.fileno()
     os.set_blocking(number, False)
     while done < len(data):
-        if not select.select([], [number], [], patience)[1]:
-            raise Unusable("timeout", f"writing it stands still for {patience:g} s")
+        if not select.select([], [number], [], timeout)[1]:
+            raise RejectedItem("timeout", f"writing it stands still for {timeout:g} s")
         try:
             done += os.write(number, data[done:])
         except BlockingIOError:

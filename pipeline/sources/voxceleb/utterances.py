@@ -12,9 +12,9 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.core.ledger import Unusable
+from pipeline.core.ledger import RejectedItem
+from pipeline.media.video import RATE
 
-RATE = 25  # pictures a second in the numbering: FRAME f is what is on screen f / 25 s after the video's zero
 LONGEST = 24 * 3600 * RATE  # a number above it is no picture of a video
 MOST = 60 * 60 * RATE  # pictures of one utterance
 IDS = {"person": r"id[0-9]{5}", "video": r"[A-Za-z0-9_-]{11}", "utterance": r"[0-9]{5}"}
@@ -44,18 +44,19 @@ class Track:
 def text(data: bytes, kind: Kind, person: str, video: str) -> tuple[Track, list[str]]:
     """An utterance's text file, and a sentence for each of its lines that could not be used.
 
-    CRLF, BOM, blank lines and columns beyond the fifth are passed over. Unusable `corrupt`: not such a file, or no row in it;
+    CRLF, BOM, blank lines and columns beyond the fifth are passed over. RejectedItem `corrupt`: not such a file, or no row in
+    it;
     `bad-name`: it names another person or video than its place does; `too-large`.
     """
     lines = [line.strip() for line in data.decode("utf-8-sig", errors="replace").splitlines()]
     start = next((number for number, line in enumerate(lines) if re.match(r"FRAME\b", line)), None)
     if start is None:
-        raise Unusable("corrupt", "its text file has no line FRAME X Y W H")
+        raise RejectedItem("corrupt", "its text file has no line FRAME X Y W H")
     pairs = (line.partition(":") for line in lines[:start])
     head = {key.strip().lower(): value.strip(" \t,") for key, mark, value in pairs if mark}
     for key, wanted in (("identity", person), ("reference", video)):
         if head.get(key, wanted) != wanted:
-            raise Unusable("bad-name", f"its text file says {key} {shown(head[key])} where its place says {wanted}")
+            raise RejectedItem("bad-name", f"its text file says {key} {shown(head[key])} where its place says {wanted}")
     return _track(lines[start + 1:], start + 2, 360.0 if kind == "360-rows" else 0.0)
 
 
@@ -72,10 +73,10 @@ def _track(lines: list[str], start: int, rows: float) -> tuple[Track, list[str]]
             continue
         found.setdefault(frame, box)
     if not found:
-        raise Unusable("corrupt", "; ".join(["its text file has no row that can be used", *wrong[:1]]))
+        raise RejectedItem("corrupt", "; ".join(["its text file has no row that can be used", *wrong[:1]]))
     first, last = min(found), max(found)
     if last - first >= MOST:
-        raise Unusable("too-large", f"pictures {first} to {last} are more than the {MOST} of an hour")
+        raise RejectedItem("too-large", f"pictures {first} to {last} are more than the {MOST} of an hour")
     boxes = np.full((last - first + 1, 4), np.nan)
     boxes[np.array(list(found)) - first] = list(found.values())
     return Track(first, boxes, rows), wrong
@@ -96,15 +97,15 @@ def _row(cells: list[str]) -> tuple[int, tuple[float, float, float, float]]:
 def line(data: bytes) -> tuple[str, str, bool, Track]:
     """One line of vox-metadata.csv: person, video, whether its clip is a test clip, and its track.
 
-    Unusable `bad-name`: its ids; `corrupt`: its numbers.
+    RejectedItem `bad-name`: its ids; `corrupt`: its numbers.
     """
     row = [cell.strip(' \t\r\n"\0') for cell in data.decode("utf-8-sig", errors="replace").split(",")]
     if len(row) < len(COLUMNS):
-        raise Unusable("corrupt", f"{len(row)} columns where {len(COLUMNS)} are due: {shown(','.join(row))}")
+        raise RejectedItem("corrupt", f"{len(row)} columns where {len(COLUMNS)} are due: {shown(','.join(row))}")
     cell = dict(zip(COLUMNS, row))
     for key, name in (("person_id", "person"), ("video_id", "video")):
         if not re.fullmatch(IDS[name], cell[key]):
-            raise Unusable("bad-name", f"{shown(cell[key])} is not the id of a {name}")
+            raise RejectedItem("bad-name", f"{shown(cell[key])} is not the id of a {name}")
     return cell["person_id"], cell["video_id"], cell["partition"].lower().startswith("test"), _clip(cell)
 
 
@@ -114,14 +115,14 @@ def _clip(cell: dict[str, str]) -> Track:
     sides = cell["bbox"].split("-")
     numbers = [cell["start"], cell["end"], *sides, cell["width"], cell["height"]]
     if len(sides) != 4 or not all(re.fullmatch("[0-9]{1,7}", value) for value in numbers) or not _NUMBER.fullmatch(cell["fps"]):
-        raise Unusable("corrupt", f"{shown(facts)} is not start, end, l-t-r-b, fps, width, height")
+        raise RejectedItem("corrupt", f"{shown(facts)} is not start, end, l-t-r-b, fps, width, height")
     start, end, left, top, right, bottom, width, height = map(int, numbers)
     rate = float(cell["fps"])
     if not (start < end and left < right and top < bottom and width and height and 1 <= rate <= 1000):
-        raise Unusable("corrupt", f"{shown(facts)} has no pictures, no box or no rate")
+        raise RejectedItem("corrupt", f"{shown(facts)} has no pictures, no box or no rate")
     first, last = round(start * RATE / rate), round(end * RATE / rate) - 1
     if not (first <= last < LONGEST and last - first < MOST):
-        raise Unusable("corrupt", f"pictures {first} to {last} are none of a video")
+        raise RejectedItem("corrupt", f"pictures {first} to {last} are none of a video")
     box = np.array([left / width, top / height, right / width, bottom / height])
     return Track(first, np.tile(box, (last - first + 1, 1)), 0.0)
 

@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.core import fileio
-from pipeline.core.ledger import Unusable
+from pipeline.core.ledger import RejectedItem
 from pipeline.media import sandbox, video
-from pipeline.sources.voxceleb.utterances import RATE, Track
+from pipeline.media.video import RATE
+from pipeline.sources.voxceleb.utterances import Track
 
 QUIET = ("-nostdin", "-nostats", "-hide_banner", "-loglevel", "error", "-filter_threads", "1", "-progress", "pipe:1")
 LARGEST = 2**30  # bytes of a clip
@@ -46,7 +47,7 @@ class Source:
 
 
 def source(path: Path, sound: Path | None, limits: video.Limits) -> Source:
-    """Looks into a video. Unusable: it cannot be read, too large, timeout."""
+    """Looks into a video. RejectedItem: it cannot be read, too large, timeout."""
     facts = video.probe(path, limits)
     height, width = video.decode(path, [0], limits, 1 << 16).images.shape[1:3]
     return Source(path, sound, int(width), int(height), float(facts.times[-1]))
@@ -55,20 +56,22 @@ def source(path: Path, sound: Path | None, limits: video.Limits) -> Source:
 def cut(of: Source, track: Track, margin: float, quality: int, limits: video.Limits, folder: Path) -> Clip:
     """The pictures of a track; `margin`: around the boxes, as a share of their sides. The same file gives the same bytes.
 
-    Fewer pictures where the video ends early. Unusable: `too-short`, it ends before half of them; `too-small`, the boxes lie
+    Fewer pictures where the video ends early. RejectedItem: `too-short`, it ends before half of them; `too-small`, the boxes
+    lie
     outside the picture; `corrupt`, ffmpeg fails; timeout. Temporary files lie in `folder`.
     """
     shape = of.width, of.height
     boxes = track.pixels(*shape)
     x0, y0, x1, y1 = window(boxes, shape, margin)
     if (track.first + len(boxes) / 2) / RATE > of.seconds + 1 / RATE:
-        raise Unusable("too-short", f"the video ends at {of.seconds:.1f} s, its pictures are from {track.first / RATE:.1f} to "
+        raise RejectedItem("too-short", f"the video ends at {of.seconds:.1f} s, its pictures are from "
+                                        f"{track.first / RATE:.1f} to "
                                     f"{track.last / RATE:.1f} s")
     with tempfile.TemporaryDirectory(prefix="cut-", dir=folder) as place:
         target = Path(place) / "clip.mp4"
         count, damaged = _ffmpeg(_pictures(of.path, target, track, (x0, y0, x1, y1), quality, limits), target, limits)
         if not count:
-            raise Unusable("corrupt", "no picture of it can be decoded")
+            raise RejectedItem("corrupt", "no picture of it can be decoded")
         heard = _sound(of.sound, target.with_suffix(".m4a"), track.first / RATE, count / RATE, limits) if of.sound else b""
         inside = boxes[:count] - np.array([x0, y0, x0, y0])
         return Clip(target.read_bytes(), inside.astype(np.float32), heard, damaged)
@@ -82,7 +85,7 @@ def window(boxes: np.ndarray, shape: tuple[int, int], margin: float) -> tuple[in
     first = np.clip(np.floor(low / 2) * 2, 0, most)
     last = np.clip(np.ceil(high / 2) * 2, 0, most)
     if (last - first < 16).any():
-        raise Unusable("too-small", f"its boxes cover less than 16 pixels of the {shape[0]}x{shape[1]} picture")
+        raise RejectedItem("too-small", f"its boxes cover less than 16 pixels of the {shape[0]}x{shape[1]} picture")
     return int(first[0]), int(first[1]), int(last[0]), int(last[1])
 
 
@@ -103,7 +106,7 @@ def _sound(path: Path, target: Path, start: float, seconds: float, limits: video
     arguments = [*_read(path, start, limits), "-t", f"{seconds:.2f}", "-map", "0:a:0", "-c:a", "copy", *_write(target)]
     try:
         _ffmpeg(arguments, target, limits)
-    except Unusable as problem:
+    except RejectedItem as problem:
         if problem.status == "timeout":
             raise
         return b""
@@ -121,14 +124,14 @@ def _write(target: Path) -> list[str]:
 
 
 def _ffmpeg(arguments: list[str], target: Path, limits: video.Limits) -> tuple[int, bool]:
-    """How many pictures it wrote, and whether it reported errors. Unusable: it made nothing. OSError: the disk is full."""
+    """How many pictures it wrote, and whether it reported errors. RejectedItem: it made nothing. OSError: the disk is full."""
     try:
         done = sandbox.run([video.program(), *QUIET, *arguments], seconds=limits.seconds, memory=limits.memory,
                          clock=4 * limits.seconds, largest=LARGEST, folder=target.parent)
-    except Unusable as problem:
-        raise Unusable(problem.status, f"cutting {problem}") from None
+    except RejectedItem as problem:
+        raise RejectedItem(problem.status, f"cutting {problem}") from None
     if not target.is_file() or done.returncode:
         fileio.need_room(target.parent)
-        raise Unusable("corrupt", f"it cannot be cut (ffmpeg ended with code {done.returncode})")
+        raise RejectedItem("corrupt", f"it cannot be cut (ffmpeg ended with code {done.returncode})")
     counted = re.findall(rb"^frame=(\d+)$", done.stdout, re.MULTILINE)
     return int(counted[-1]) if counted else 0, bool(done.stderr.strip())

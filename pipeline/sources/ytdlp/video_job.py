@@ -14,7 +14,7 @@ from pydantic import Field
 
 from pipeline.core import config as settings
 from pipeline.core import fileio, ledger, takedown
-from pipeline.core.ledger import Unusable
+from pipeline.core.ledger import RejectedItem
 from pipeline.media import clip_store, video, zip_members
 from pipeline.sources.voxceleb import metadata as vox_metadata
 from pipeline.sources.voxceleb import utterances
@@ -33,7 +33,7 @@ class Config(settings.Strict):
     margin: float = Field(ge=0)  # kept around all boxes of an utterance, as a share of their sides
     quality: int = Field(ge=0, le=51)  # of the stored H.264 (CRF); 16 is hard to tell from the source
     audio: bool  # whether the sound is fetched and kept, too
-    asking: client.Asking
+    ytdlp: client.Request
     limits: video.Limits  # of looking into a file, and of cutting one section
 
 
@@ -76,14 +76,14 @@ Cut = tuple[clip_store.Item, dict[str, bytes]]  # what becomes of an utterance
 def cut(config: Config, name: str, wanted: Iterable[Wanted], folder: Path, pace: Pace) -> list[Cut]:
     """What becomes of utterances of one video, which is asked for once and lies in `folder` meanwhile.
 
-    Unusable: a status after which it is asked for again. OSError: the disk is full.
+    RejectedItem: a status after which it is asked for again. OSError: the disk is full.
     """
     made, tracks = [], {}
     for entry in wanted:
         try:
             tracks[entry] = vox_metadata.read(Path(config.origin) / config.metadata[entry.source],
                                          vox_metadata.Found(entry.person, name, entry.utterance, entry.place), config.boxes)
-        except Unusable as problem:
+        except RejectedItem as problem:
             made.append(_failed(name, entry, problem))
     if not tracks:
         return made
@@ -93,7 +93,7 @@ def cut(config: Config, name: str, wanted: Iterable[Wanted], folder: Path, pace:
     try:
         made += _sections(config, name, tracks, folder, pace)
         pace.heard("ok")
-    except Unusable as problem:
+    except RejectedItem as problem:
         fileio.need_room(folder)
         if not isinstance(problem, Shut):
             pace.heard(problem.status)
@@ -112,7 +112,7 @@ def _sections(config: Config, name: str, tracks: Tracks, folder: Path, pace: Pac
     """All utterances of a video. One that came damaged is asked for once more: the same bytes again are how it is."""
     before = ""
     while True:
-        picture, sound = client.receive(config.asking, name, config.height, config.audio, folder, pace)
+        picture, sound = client.receive(config.ytdlp, name, config.height, config.audio, folder, pace)
         with picture.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         try:
@@ -120,11 +120,11 @@ def _sections(config: Config, name: str, tracks: Tracks, folder: Path, pace: Pac
             made = [_utterance(config, name, entry, of, *tracks[entry], folder) for entry in tracks]
             if digest == before or not any(damaged for _, damaged in made):
                 return [cut for cut, _ in made]
-        except Unusable as problem:
+        except RejectedItem as problem:
             if digest == before or problem.status not in ("corrupt", "empty", "no-stream"):
                 raise
         if before:
-            raise Unusable("network", "it came twice, damaged in two different ways")
+            raise RejectedItem("network", "it came twice, damaged in two different ways")
         before = digest
         for path in filter(None, (picture, sound)):
             path.unlink()
@@ -135,7 +135,7 @@ def _utterance(config: Config, name: str, entry: Wanted, of: cutting.Source, tra
     """One utterance, and whether its bytes look damaged."""
     try:
         clip = cutting.cut(of, track, config.margin, config.quality, config.limits, folder)
-    except Unusable as problem:
+    except RejectedItem as problem:
         return _failed(name, entry, problem), problem.status == "corrupt"
     boxes = io.BytesIO()
     np.save(boxes, clip.boxes)
@@ -147,5 +147,5 @@ def _utterance(config: Config, name: str, entry: Wanted, of: cutting.Source, tra
     return (clip_store.Item(entry.of(name), entry.key, "ok", "; ".join(notes), {}), members), clip.damaged
 
 
-def _failed(name: str, entry: Wanted, problem: Unusable) -> Cut:
+def _failed(name: str, entry: Wanted, problem: RejectedItem) -> Cut:
     return clip_store.Item(entry.of(name), entry.key, problem.status, str(problem), {}), {}

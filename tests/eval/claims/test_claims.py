@@ -14,7 +14,7 @@ from eval.claims import verdicts as verdict_rules
 from eval.report import claims_table, table3_differences, write_tables
 from eval.statistics import ranking
 from eval.statistics.comparison import Compared
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.core.manifest import write_manifest
 
 STEP = {"copy": 0.0, "ff": 0.1, "ft": 0.2, "x2face": 0.3}
@@ -142,15 +142,15 @@ def test_editing_the_times_flips_the_verdict(results, tmp_path):
     ({"kind": "highest", "metric": "ssim", "method": "ft", "among": ["ft"], "shots": [1]}, "compares nothing"),
     ({"kind": "rises", "metric": "ssim", "methods": ["ft"], "shots": [8]}, "compares nothing")])
 def test_a_mistake_in_the_data_file_is_refused_in_one_sentence_that_names_the_claim(tmp_path, part, said):
-    with pytest.raises(Refused, match=said) as refused:
+    with pytest.raises(InputError, match=said) as refused:
         stated(tmp_path, part)
     assert "claim 'c', part 1" in str(refused.value) and "\n" not in str(refused.value)
 
 
 def test_a_column_that_no_metric_offers_and_a_claim_without_parts_are_refused(tmp_path):
-    with pytest.raises(Refused, match="ssmi"):
+    with pytest.raises(InputError, match="ssmi"):
         stated(tmp_path, less({"ff": 1}, {"ft": 1}), metrics={"ssim": ["ssmi"]})
-    with pytest.raises(Refused, match="claim 'c' has no parts"):
+    with pytest.raises(InputError, match="claim 'c' has no parts"):
         stated(tmp_path)
 
 
@@ -204,7 +204,7 @@ def test_table_3_has_ft_minus_every_other_method_and_a_dash_for_what_cannot_be_c
 def test_cells_of_other_frames_are_refused_not_paired(results):
     stored = made_results.frames("ff", 8, better_by_method, ["ssim"], 7, 4)
     made_results.cell(results.folder("sample", "ff", 8), stored, method="ff", t=8, order=["ssim"])
-    with pytest.raises(Refused, match="not those of the other cells"):
+    with pytest.raises(InputError, match="not those of the other cells"):
         Compared(results, "sample", None).difference("ssim", ("ft", 8), ("ff", 8))
 
 

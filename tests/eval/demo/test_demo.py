@@ -21,7 +21,7 @@ from small import FT_ONLY, NETWORKS, SETTINGS, Eyes
 from eval import generation
 from eval.demo import demo_page, pose_grid
 from pipeline.core import stage as core_stage
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.sources import sample
 from stages import demo, train
 
@@ -61,7 +61,7 @@ def sprites(html):
 def test_the_trained_models_draw_a_page_that_loads_nothing_and_marks_what_is_synthetic(root, capsys):
     data = [word for name in ("frames", "landmarks", "split") for word in (f"--{name}", str(root / "data/made" / name))]
     where = ("--data", str(root / "data"), "--models", str(root / "models"), "--out", str(root / "demo"))
-    with pytest.raises(Refused, match=r"models/made/ff: there is no trained model; `make repro` makes it"):
+    with pytest.raises(InputError, match=r"models/made/ff: there is no trained model; `make repro` makes it"):
         call(demo, root, *where)
     for method in ("ff", "ft"):
         call(train, root, *data, "--method", method, "--out", str(root / "models/made" / method))
@@ -76,7 +76,7 @@ def test_the_trained_models_draw_a_page_that_loads_nothing_and_marks_what_is_syn
     marked = {name for name, picture in found.items() if b"synthetic: true" in picture.info.get("xmp", b"")}
     assert marked == set(found) - {"truth"}  # these people's frames were not drawn by a network
     assert np.abs(np.asarray(found["ff-4"], int) - np.asarray(found["ft-4"], int)).max() > 10
-    with pytest.raises(Refused, match=r"no entry 'nobody'; known: p"):
+    with pytest.raises(InputError, match=r"no entry 'nobody'; known: p"):
         call(demo, root, *where, "--person", "nobody")
 
 
@@ -129,8 +129,8 @@ def test_a_rendered_person_turns_and_opens_the_mouth_as_the_sliders_say_in_the_f
     rows = pd.DataFrame({"frame": range(6), **dict(zip(("x0", "y0", "x1", "y1"), box))})
     subject = SimpleNamespace(person="p002", video="p002/v0", sources=[0, 1, 2, 3], holdout=[4, 5])
     grid = pose_grid.rendered(config, faces, subject, rows.iloc[subject.sources], (2, 3), tmp_path)
-    turned, opened = pose_grid.turn(grid.points.reshape(-1, 68, 2)).reshape(2, 3),
-    pose_grid.opening(grid.points.reshape(-1, 68, 2))
+    found = grid.points.reshape(-1, 68, 2)
+    turned, opened = pose_grid.turn(found).reshape(2, 3), pose_grid.opening(found)
     assert (np.diff(turned, axis=1) > .15).all() and np.abs(turned[:, 1]).max() < .15
     assert (opened.reshape(2, 3)[1] - opened.reshape(2, 3)[0] > .1).all()
     assert np.abs(grid.points[0, 1].mean(0) - detected.mean((0, 1))).max() < 3  # where the detector would have put them

@@ -8,7 +8,7 @@ from made_metrics import lpips_net, lpips_trunk, smooth
 
 from eval.scoring import metric
 from model.backbones import lpips_networks, registry
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_the_network_is_built_from_the_trunk_of_the_user_and_the_heads_of_the_pa
 
 def test_another_networks_file_is_refused_naming_the_tensor(weights):
     torch.save(lpips_trunk("vgg"), weights)
-    with pytest.raises(Refused, match=r"features\.0\.weight"):
+    with pytest.raises(InputError, match=r"features\.0\.weight"):
         lpips_networks.build("alex")
 
 
@@ -44,7 +44,7 @@ def test_without_its_trunk_the_column_is_missing_with_a_sentence_and_the_way_out
 @pytest.mark.parametrize("net, size", [("alex", 31), ("vgg", 15)])
 def test_frames_too_small_for_the_trunk_are_refused_and_the_least_size_is_not(net, size):
     x = torch.rand(1, 3, size, size)
-    with pytest.raises(Refused, match=f"{size}x{size}"):
+    with pytest.raises(InputError, match=f"{size}x{size}"):
         lpips_net(net)(x, x)
     x = torch.rand(1, 3, size + 1, size + 1)
     assert lpips_net(net)(x, x).tolist() == [0]

@@ -9,7 +9,7 @@ from made_metrics import COLUMNS, blurred, face, noisy, points_of, smooth, stand
 from eval.scoring import features, metric
 from eval.scoring.feature_cache import Cache, key
 from eval.scoring.metric import PerFrame
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 BEST = {"ssim": 1, "csim": 1, "sharpness": 1, "psnr": 100}  # of equal frames; 0 for every other
 
@@ -125,7 +125,7 @@ def test_ssim_sees_swapped_channels_and_a_shift_by_one_pixel():
 @pytest.mark.parametrize("name, window, size", [("ssim", "11x11", 8), ("ssim_gray", "11x11", 10), ("ssim_skimage", "7x7", 6)])
 def test_ssim_refuses_frames_smaller_than_its_window(name, window, size):
     small = np.zeros((1, 3, size, size), np.float32)
-    with pytest.raises(Refused, match=f"{name}: .*{window}"):
+    with pytest.raises(InputError, match=f"{name}: .*{window}"):
         metric.load(name).per_frame(small, small, np.zeros((1, 68, 2)))
 
 
@@ -188,7 +188,7 @@ def test_landmarks_found_again_move_with_the_face_and_the_box_is_the_detectors(p
 
 @pytest.mark.parametrize("name, hint", [("sim", "ssim"), ("csim_dlib", "csim_dlib128"), ("lpips", "lpips_"), ("user", "known")])
 def test_an_unknown_metric_is_refused_with_the_nearest_name(name, hint):
-    with pytest.raises(Refused, match=hint):
+    with pytest.raises(InputError, match=hint):
         metric.load(name)
 
 

@@ -31,8 +31,8 @@ from eval.reenact import (
 )
 from eval.reenact.media import photo, video_reader, video_writer
 from eval.reenact.prefetch import ahead
-from pipeline.core.errors import Refused
-from pipeline.core.ledger import Unusable
+from pipeline.core.errors import InputError
+from pipeline.core.ledger import RejectedItem
 from pipeline.frames import crops
 from pipeline.media import sandbox, video
 from stages import reenact
@@ -119,7 +119,7 @@ def test_the_mark_of_a_film_is_read_back_also_from_a_copy_in_another_container(t
 
 
 def test_a_file_without_a_mark_is_not_called_real(tmp_path):
-    with pytest.raises(Refused, match=r"carries no mark.*does not say that it is real"):
+    with pytest.raises(InputError, match=r"carries no mark.*does not say that it is real"):
         synthetic_mark.inspect(made.talk(tmp_path / "a.mp4", 5), LIMITS)
     assert synthetic_mark.find({"comment": json.dumps({"synthetic": True})}) is None  # of another tool
     assert synthetic_mark.find({"COMMENT": synthetic_mark.make()["comment"]})
@@ -246,14 +246,14 @@ def test_pictures_without_a_face_hold_the_last_pose_and_are_counted(tmp_path):
 
 
 def test_a_driver_without_any_face_leaves_no_film(tmp_path):
-    with pytest.raises(Refused, match="no face in any of its 8 pictures"):
+    with pytest.raises(InputError, match="no face in any of its 8 pictures"):
         film_of(tmp_path, job(made.talk(tmp_path / "a.mp4", 8, gone=range(8))))
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
 
 def test_a_film_that_was_there_stays_when_the_next_one_fails(tmp_path):
     (tmp_path / "out.mp4").write_bytes(b"before")
-    with pytest.raises(Refused):
+    with pytest.raises(InputError):
         film_of(tmp_path, job(made.talk(tmp_path / "a.mp4", 8, gone=range(8))))
     assert (tmp_path / "out.mp4").read_bytes() == b"before"
 
@@ -411,18 +411,18 @@ def test_a_damaged_landmark_array_is_named_in_a_sentence(tmp_path, data, says):
         (tmp_path / "a.npy").write_bytes(data)
     else:
         np.save(tmp_path / "a.npy", data, allow_pickle=True)
-    with pytest.raises(Refused, match=f"a.npy.*{says}"):
+    with pytest.raises(InputError, match=f"a.npy.*{says}"):
         driving_video.arrays(tmp_path)
 
 
 def test_a_folder_without_arrays_and_a_view_without_a_picture_are_refused(tmp_path):
     (tmp_path / "points").mkdir()
-    with pytest.raises(Refused, match="it has none"):
+    with pytest.raises(InputError, match="it has none"):
         driving_video.open_driver(tmp_path / "points", 0.0, None, made.EYES)
     np.save(tmp_path / "points/a.npy", face(200))
-    with pytest.raises(Refused, match="--view paste"):
+    with pytest.raises(InputError, match="--view paste"):
         render_video.size(job(tmp_path / "points").driver, "paste", 64, job(tmp_path / "points").source)
-    with pytest.raises(Refused, match="end before"):
+    with pytest.raises(InputError, match="end before"):
         driving_video.open_driver(tmp_path / "points", 9.0, None, made.EYES)
 
 
@@ -432,11 +432,11 @@ def test_photos_that_cannot_be_used_are_refused_in_a_sentence(tmp_path):
     paths = {name: made.photo(tmp_path / f"{name}.png", image) for name, image in cases.items()}
     for name, says in (("blank", "no face is found"), ("two", "2 faces of like size.*--face 1 to --face 2"),
                        ("small", "pixels wide")):
-        with pytest.raises(Refused, match=f"{name}.png: .*{says}"):
+        with pytest.raises(InputError, match=f"{name}.png: .*{says}"):
             source_frames.read([paths[name]], 1, None, made.EYES)
     left, right = (source_frames.read([paths["two"]], 1, k, made.EYES) for k in (1, 2))
     assert left.box[0] < right.box[0]
-    with pytest.raises(Refused, match="--face 3"):
+    with pytest.raises(InputError, match="--face 3"):
         source_frames.read([paths["two"]], 1, 3, made.EYES)
 
 
@@ -448,21 +448,21 @@ def test_photos_that_cannot_be_used_are_refused_in_a_sentence(tmp_path):
 def test_a_hostile_file_is_refused_as_source_and_as_driver(tmp_path, name, data, says):
     path = tmp_path / name
     path.write_bytes(data)
-    with pytest.raises(Refused, match=f"{name}: .*{says}"):
+    with pytest.raises(InputError, match=f"{name}: .*{says}"):
         source_frames.read([path], 1, None, made.EYES)
-    with pytest.raises(Refused, match=f"{name}: "):
+    with pytest.raises(InputError, match=f"{name}: "):
         driving_video.open_driver(path, 0.0, None, made.EYES)
 
 
 def test_a_photo_of_more_pixels_than_allowed_is_not_decoded(tmp_path):
     path = made.photo(tmp_path / "a.png", np.zeros((1000, 2001, 3), np.uint8))
-    with pytest.raises(Refused, match="2001x1000 pixels, more than the 2000000 allowed"):
+    with pytest.raises(InputError, match="2001x1000 pixels, more than the 2000000 allowed"):
         source_frames.read([path], 1, None, made.EYES)
 
 
 def test_photos_and_a_video_are_not_mixed_and_a_video_gives_t_pictures(tmp_path):
     picture, talk = made.photo(tmp_path / "a.png", made_clips.picture()), made.talk(tmp_path / "a.mp4", 60)
-    with pytest.raises(Refused, match="any number of photos of one person or one video"):
+    with pytest.raises(InputError, match="any number of photos of one person or one video"):
         source_frames.read([picture, talk], 2, None, made.EYES)
     found = source_frames.read([talk], 5, None, made.EYES)
     assert found.crops.shape == (5, 64, 64, 3)
@@ -471,16 +471,16 @@ def test_photos_and_a_video_are_not_mixed_and_a_video_gives_t_pictures(tmp_path)
 
 def test_a_source_video_that_takes_too_long_to_read_is_refused_with_the_way_out(tmp_path, monkeypatch):
     def slow(*_):
-        raise Unusable("timeout", "reading it took more than 60 s of processor time")
+        raise RejectedItem("timeout", "reading it took more than 60 s of processor time")
 
-    monkeypatch.setattr(source_frames.frames, "read", slow)
-    with pytest.raises(Refused, match=r"a.mp4: reading it took more than 60 s of processor time; cut a minute out of it"):
+    monkeypatch.setattr(source_frames.extract, "read", slow)
+    with pytest.raises(InputError, match=r"a.mp4: reading it took more than 60 s of processor time; cut a minute out of it"):
         source_frames.read([made.talk(tmp_path / "a.mp4", 5)], 2, None, made.EYES)
 
 
 @pytest.mark.parametrize("start", [10, 100])
 def test_a_driver_that_ends_before_its_start_is_refused(tmp_path, start):
-    with pytest.raises(Refused, match=f"ends at 1.0 s, before the {start} s"):
+    with pytest.raises(InputError, match=f"ends at 1.0 s, before the {start} s"):
         driving_video.open_driver(made.talk(tmp_path / "a.mp4", 25), start, None, made.EYES)
 
 
@@ -515,20 +515,20 @@ def test_steps_are_chosen_at_the_learning_rate_of_as_many_pictures_as_there_are(
     chosen, usual = (trained_head.load(tmp_path / "ft", steps, 0).method.config.tuning for steps in (3, None))
     for T in (1, 8, 32):
         assert chosen.budget(T) == usual.budget(T).model_copy(update={"steps": 3})
-    with pytest.raises(Refused, match="at least one"):
+    with pytest.raises(InputError, match="at least one"):
         trained_head.load(tmp_path / "ft", 0, 0)
-    with pytest.raises(Refused, match="no number of fine-tuning steps"):
+    with pytest.raises(InputError, match="no number of fine-tuning steps"):
         trained_head.load(made.untrained(tmp_path / "ff"), 3, 0)
 
 
 def test_a_model_that_is_not_there_or_not_its_own_is_refused(tmp_path):
-    with pytest.raises(Refused, match="`make repro` trains one"):
+    with pytest.raises(InputError, match="`make repro` trains one"):
         trained_head.load(tmp_path / "models/sample/ft", None, 0)
     folder = made.untrained(tmp_path / "ff")
     data = bytearray((folder / "weights.safetensors").read_bytes())
     data[-1] ^= 1
     (folder / "weights.safetensors").write_bytes(data)
-    with pytest.raises(Refused, match="not the file that its manifest lists"):
+    with pytest.raises(InputError, match="not the file that its manifest lists"):
         trained_head.load(folder, None, 0)
 
 
@@ -537,14 +537,14 @@ def test_a_model_of_other_settings_is_to_be_trained_anew(tmp_path):
     manifest = json.loads((folder / "manifest.json").read_text())
     del manifest["config"]["lr"]
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(Refused, match=r"ff: trained by another version.*config.lr.*`make repro` trains it anew"):
+    with pytest.raises(InputError, match=r"ff: trained by another version.*config.lr.*`make repro` trains it anew"):
         trained_head.load(folder, None, 0)
 
 
 def test_without_consent_nothing_is_made(monkeypatch):
     asked = input
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
-    with pytest.raises(Refused, match="--i-have-consent"):
+    with pytest.raises(InputError, match="--i-have-consent"):
         reenact.consent(False)
     reenact.consent(True)
     for answer, fine in (("yes", True), ("no", False), ("", False)):
@@ -553,12 +553,12 @@ def test_without_consent_nothing_is_made(monkeypatch):
         if fine:
             reenact.consent(False)
         else:
-            with pytest.raises(Refused, match="nothing is made"):
+            with pytest.raises(InputError, match="nothing is made"):
                 reenact.consent(False)
     monkeypatch.setattr("sys.stdin", io.StringIO())
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("builtins.input", asked)
-    with pytest.raises(Refused, match="nothing is made"):
+    with pytest.raises(InputError, match="nothing is made"):
         reenact.consent(False)  # Ctrl-D
 
 
@@ -576,7 +576,7 @@ def test_make_takes_yes_alone_for_consent(answer, given):
     ("bob/talk.mp4", "anna", False)])
 def test_who_is_on_the_take_down_list_is_not_used(tmp_path, path, listed, refused):
     if refused:
-        with pytest.raises(Refused, match="take-down list"):
+        with pytest.raises(InputError, match="take-down list"):
             reenact.refuse_listed(tmp_path / path, frozenset([listed]))
     else:
         reenact.refuse_listed(tmp_path / path, frozenset([listed]))
@@ -588,7 +588,7 @@ def test_a_link_to_a_file_has_both_names_on_the_take_down_list(tmp_path):
     (tmp_path / "anna").mkdir()
     (tmp_path / "anna" / "talk.mp4").symlink_to(tmp_path / "cache" / "ab12")
     for listed in ("anna", "anna/talk", "cache"):
-        with pytest.raises(Refused, match="take-down list"):
+        with pytest.raises(InputError, match="take-down list"):
             reenact.refuse_listed(tmp_path / "anna" / "talk.mp4", frozenset([listed]))
     reenact.refuse_listed(tmp_path / "anna" / "talk.mp4", frozenset(["bob"]))
 
@@ -601,7 +601,7 @@ def test_the_lists_of_the_checkout_and_of_its_data_sets_count(tmp_path, monkeypa
     monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setattr("sys.argv", ["reenact", "bob/a.jpg", "--driver", "videos/anna/talk.mp4", "--i-have-consent", "--params",
                                      str(ROOT / "params.yaml")])
-    with pytest.raises(Refused, match=r"talk.mp4: anna is on the take-down list"):
+    with pytest.raises(InputError, match=r"talk.mp4: anna is on the take-down list"):
         reenact.main()
 
 
@@ -609,7 +609,7 @@ def test_a_film_that_cannot_be_written_is_refused_before_anything_is_learnt(tmp_
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setattr("sys.argv", ["reenact", "a.jpg", "--driver", "talk.mp4", "--out", str(tmp_path / "no" / "a.mp4")])
-    with pytest.raises(Refused, match=r"there is no folder .*no; make it first"):
+    with pytest.raises(InputError, match=r"there is no folder .*no; make it first"):
         reenact.main()  # before source, driver and consent are looked at
 
 
@@ -673,5 +673,5 @@ def test_a_cartoon_is_refused_in_a_sentence(tmp_path):
 
     eyes = source_frames.Eyes(face_detection.Detector().detect, landmark_detection.landmarker("dlib68").predict,
                               made_clips.CONFIG)
-    with pytest.raises(Refused, match=r"cartoon.png: (no face is found|no landmarks were found)"):
+    with pytest.raises(InputError, match=r"cartoon.png: (no face is found|no landmarks were found)"):
         source_frames.read([made.photo(tmp_path / "cartoon.png", made.cartoon())], 1, None, eyes)

@@ -44,9 +44,9 @@ def test_the_time_an_answer_takes_stands_beside_what_is_ready_at_once(tmp_path):
 
 
 def test_an_answer_that_is_ready_at_once_needs_no_other_and_an_untimed_one_has_none(tmp_path):
-    _, at_once = of(tmp_path / "a", ft_first, seconds={"ft": 0.5, "ff": 0.02})
+    _, micro_batch = of(tmp_path / "a", ft_first, seconds={"ft": 0.5, "ff": 0.02})
     _, untimed = of(tmp_path / "b", ft_first)
-    assert {one.quick for one in at_once + untimed} == {None} and {one.seconds for one in untimed} == {None}
+    assert {one.quick for one in micro_batch + untimed} == {None} and {one.seconds for one in untimed} == {None}
 
 
 def test_a_floor_is_never_the_answer_but_it_is_said_where_it_scores_better(tmp_path):

@@ -31,7 +31,7 @@ from eval.report import (
 )
 from eval.scoring.results import Config, Results
 from pipeline.core import fileio
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.core.manifest import write_manifest
 
 SIZE, PEOPLE = made_pictures.SIZE, ("p1", "p2")
@@ -87,7 +87,7 @@ def results(tmp_path, monkeypatch):
     write(tmp_path / "data" / "sample" / "landmarks", "landmarks", landmarks)
 
     made_pictures.real(monkeypatch, PEOPLE)
-    monkeypatch.setitem(sys.modules, "model.backbones", SimpleNamespace(REGISTRY={"d": SimpleNamespace(
+    monkeypatch.setitem(sys.modules, "model.backbones.registry", SimpleNamespace(REGISTRY={"d": SimpleNamespace(
         file="shape.dat", role="68 landmarks", licence="CC0", paper=False)}))
     return Results(tmp_path / "data", tmp_path / "models", tmp_path / "results", ["sample"], ["mean", "ft"], [1, 8])
 
@@ -413,7 +413,7 @@ def test_the_ledger_counts_every_item_by_status_and_reason(results):
 
 def test_results_that_are_not_whole_are_refused_not_dashed(results):
     (results.results / "sample" / "ft" / "8" / "metrics" / "metrics.json").write_text("{}")
-    with pytest.raises(Refused, match=r"metrics\.json"):
+    with pytest.raises(InputError, match=r"metrics\.json"):
         table1_quality.quality(results)
 
 
@@ -444,9 +444,9 @@ def test_generated_frames_must_be_exactly_the_hold_out_frames(results):
     folder = results.results / "sample" / "ft" / "8" / "images"
     people = [SimpleNamespace(person=p, holdout=[0, 1, 2, 3]) for p in PEOPLE]
     Generated(folder).check(people)
-    with pytest.raises(Refused, match="2 of 10 hold-out frames are missing"):
+    with pytest.raises(InputError, match="2 of 10 hold-out frames are missing"):
         Generated(folder).check([SimpleNamespace(person=p, holdout=[0, 1, 2, 3, 4]) for p in PEOPLE])
-    with pytest.raises(Refused, match="4 are foreign"):
+    with pytest.raises(InputError, match="4 are foreign"):
         Generated(folder).check(people[:1])
 
 

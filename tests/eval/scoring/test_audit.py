@@ -17,7 +17,7 @@ from PIL import Image
 from eval.metrics import fd
 from eval.scoring import per_frame, protocol
 from pipeline.core import fileio, stage
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.core.manifest import read_manifest, write_manifest
 from pipeline.core.shards import ShardWriter
 from stages import score, tables, verify
@@ -198,7 +198,7 @@ def test_missing_foreign_and_unreadable_files_are_mismatches_and_never_a_traceba
 def test_a_copy_without_images_is_verified_as_far_as_it_goes_and_a_folder_without_cells_is_refused(scored, tmp_path):
     shutil.rmtree(scored / "results" / "sample" / "ft" / "8" / "images")
     assert checked(scored) == ([], "1 cells, 18 frames, 0 of them scored again from their images")
-    with pytest.raises(Refused, match="no scored cell"):
+    with pytest.raises(InputError, match="no scored cell"):
         verify.verify(tmp_path / "data", None, 0)
 
 
@@ -249,7 +249,7 @@ def test_an_edited_score_is_replaced_by_what_its_per_frame_results_give(results,
 
 def test_tables_are_not_made_from_per_frame_results_that_are_not_the_listed_ones(results, tmp_path):
     edit_frame(results.folder("sample", "ft", 8))
-    with pytest.raises(Refused, match=r"per_frame\.parquet: stored (sha256|\d+ bytes)"):
+    with pytest.raises(InputError, match=r"per_frame\.parquet: stored (sha256|\d+ bytes)"):
         tables.make(results, tmp_path / "report", tmp_path / "c")
 
 
@@ -265,5 +265,5 @@ def test_a_report_whose_tables_changed_is_no_longer_whole(results, tmp_path):
 
 def test_nothing_scored_is_refused(tmp_path):
     nothing = made_results.Results(tmp_path, tmp_path, tmp_path, ["sample"], ["ff"], [1])
-    with pytest.raises(Refused, match="no cell of sample is scored"):
+    with pytest.raises(InputError, match="no cell of sample is scored"):
         tables.make(nothing, tmp_path / "report", tmp_path / "c")

@@ -13,7 +13,7 @@ from eval.report import table4_cross_reenactment
 from eval.scoring.results import Results
 from pipeline import driving_pairs
 from pipeline.core import fileio
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.core.manifest import write_manifest
 from stages import tables, verify
 
@@ -149,7 +149,7 @@ def test_a_missing_frame_is_refused(root, monkeypatch):
     index[:-1].to_parquet(cell / "images" / "cross.parquet", index=False)
     made_world.resigned(cell / "images")
     words = ("--method", "copy", "--shots", 8, "--images", cell / "images", "--out", cell / "metrics")
-    with pytest.raises(Refused, match=r"1 of 9 frames driven by others are missing, 0 are foreign \(first: p3, row 4\)"):
+    with pytest.raises(InputError, match=r"1 of 9 frames driven by others are missing, 0 are foreign \(first: p3, row 4\)"):
         made_world.call(root, made_world.score, monkeypatch, *words)
 
 

@@ -30,7 +30,7 @@ def imperfect():
             for row, picture in PICTURES.items()}
 
 
-# Facts
+# DataInfo
 
 
 def frames_drawn_exactly_right_score_best(score):

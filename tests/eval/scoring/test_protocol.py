@@ -9,7 +9,7 @@ from PIL import Image
 
 from eval.metrics import fd
 from eval.scoring import metric, per_frame, protocol, set_distances
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.core.shards import ShardWriter
 
 SIZE, PEOPLE = 24, ("p1", "p2", "p3")
@@ -92,7 +92,7 @@ def test_a_metric_without_its_network_is_left_out_and_the_reason_is_kept(cell, m
     found = scored(cell)
     assert found[0].missing == {"fd_efflite0": "net.pth is not here: fetch it"}
     assert list(per_frame.gather(found).columns) == ["l1", "ssim"] and not per_frame.gather(found).features
-    with pytest.raises(Refused, match="fd_efflite0: the per-frame results have no such column"):
+    with pytest.raises(InputError, match="fd_efflite0: the per-frame results have no such column"):
         summary(found)
 
 
@@ -122,7 +122,7 @@ def test_what_is_read_back_is_what_was_stored_and_gives_the_same_summary_bit_for
 def test_per_frame_results_that_are_not_whole_are_refused_in_one_sentence_that_names_them(cell, tmp_path, spoil):
     per_frame.write(tmp_path, per_frame.gather(scored(cell)))
     spoil(tmp_path)
-    with pytest.raises(Refused, match=str(tmp_path)) as refused:
+    with pytest.raises(InputError, match=str(tmp_path)) as refused:
         per_frame.read(tmp_path)
     assert "dvc" in str(refused.value) and "\n" not in str(refused.value)
 

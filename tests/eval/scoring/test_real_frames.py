@@ -14,7 +14,7 @@ from eval.report import table1_quality as printed
 from eval.report.table4_cross_reenactment import calibration_notes
 from eval.scoring import csim_calibration
 from eval.scoring.results import Results
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from stages import floors, tables, use, verify
 
 
@@ -108,13 +108,13 @@ def results(root):
 
 def test_one_hold_out_frame_is_refused_with_the_way_out(root, monkeypatch):
     monkeypatch.setattr(made_world, "FRAMES", 1)
-    with pytest.raises(Refused, match=r"split\.holdout: p1 has one hold-out frame.*raise it to 2"):
+    with pytest.raises(InputError, match=r"split\.holdout: p1 has one hold-out frame.*raise it to 2"):
         made_world.floors_of(root, monkeypatch)
 
 
 def test_no_method_may_be_called_what_the_folder_of_the_floors_is_called(root):
     path = made_params.write(root, {"methods": ["floors"]})
-    with pytest.raises(Refused, match="rename the method's file"):
+    with pytest.raises(InputError, match="rename the method's file"):
         use.check(path)
 
 

@@ -24,7 +24,7 @@ from eval.study.rate_limits import Buckets
 from eval.study.trials import CHECK, Rate, Study
 from eval.study.two_way_interval import share, variances
 from pipeline.core import stage
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from stages import study as study_stage
 
 
@@ -141,12 +141,13 @@ def test_a_frame_without_landmarks_is_in_no_trial(tmp_path):
 
 def test_a_person_with_two_videos_is_left_out_with_a_sentence_and_the_other_rule_says_what_it_is(tmp_path):
     inputs = made.data(tmp_path, videos=2)
-    with pytest.raises(Refused, match=r"p0 has 1 other video with landmarks, 2 needed; set study.rule to frames \(same-video"):
+    with pytest.raises(InputError,
+                       match=r"p0 has 1 other video with landmarks, 2 needed; set study.rule to frames \(same-video"):
         made.study(tmp_path / "a", inputs)
     study = made.study(tmp_path / "b", inputs, made.config(rule="frames", apart=0.75))
     assert all(set(t.clips) == {f"{t.person}/v0"} for t in study.trials.values())
     assert "same-video trials" in "\n".join(study_stage.summary(study, [], 4))
-    with pytest.raises(Refused, match=r"no two frames 9 s away .* lower study.apart"):
+    with pytest.raises(InputError, match=r"no two frames 9 s away .* lower study.apart"):
         made.study(tmp_path / "c", inputs, made.config(rule="frames", apart=9.0))
 
 
@@ -159,7 +160,7 @@ def test_frames_of_the_same_video_are_apart_in_time_and_no_source_is_shown(tmp_p
 
 def test_without_anything_drawn_the_way_out_is_said(tmp_path):
     inputs = made.data(tmp_path, cells=())
-    with pytest.raises(Refused, match="no method has drawn anything yet"):
+    with pytest.raises(InputError, match="no method has drawn anything yet"):
         made.study(tmp_path, inputs)
 
 
@@ -466,7 +467,7 @@ def test_answers_to_pictures_that_are_there_no_longer_are_left_out_and_counted(w
 
 def test_a_rater_without_a_found_check_does_not_count(world):
     rows = [row for row in planted(world[2])[0] if world[2].trials[row.trial].method != CHECK]
-    with pytest.raises(Refused, match="none of which counts: a rater has to find an attention check"):
+    with pytest.raises(InputError, match="none of which counts: a rater has to find an attention check"):
         user_score.score(world[2], rows, (), 0.95)
 
 
@@ -503,18 +504,18 @@ def answered(tmp_path, monkeypatch):
 
 def test_answers_of_scripts_never_reach_the_table(answered, monkeypatch, capsys):
     root, store_rows = answered
-    with pytest.raises(Refused, match="nobody has answered yet"):
+    with pytest.raises(InputError, match="nobody has answered yet"):
         call(root, monkeypatch, "score")
     scripted = store_rows(True, 1)
     out = root / "results" / "made" / "study" / "user.json"
-    with pytest.raises(Refused, match="no answers by real raters; those of 9 simulated raters are never taken for them"):
+    with pytest.raises(InputError, match="no answers by real raters; those of 9 simulated raters are never taken for them"):
         call(root, monkeypatch, "score")
     call(root, monkeypatch, "score", "--simulated")
     apart = json.loads((root / "study" / "made" / "simulated.json").read_text())
     assert apart["cells"]["ff"]["1"]["n"] == scripted["ff", 1][1] and not out.exists()
     out.parent.mkdir(parents=True)
     out.write_text(json.dumps(apart))
-    with pytest.raises(Refused, match="these are answers of scripts, not of people; remove it"):
+    with pytest.raises(InputError, match="these are answers of scripts, not of people; remove it"):
         user_study.user(root / "results", "made")
     due = store_rows(False, 0)
     call(root, monkeypatch, "score")
@@ -563,7 +564,7 @@ def test_answers_belong_to_the_rules_they_were_given_under(answered, monkeypatch
     call(root, monkeypatch, "score")  # the rule that the study was built by, not today's
     assert user_study.read(root / "results", "made")["misses"] == 0
     call(root, monkeypatch, "build")
-    with pytest.raises(Refused, match="holds answers to a study of other rules"):
+    with pytest.raises(InputError, match="holds answers to a study of other rules"):
         call(root, monkeypatch, "score")
 
 
@@ -573,14 +574,14 @@ def test_what_is_missing_or_taken_is_one_sentence(answered, tmp_path_factory, mo
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         made.params(root, port=taken.getsockname()[1])
-        with pytest.raises(Refused, match=r"study.port: 127.0.0.1:\d+: Address already in use; choose another port"):
+        with pytest.raises(InputError, match=r"study.port: 127.0.0.1:\d+: Address already in use; choose another port"):
             call(root, monkeypatch, "serve")
     monkeypatch.setitem(sys.modules, "waitress", None)
-    with pytest.raises(Refused, match="waitress is not installed; `make study` installs"):
+    with pytest.raises(InputError, match="waitress is not installed; `make study` installs"):
         call(root, monkeypatch, "serve")
     other = tmp_path_factory.mktemp("other")
     made.params(other)
-    with pytest.raises(Refused, match=r"no study is built; run `python -m stages\.study build`"):
+    with pytest.raises(InputError, match=r"no study is built; run `python -m stages\.study build`"):
         call(other, monkeypatch, "score")
 
 

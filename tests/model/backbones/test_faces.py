@@ -14,7 +14,7 @@ import torch
 from model.backbones import face_detection, fan, identity, landmark_detection, registry
 from model.backbones.mtcnn import Cascade
 from model.backbones.windows import window
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 LEFT_EYE, RIGHT_EYE, NOSE, MOUTH = slice(36, 42), slice(42, 48), slice(27, 36), slice(48, 68)
 
@@ -112,7 +112,7 @@ def test_every_file_in_use_is_named_with_its_hash(detector, landmarker, dlib128)
 @pytest.mark.parametrize("image", [np.zeros((1, 64, 64, 3)), np.zeros((64, 64, 3), np.uint8),
                                    np.zeros((1, 64, 64), np.uint8)], ids=["float", "one", "grey"])
 def test_other_than_uint8_rgb_pictures_are_refused(detector, image):
-    with pytest.raises(Refused, match="got"):
+    with pytest.raises(InputError, match="got"):
         detector.detect(image)
 
 
@@ -206,7 +206,7 @@ def test_points_do_not_hang_on_the_neighbours(landmarker, astronaut, box):
 
 @pytest.mark.parametrize("images, boxes", [(1, (2, 4)), (1, (4,)), (2, (2, 3))])
 def test_other_than_one_box_a_picture_is_refused(landmarker, images, boxes):
-    with pytest.raises(Refused, match=r"n pictures with boxes \(n, 4\); got"):
+    with pytest.raises(InputError, match=r"n pictures with boxes \(n, 4\); got"):
         landmarker.predict([np.zeros((64, 64, 3), np.uint8)] * images, np.zeros(boxes))
 
 
@@ -262,7 +262,7 @@ def test_fan_names_its_file_with_its_hash_and_refuses_another(tmp_path, monkeypa
     assert landmark_detection.landmarker("fan").sha256 == {path.name: registry.sha256(path)}
     with path.open("ab") as file:
         file.write(b"x")
-    with pytest.raises(Refused, match="it is another file"):
+    with pytest.raises(InputError, match="it is another file"):
         landmark_detection.landmarker("fan")
 
 
@@ -324,7 +324,7 @@ def test_two_real_people_are_further_apart_than_dlibs_threshold(dlib128, detecto
 @pytest.mark.parametrize("bad", [np.full((68, 2), np.nan), np.zeros((68, 2)), np.zeros((5, 2))],
                          ids=["missing", "coinciding", "five"])
 def test_points_of_no_face_are_refused(dlib128, astronaut, bad):
-    with pytest.raises(Refused, match="68 finite points"):
+    with pytest.raises(InputError, match="68 finite points"):
         dlib128(astronaut, bad)
 
 
@@ -362,21 +362,21 @@ def test_facenets_descriptor_has_length_1_and_sees_the_face_in_rgb_only(facenet,
                                         (lambda: identity.descriptor("facenet_vggface2"), "20180402-114759-vggface2.pt")])
 def test_a_network_without_its_weights_is_refused_with_the_way_out(make, file, tmp_path, monkeypatch):
     monkeypatch.setenv("TALKING_HEADS_WEIGHTS", str(tmp_path))
-    with pytest.raises(Refused, match=f"{file}.*--fetch"):
+    with pytest.raises(InputError, match=f"{file}.*--fetch"):
         make()
 
 
 def test_s3fd_without_its_package_is_refused_with_the_way_out(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(registry, "require", lambda name: tmp_path / "s3fd-619a316812.pth")
-    with pytest.raises(Refused, match="pip install"):
+    with pytest.raises(InputError, match="pip install"):
         face_detection.detector("s3fd")
 
 
 def test_a_misspelt_network_is_asked_about():
-    with pytest.raises(Refused, match="did you mean 'dlib68'"):
+    with pytest.raises(InputError, match="did you mean 'dlib68'"):
         landmark_detection.landmarker("dlib86")
-    with pytest.raises(Refused, match="the known ones are dlib128, facenet_vggface2"):
+    with pytest.raises(InputError, match="the known ones are dlib128, facenet_vggface2"):
         identity.descriptor("arcface")
 
 

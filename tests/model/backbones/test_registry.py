@@ -17,7 +17,7 @@ import torch
 from model.backbones import __main__, perceptual, registry
 from model.backbones.perceptual import EFFICIENTNET_STAGES, to_size
 from model.backbones.torchvision_shim import nms
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = [name for name, entry in registry.REGISTRY.items() if entry.package]
@@ -56,7 +56,7 @@ def test_the_users_folder_comes_before_the_package(weights):
 
 def test_another_file_of_the_right_name_and_size_is_refused_with_both_hashes_and_the_way_out(weights):
     (weights / "pnet.pt").write_bytes(bytes(28570))
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(InputError) as refused:
         registry.find("mtcnn_pnet")
     for part in (str(weights / "pnet.pt"), registry.sha256(weights / "pnet.pt"),
                  registry.REGISTRY["mtcnn_pnet"].sha256, "install the package facenet-pytorch"):
@@ -65,7 +65,7 @@ def test_another_file_of_the_right_name_and_size_is_refused_with_both_hashes_and
 
 def test_a_file_cut_short_is_refused_with_its_size(weights):
     (weights / "pnet.pt").write_bytes(registry.require("mtcnn_pnet").read_bytes()[:-1])
-    with pytest.raises(Refused, match=r"28569 bytes where pnet\.pt has 28570"):
+    with pytest.raises(InputError, match=r"28569 bytes where pnet\.pt has 28570"):
         registry.find("mtcnn_pnet")
 
 
@@ -75,19 +75,19 @@ def test_a_file_changed_after_it_was_verified_is_looked_at_again(weights):
     registry.find("mtcnn_pnet")
     path.write_bytes(bytes(28570))
     os.utime(path, ns=(1, 1))
-    with pytest.raises(Refused, match="another file"):
+    with pytest.raises(InputError, match="another file"):
         registry.find("mtcnn_pnet")
 
 
 def test_where_only_the_start_of_a_hash_is_known_that_start_is_held_to(weights):
     (weights / "vgg19-dcbb9e9d.pth").write_bytes(b"no weights")
-    with pytest.raises(Refused, match="has dcbb9e9d…"):
+    with pytest.raises(InputError, match="has dcbb9e9d…"):
         perceptual.vgg19("torchvision")
 
 
 @pytest.mark.parametrize("build, file", [(perceptual.vggface, "vgg_face_dag.pth"), (perceptual.vgg19, "vgg19-d01eb7cb")])
 def test_a_missing_network_is_refused_with_where_to_get_it(build, file, weights):
-    with pytest.raises(Refused, match=f"{file}.* is not here: put it into .*--fetch .*https://"):
+    with pytest.raises(InputError, match=f"{file}.* is not here: put it into .*--fetch .*https://"):
         build()
     assert registry.find("vggface_caffe") is None
 
@@ -102,7 +102,7 @@ def test_code_in_a_pickle_is_never_run(weights, monkeypatch):
     for write in (lambda path: torch.save({"conv1_1.weight": Attack()}, path),
                   lambda path: path.write_bytes(pickle.dumps(Attack(), protocol=2))):
         write(weights / "vgg_face_dag.pth")
-        with pytest.raises(Refused, match=r"vgg_face_dag.pth is not a file of plain tensors"):
+        with pytest.raises(InputError, match=r"vgg_face_dag.pth is not a file of plain tensors"):
             perceptual.vggface()
         assert not (weights / "ran").exists()
     assert not (weights / registry.TRUSTED).exists()
@@ -143,13 +143,13 @@ def test_a_file_without_a_known_hash_is_held_to_from_its_first_use_on(vggface_fi
     perceptual.vggface()
     assert capsys.readouterr().err == ""
     torch.save(vgg_weights("vggface", numbered=False, seed=1), vggface_file)
-    with pytest.raises(Refused, match=f"where the file first used here had {first}"):
+    with pytest.raises(InputError, match=f"where the file first used here had {first}"):
         perceptual.vggface()
 
 
 def test_a_damaged_record_of_trusted_files_is_refused(vggface_file, weights):
     (weights / registry.TRUSTED).write_text("{")
-    with pytest.raises(Refused, match=r"trusted.json is not a JSON object"):
+    with pytest.raises(InputError, match=r"trusted.json is not a JSON object"):
         perceptual.vggface()
 
 
@@ -212,14 +212,14 @@ def test_the_first_tensor_that_differs_is_named(weights, vggface_file):
         tensors = dict(good)
         change(tensors)
         torch.save(tensors, vggface_file)
-        with pytest.raises(Refused, match=words):
+        with pytest.raises(InputError, match=words):
             perceptual.vggface()
 
 
 def test_vgg16_is_not_taken_for_vgg19(weights, monkeypatch):
     hash_unknown(monkeypatch, "vgg19_caffe")
     torch.save(vgg_weights("vggface", numbered=True), weights / "vgg19-d01eb7cb.pth")
-    with pytest.raises(Refused, match=r"'features\.16\.weight'"):
+    with pytest.raises(InputError, match=r"'features\.16\.weight'"):
         perceptual.vgg19()
 
 
@@ -286,7 +286,7 @@ def test_a_renamed_tensor_of_efficientnet_is_named():
 
     tensors = registry.state("efflite0")
     tensors["_blocks.3.oops"] = tensors.pop("_blocks.3._bn1.weight")
-    with pytest.raises(Refused, match=r"has no tensor '_blocks.3._bn1.weight' \(144,\)"):
+    with pytest.raises(InputError, match=r"has no tensor '_blocks.3._bn1.weight' \(144,\)"):
         EfficientNetLite0(tensors)
     assert sum(stage[0] for stage in EFFICIENTNET_STAGES) == 16
 

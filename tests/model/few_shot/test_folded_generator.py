@@ -10,7 +10,7 @@ from model.few_shot.attention import ROWS, Attention
 from model.few_shot.blocks import _NormReLU
 from model.few_shot.folded_generator import NormReLU, SelfAttention, folded
 from model.few_shot.networks import Generator, Networks
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 BF16 = 0.1  # of bf16's frames against float32's, at most; in the mean a tenth of that
 
@@ -138,7 +138,7 @@ def test_folding_changes_nothing_of_g_and_takes_one_person_at_a_time():
     folded(G, psi_hat)
     torch.testing.assert_close(G.state_dict(), before, rtol=0, atol=0)
     assert G.training and all(parameter.requires_grad and parameter.grad is None for parameter in G.parameters())
-    with pytest.raises(Refused, match="psi_hat of 2 people"):
+    with pytest.raises(InputError, match="psi_hat of 2 people"):
         folded(G, psi_hat.expand(2, -1))
 
 

@@ -10,7 +10,7 @@ from model.few_shot.networks import Discriminator
 @pytest.fixture
 def eyes(monkeypatch):
     """Frozen features without weights files: every backbone is a small random net."""
-    backbones = pytest.importorskip("model.backbones")
+    backbones = pytest.importorskip("model.backbones.perceptual")
     made = {}
     for name in ("efflite0", "vgg19", "vggface"):
         monkeypatch.setattr(backbones, name, lambda *args, name=name: made.setdefault(name, Eyes()))

@@ -10,7 +10,7 @@ from model.few_shot import adversarial
 from model.few_shot.fine_tuning import FineTuning, Tuning
 from model.few_shot.networks import Discriminator
 from model.training.optim import Schedule
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 WEIGHTS = adversarial.Adversarial.model_validate(SETTINGS["adversarial"])
 
@@ -18,7 +18,7 @@ WEIGHTS = adversarial.Adversarial.model_validate(SETTINGS["adversarial"])
 @pytest.fixture(autouse=True)
 def eyes(monkeypatch):
     """Frozen features without weights files."""
-    backbones = pytest.importorskip("model.backbones")
+    backbones = pytest.importorskip("model.backbones.perceptual")
     monkeypatch.setattr(backbones, "efflite0", Eyes)
 
 
@@ -87,7 +87,7 @@ def test_every_learnt_weight_moves_in_one_update_and_the_frozen_networks_get_no_
 def test_d_learns_as_often_as_asked_and_only_from_its_start(monkeypatch):
     calls = []
     real = adversarial.discriminator_loss
-    monkeypatch.setattr("model.few_shot.discriminator_loss", lambda *args: calls.append(1) or real(*args))
+    monkeypatch.setattr("model.few_shot.meta_learning.discriminator_loss", lambda *args: calls.append(1) or real(*args))
     ff = method("ff", adversarial={"realism": 1.0, "features": 10.0, "start": 1, "d_steps": 2})
     assert "l_dsc" not in ff.learn(episode(0)) and not calls
     assert {"l_cnt", "l_adv", "l_fm", "l_dsc", "e_hat", "spread"} <= ff.learn(episode(1)).keys() and len(calls) == 2
@@ -112,8 +112,8 @@ def test_an_update_on_some_videos_leaves_the_columns_and_moments_of_the_others_b
 
 
 def test_each_side_of_l_mch_moves_as_much_as_its_own_weight_says():
-    def moved(embedder, columns):
-        ft = method("ft", matching={"embedder": embedder, "columns": columns},
+    def moved(weight_e, weight_w):
+        ft = method("ft", matching={"weight_e": weight_e, "weight_w": weight_w},
                     adversarial={"realism": 1.0, "features": 10.0, "start": 100, "d_steps": 1})
         same = method("ff", adversarial={"realism": 1.0, "features": 10.0, "start": 100, "d_steps": 1})
         ft.learn(episode(0)), same.learn(episode(0))
@@ -130,7 +130,7 @@ def test_a_collapsed_embedding_stops_the_run_with_a_sentence():
     for parameter in ff.E.parameters():
         parameter.data.mul_(0)
     ff.learn(episode(0))
-    with pytest.raises(Refused, match=r"step 1: the embedding has collapsed, its spread over videos is 0 \(guard"):
+    with pytest.raises(InputError, match=r"step 1: the embedding has collapsed, its spread over videos is 0 \(guard"):
         ff.learn(episode(1))
 
 
@@ -138,13 +138,13 @@ def test_a_loss_that_is_not_finite_stops_the_run_naming_step_term_and_videos_bef
     ff, bad = method("ff"), episode(0, [3, 1, 5])
     bad.x_t[0, 0, 0, 0] = float("nan")
     before = snapshot(ff.G)
-    with pytest.raises(Refused, match="step 0: l_cnt is nan on videos 3, 1, 5"):
+    with pytest.raises(InputError, match="step 0: l_cnt is nan on videos 3, 1, 5"):
         ff.learn(bad)
     assert not changed(ff.G, before)
 
 
 def test_the_drawn_colour_can_follow_a_target():
-    ff = method("ff", lr=1e-2, schedule={"warm_up": 1, "decay_from": 60, "final": 1.0}, average=0.0,
+    ff = method("ff", lr=1e-2, schedule={"warm_up": 1, "decay_from": 60, "final": 1.0}, ema_decay=0.0,
                 adversarial={"realism": 0.0, "features": 0.0, "start": 10**6, "d_steps": 1})
     colours = torch.tensor([[0.9, 0.2, 0.1], [0.1, 0.3, 0.8]])[:, :, None, None].expand(2, 3, SIZE, SIZE)
     y = torch.rand(2, 3, SIZE, SIZE)
@@ -156,7 +156,7 @@ def test_the_drawn_colour_can_follow_a_target():
 
 
 def test_the_average_follows_the_weights_and_is_what_draws():
-    ff = method("ff", average=0.5)
+    ff = method("ff", ema_decay=0.5)
     start = ff.G.head.weight.clone()
     ff.learn(episode(0))
     expected = torch.lerp(start, ff.G.head.weight, 1 - 1 / 10)  # the first update forgets fast
@@ -256,7 +256,7 @@ def test_weights_carry_all_that_adapt_needs(name):
     assert not torch.equal(other.adapt(x, y)(y), one.adapt(x, y)(y))
     other.load_weights(one.weights())
     assert torch.equal(other.adapt(x, y)(y), one.adapt(x, y)(y))
-    with pytest.raises(Refused, match=r"'E\.trunk\.blocks\.0\.conv1\.weight' is missing"):
+    with pytest.raises(InputError, match=r"'E\.trunk\.blocks\.0\.conv1\.weight' is missing"):
         other.load_weights({key: value for key, value in one.weights().items() if key != "E.trunk.blocks.0.conv1.weight"})
 
 

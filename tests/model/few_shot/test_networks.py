@@ -8,7 +8,7 @@ from model.few_shot.attention import ROWS, Attention, attend
 from model.few_shot.blocks import AdaIN, InstanceNorm, ResBlock, _NormReLU, norm_relu
 from model.few_shot.networks import Discriminator, Embedder, Generator, Networks
 from model.few_shot.spectral_norm import Conv, Linear
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 PAPER = {"embedder": [64, 128, 256, 512, 512, 512], "generator": [64, 128, 256, 512], "res_blocks": 4,
          "pooling": "relu-sum", "output": "tanh", "spectral": "all"}
@@ -224,7 +224,7 @@ def test_the_score_is_v_times_w_plus_b_and_there_is_a_feature_map_a_block():
 
 
 def test_sizes_that_do_not_fit_the_frames_are_refused_with_the_number_of_widths():
-    with pytest.raises(Refused, match=r"networks\.embedder: 2 blocks halve 16 px .* frames have 64: name 4 widths"):
+    with pytest.raises(InputError, match=r"networks\.embedder: 2 blocks halve 16 px .* frames have 64: name 4 widths"):
         Embedder(networks(), 64)
-    with pytest.raises(Refused, match=r"networks\.generator"):
+    with pytest.raises(InputError, match=r"networks\.generator"):
         Generator(networks(generator=[4, 4, 4]), SIZE)

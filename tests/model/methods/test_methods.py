@@ -3,9 +3,9 @@ import torch
 from pydantic import ValidationError
 from small import SIZE, VIDEOS, Eyes, method, person, settings
 
-from model.api import Episode, Facts, load
+from model.api import DataInfo, Episode, load
 from pipeline.core import config
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 NAMES = ["mean", "copy", "ff", "ft", "x2face", "pix2pixhd"]
 FLOOR = {"size": SIZE, "steps": 0, "batch": 1, "K": 1}
@@ -15,7 +15,7 @@ DRIVEN_BY_FRAMES = {"x2face"}
 @pytest.fixture(autouse=True)
 def eyes(monkeypatch):
     """Frozen features without weights files."""
-    backbones = pytest.importorskip("model.backbones")
+    backbones = pytest.importorskip("model.backbones.perceptual")
     monkeypatch.setattr(backbones, "efflite0", Eyes)
 
 
@@ -23,7 +23,7 @@ def make(name):
     if name not in ("mean", "copy"):
         return method(name)
     kind = load(name)
-    return kind(kind.Config.model_validate(FLOOR), Facts(SIZE, VIDEOS))
+    return kind(kind.Config.model_validate(FLOOR), DataInfo(SIZE, VIDEOS))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -39,10 +39,10 @@ def test_every_method_adapts_to_any_number_of_frames_and_draws_any_number(name, 
     assert one.driven_by == ("frames" if name in DRIVEN_BY_FRAMES else "landmarks") and one.name == name
 
 
-@pytest.mark.parametrize("key", ["batch", "K", "threads", "log_every", "save_every", "at_once"])
+@pytest.mark.parametrize("key", ["batch", "K", "threads", "log_every", "save_every", "micro_batch"])
 def test_a_setting_that_counts_from_one_is_refused_at_zero(key):
     for name in ("ff", "pix2pixhd"):
-        with pytest.raises(Refused, match=f"learn\\.{key}: found 0; input should be greater than 0"):
+        with pytest.raises(InputError, match=f"learn\\.{key}: found 0; input should be greater than 0"):
             config.parse(load(name).Config, {**settings(name), key: 0}, "learn")
 
 
@@ -70,7 +70,7 @@ def test_copy_draws_the_source_frame_of_the_same_landmarks_and_of_nearly_the_sam
         y[n, 0, 10:50, column] = 1
     kind = load("copy")
     frames = torch.rand(3, 3, 64, 64)
-    head = kind(kind.Config.model_validate({**FLOOR, "size": 64}), Facts(64, 1)).adapt(frames, y)
+    head = kind(kind.Config.model_validate({**FLOOR, "size": 64}), DataInfo(64, 1)).adapt(frames, y)
     assert torch.equal(head(y), frames)
     assert torch.equal(head(y.roll(2, 3)), frames)  # 2 of 64 pixels off: still the nearest
 
@@ -86,16 +86,16 @@ def test_unknown_missing_or_mistyped_settings_are_refused(name):
 
 
 def test_an_unknown_method_is_refused_with_the_nearest_name():
-    with pytest.raises(Refused, match=r"no method 'ftt'.*did you mean 'f[ft]'"):
+    with pytest.raises(InputError, match=r"no method 'ftt'.*did you mean 'f[ft]'"):
         load("ftt")
 
 
 def test_an_episode_of_another_size_or_data_set_is_refused():
     x = torch.rand(1, 3, 32, 32)
-    with pytest.raises(Refused, match="make both from the same data"):
+    with pytest.raises(InputError, match="make both from the same data"):
         method("ff").learn(Episode(x, x, x[None], x[None], torch.tensor([0])))
     y = torch.rand(1, 3, SIZE, SIZE)
-    with pytest.raises(Refused, match=f"videos up to {VIDEOS}"):
+    with pytest.raises(InputError, match=f"videos up to {VIDEOS}"):
         method("ff").learn(Episode(y, y, y[None], y[None], torch.tensor([VIDEOS])))
 
 

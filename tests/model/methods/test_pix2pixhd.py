@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from small import PIX2PIXHD, SIZE, VIDEOS, episode, method, person
 from torch import nn
 
-from model.api import Episode, Facts
+from model.api import DataInfo, Episode
 from model.backbones import perceptual, registry
 from model.backbones.perceptual import VGG
 from model.methods import pix2pixhd as p
 from model.published import parity_pix2pixhd as compare
 from model.published.importer import import_weights
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 KEYS = Path(__file__).parents[2] / "data" / "pix2pixhd_keys.txt"
 AUTHORS = {"ngf": 64, "downsamplings": 4, "blocks": 9, "padding": "zero", "ndf": 64, "scales": 2}
@@ -65,7 +65,7 @@ def test_the_discriminator_has_the_published_number_of_parameters():
 def test_names_and_shapes_at_the_authors_sizes_are_those_of_their_checkpoints(monkeypatch):
     monkeypatch.setattr(p, "device", lambda: torch.device("meta"))
     with torch.device("meta"):
-        one = p.METHOD(p.Config.model_validate({**PIX2PIXHD, "networks": AUTHORS}), Facts(256, 1))
+        one = p.METHOD(p.Config.model_validate({**PIX2PIXHD, "networks": AUTHORS}), DataInfo(256, 1))
         weights = one.weights()
         ours = [f"{kind} {theirs} {tuple(weights[name].shape)}" for kind in one.kinds
                 for theirs, name in one.published(kind).items()]
@@ -168,8 +168,8 @@ def test_on_a_flat_picture_zeros_around_the_maps_make_a_pattern_that_reflected_b
 
 @pytest.mark.parametrize("size", [4, 18])
 def test_a_size_that_cannot_be_halved_is_refused(size):
-    with pytest.raises(Refused, match=f"{size} px cannot be halved 2 times"):
-        p.METHOD(p.Config.model_validate(PIX2PIXHD), Facts(size, 1))
+    with pytest.raises(InputError, match=f"{size} px cannot be halved 2 times"):
+        p.METHOD(p.Config.model_validate(PIX2PIXHD), DataInfo(size, 1))
 
 
 # ---- losses ------------------------------------------------------------------------------------------------------------------
@@ -309,7 +309,7 @@ def test_sources_and_videos_of_an_episode_do_not_matter():
 
 def test_an_episode_of_another_size_is_refused():
     x = torch.rand(1, 3, 32, 32)
-    with pytest.raises(Refused, match=f"a method of {SIZE} px: make both from the same data"):
+    with pytest.raises(InputError, match=f"a method of {SIZE} px: make both from the same data"):
         made().learn(Episode(x, x, x[None], x[None], torch.tensor([0])))
 
 
@@ -317,7 +317,7 @@ def test_a_term_that_is_not_finite_stops_the_run_naming_the_videos_before_any_we
     one, bad = made(), episode(0, [3, 1, 5])
     bad.x_t[0, 0, 0, 0] = float("nan")
     before = {name: value.clone() for name, value in one.weights().items()}
-    with pytest.raises(Refused, match=r"step 0: l_\w+ is nan on videos 3, 1, 5"):
+    with pytest.raises(InputError, match=r"step 0: l_\w+ is nan on videos 3, 1, 5"):
         one.learn(bad)
     assert all(torch.equal(value, before[name]) for name, value in one.weights().items())
 
@@ -454,7 +454,7 @@ WRONG = {
 def test_a_file_that_differs_is_refused_naming_the_first_difference_and_nothing_is_written(folder, tmp_path, what):
     one, (change, sentence) = made(), WRONG[what]
     file = kept(change(named(one, "G"), named(one, "D")), tmp_path / "latest_net_G.pth")
-    with pytest.raises(Refused, match=sentence) as refused:
+    with pytest.raises(InputError, match=sentence) as refused:
         import_weights(one, [file], "faces", trust=False)
     assert str(file) in str(refused.value) and "\n" not in str(refused.value) and not folder.exists()
 
@@ -464,7 +464,7 @@ def test_a_file_broken_off_is_refused(folder, tmp_path):
     whole = kept(named(one, "G"), file).read_bytes()
     for part in (whole[:len(whole) // 2], whole[:10], b""):
         file.write_bytes(part)
-        with pytest.raises(Refused, match=r"broken off|no checkpoint"):
+        with pytest.raises(InputError, match=r"broken off|no checkpoint"):
             import_weights(one, [file], "faces", trust=False)
     assert not folder.exists()
 
@@ -482,7 +482,7 @@ class Hostile:
 def test_code_in_a_file_does_not_run(folder, tmp_path):
     one, mark = made(), tmp_path / "ran"
     file = kept(named(one, "G") | {"model.1.weight": Hostile(str(mark))}, tmp_path / "G.pth")
-    with pytest.raises(Refused, match=r"holds more than tensors \(\w+\.mkdir\), and opening it could run code"):
+    with pytest.raises(InputError, match=r"holds more than tensors \(\w+\.mkdir\), and opening it could run code"):
         import_weights(one, [file], "faces", trust=False)
     assert not mark.exists() and not folder.exists()
     torch.load(file, weights_only=False)
@@ -492,7 +492,7 @@ def test_code_in_a_file_does_not_run(folder, tmp_path):
 def test_a_third_file_is_refused(tmp_path):
     one = made()
     file = kept(named(one, "G"), tmp_path / "G.pth")
-    with pytest.raises(Refused, match="a checkpoint consists of G and D; 3 files were given"):
+    with pytest.raises(InputError, match="a checkpoint consists of G and D; 3 files were given"):
         import_weights(one, [file] * 3, "faces", trust=False)
 
 

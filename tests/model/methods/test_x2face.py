@@ -12,14 +12,14 @@ from small import X2FACE as SETTINGS
 from small import Eyes
 from torch import nn
 
-from model.api import Episode, Facts
+from model.api import DataInfo, Episode
 from model.backbones import perceptual, registry
 from model.methods import x2face
 from model.methods.x2face import BOTTLENECK, Config, Driving, Embedding, Plateau, Watch, X2Face, warp
 from model.published import importer
 from model.published import parity_x2face as compare
 from model.training import loop
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 STAGE2 = {"start": 1, "lr": 1e-4, "same": 1.0, "other": 0.1}
 KEYS = {name: tuple(int(n) for n in shape.strip("()").split(",") if n.strip()) for name, _, shape in
@@ -28,7 +28,7 @@ KEYS = {name: tuple(int(n) for n in shape.strip("()").split(",") if n.strip()) f
 
 def make(**changes) -> X2Face:
     """Small; its running statistics are those of nothing in particular, so that they matter."""
-    one = X2Face(Config.model_validate({**SETTINGS, **changes}), Facts(changes.get("size", 16), 6))
+    one = X2Face(Config.model_validate({**SETTINGS, **changes}), DataInfo(changes.get("size", 16), 6))
     compare.take(one, compare.weights(one, None, False))
     return one
 
@@ -138,7 +138,7 @@ def test_the_networks_have_as_many_parameters_as_published_and_128_numbers_betwe
 
 
 def test_names_and_shapes_are_those_of_the_published_file():
-    one = X2Face(Config.model_validate({**SETTINGS, "size": 256, "ngf": 64}), Facts(256, 1))
+    one = X2Face(Config.model_validate({**SETTINGS, "size": 256, "ngf": 64}), DataInfo(256, 1))
     ours = {name: tuple(value.shape) for name, value in in_their_names(one).items()}
     assert ours == {name: shape for name, shape in KEYS.items() if not name.endswith("num_batches_tracked")}
     assert len(ours) == 136 and one.parameters() == 64_771_840
@@ -147,7 +147,7 @@ def test_names_and_shapes_are_those_of_the_published_file():
 
 
 def test_weights_start_as_published_and_as_the_seed_says():
-    a, b, c = (X2Face(Config.model_validate({**SETTINGS, "size": 64, "ngf": 16}), Facts(64, 1), seed) for seed in (0, 0, 1))
+    a, b, c = (X2Face(Config.model_validate({**SETTINGS, "size": 64, "ngf": 16}), DataInfo(64, 1), seed) for seed in (0, 0, 1))
     conv, norm = a.embedding.down[3].weight, torch.cat([norm.weight for norm in a.embedding.up_norm])
     assert conv.std().item() == pytest.approx(math.sqrt(2 / (16 * (64 + 128))), rel=0.02)
     assert 0.02 <= norm.min() < 0.1 and 0.9 < norm.max() <= 1 and all((net.bias == 0).all() for net in a.embedding.up_norm)
@@ -234,13 +234,13 @@ def test_landmarks_are_not_looked_at_and_the_frames_drive():
 
 @pytest.mark.parametrize(("size", "way_out"), [(224, "256 is the next"), (100, "128 is the next"), (4, "8 is the next")])
 def test_a_size_that_halving_does_not_take_to_one_pixel_is_refused(size, way_out):
-    with pytest.raises(Refused, match=rf"x2face\.size: .* {size} px do not allow; set it to a power of 2, .*{way_out}"):
-        X2Face(Config.model_validate({**SETTINGS, "size": size}), Facts(size, 1))
+    with pytest.raises(InputError, match=rf"x2face\.size: .* {size} px do not allow; set it to a power of 2, .*{way_out}"):
+        X2Face(Config.model_validate({**SETTINGS, "size": size}), DataInfo(size, 1))
 
 
 def test_settings_that_are_unknown_or_of_the_other_optimiser_are_refused():
     for bad in ({"stage3": None}, {"combine": "max"}, {"optimiser": {"kind": "sgd", "lr": 1e-3, "beta1": 0.5}},
-                {"optimiser": {"kind": "adagrad", "lr": 1e-3}}, {"plateau": {"every": 10, "patience": 2}}):
+                {"optimiser": {"kind": "adagrad", "lr": 1e-3}}, {"plateau": {"every": 10, "retry": 2}}):
         with pytest.raises(ValueError, match="validation error"):
             Config.model_validate({**SETTINGS, **bad})
 
@@ -259,7 +259,7 @@ def heads(person: int, seed: int, n: int) -> torch.Tensor:
 
 def test_what_was_learnt_beats_copying_the_source_on_people_it_never_saw():
     one = X2Face(Config.model_validate({**SETTINGS, "steps": 120, "combine": "mean", "ngf": 8,
-                                        "optimiser": {**SETTINGS["optimiser"], "lr": 3e-3}}), Facts(16, 1))
+                                        "optimiser": {**SETTINGS["optimiser"], "lr": 3e-3}}), DataInfo(16, 1))
     for step in range(120):
         frames = torch.stack([heads(person, 50 * step + n, 2) for n, person in
                               enumerate(torch.randint(0, 60, (16,), generator=torch.Generator().manual_seed(step)).tolist())])
@@ -294,18 +294,18 @@ def test_every_learnt_weight_moves_in_one_update_of_either_optimiser():
 
 def test_an_episode_of_another_size_or_with_what_is_not_finite_is_refused_before_any_weight_moves():
     one, x = make(), pictures(2, size=32)
-    with pytest.raises(Refused, match="make both from the same data"):
+    with pytest.raises(InputError, match="make both from the same data"):
         one.learn(Episode(x, x, x[:, None], x[:, None], torch.tensor([0, 1])))
     bad = episode(0, (3, 1, 5))
     bad.x_t[0, 0, 0, 0] = math.nan
     before = one.driving.up[0].weight.clone()
-    with pytest.raises(Refused, match="step 0: l_pix is nan on videos 3, 1, 5"):
+    with pytest.raises(InputError, match="step 0: l_pix is nan on videos 3, 1, 5"):
         one.learn(bad)
     assert torch.equal(one.driving.up[0].weight, before) and not one.driving.training
 
 
 @pytest.mark.parametrize("changes", [
-    {}, {"optimiser": {"kind": "sgd", "lr": 1e-5, "momentum": 0.9}, "plateau": {"every": 2, "patience": 0, "factor": 0.5}},
+    {}, {"optimiser": {"kind": "sgd", "lr": 1e-5, "momentum": 0.9}, "plateau": {"every": 2, "retry": 0, "factor": 0.5}},
     {"stage2": {**STAGE2, "start": 4}}, {"stage2": {**STAGE2, "start": 6}}])
 def test_a_run_killed_and_resumed_ends_with_the_bits_of_an_uninterrupted_one(changes, tmp_path, eyes):
     def run(name, dies_at=99):
@@ -330,9 +330,9 @@ def test_a_run_killed_and_resumed_ends_with_the_bits_of_an_uninterrupted_one(cha
 
 
 def test_the_learning_rate_falls_on_a_plateau_as_torchs_scheduler_lets_it():
-    watch, plateau = Watch(), Plateau(every=1, patience=2, factor=0.1)
+    watch, plateau = Watch(), Plateau(every=1, retry=2, factor=0.1)
     theirs = torch.optim.SGD([nn.Parameter(torch.zeros(1))], 1.0)
-    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(theirs, patience=2, factor=0.1)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(theirs, retry=2, factor=0.1)
     rates = []
     for loss in [1.0, 0.9, 0.9, 0.95, 0.89999, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.7, 0.9, 0.9, 0.9, 0.9]:
         watch.observe(loss, plateau), scheduler.step(loss)
@@ -342,7 +342,7 @@ def test_the_learning_rate_falls_on_a_plateau_as_torchs_scheduler_lets_it():
 
 
 def test_a_plateau_is_seen_in_means_over_so_many_steps_and_lowers_the_learning_rate():
-    one = make(plateau={"every": 2, "patience": 0, "factor": 0.1})
+    one = make(plateau={"every": 2, "retry": 0, "factor": 0.1})
     for loss in (1.0, 3.0, 1.5, 2.5):  # means 2, 2
         one.watch.observe(loss, one.config.plateau)
     one.learn(episode(0))
@@ -368,7 +368,7 @@ def eyes(monkeypatch):
 
 
 def test_stage_two_comes_in_at_its_step_with_its_learning_rate_and_both_content_terms(eyes):
-    one = make(stage2=STAGE2, plateau={"every": 1, "patience": 0, "factor": 0.5})
+    one = make(stage2=STAGE2, plateau={"every": 1, "retry": 0, "factor": 0.5})
     one.watch.share = 0.25
     assert set(one.learn(episode(0))) == {"l_pix"} and one.optimiser.param_groups[0]["lr"] == 0.25e-3
     assert one.label == "X2Face (ours, stage I and II)"
@@ -404,7 +404,8 @@ def test_the_other_driver_is_the_next_frame_of_another_video_and_its_content_is_
 
 
 def test_stage_two_without_another_video_is_refused():
-    with pytest.raises(Refused, match=r"x2face\.stage2: .* a batch of 1 has none; set batch to 2 or more, or stage2 to null"):
+    with pytest.raises(InputError,
+                       match=r"x2face\.stage2: .* a batch of 1 has none; set batch to 2 or more, or stage2 to null"):
         make(stage2=STAGE2, batch=1)
 
 
@@ -431,7 +432,7 @@ def imported(one: X2Face, path: Path, trust=False) -> X2Face:
     file = importer.import_weights(one, [path], "VoxCeleb1", trust)
     given = {"file": file.name, "sha256": registry.sha256(file)}
     settings = {**SETTINGS, "size": 256, "ngf": 1, "steps": 0, "pretrained": given}
-    other = X2Face(Config.model_validate(settings), Facts(256, 1), 5)
+    other = X2Face(Config.model_validate(settings), DataInfo(256, 1), 5)
     assert other.prepare() == "VoxCeleb1" and other.label == "X2Face (authors' weights)"
     assert other.backbones() == {file.name: given["sha256"]}
     return other
@@ -456,7 +457,7 @@ def test_a_published_file_of_any_age_is_imported_and_draws_as_the_network_it_was
 def test_arrays_beside_the_weights_are_opened_only_on_trust(shelf, tmp_path):
     one, x = deep(), pictures(1, size=256)
     path = stored({"state_dict": in_their_names(one), "stats": np.zeros(3)}, tmp_path / "x2face_model.pth")
-    with pytest.raises(Refused, match=r"holds more than tensors \(numpy.*pass --trust only if you know who made the file"):
+    with pytest.raises(InputError, match=r"holds more than tensors \(numpy.*pass --trust only if you know who made the file"):
         importer.import_weights(one, [path], "VoxCeleb1", False)
     assert not shelf.exists()
     torch.testing.assert_close(imported(one, path, True).adapt(x, x)(x), one.adapt(x, x)(x), atol=0, rtol=0)
@@ -492,7 +493,7 @@ def test_a_file_that_differs_is_refused_at_the_first_difference_and_nothing_is_w
     one = deep()
     path = stored({"state_dict": changed(kind, in_their_names(one))}, tmp_path / "x2face_model.pth")
     for trust in (False, True):
-        with pytest.raises(Refused, match=sentence):
+        with pytest.raises(InputError, match=sentence):
             importer.import_weights(one, [path], "VoxCeleb1", trust)
     assert not shelf.exists()
 
@@ -504,7 +505,7 @@ def test_a_broken_off_file_is_refused_with_a_sentence(zipped, damage, shelf, tmp
     path = stored({"state_dict": in_their_names(one)}, tmp_path / "x2face_model.pth", _use_new_zipfile_serialization=zipped)
     whole = path.read_bytes()
     path.write_bytes({"cut": whole[:len(whole) // 2], "empty": b"", "text": b"<html>404</html>", "end": whole[-22:]}[damage])
-    with pytest.raises(Refused, match=r"x2face_model\.pth: (cannot be read as a torch file|0 bytes are no checkpoint)"):
+    with pytest.raises(InputError, match=r"x2face_model\.pth: (cannot be read as a torch file|0 bytes are no checkpoint)"):
         importer.import_weights(one, [path], "VoxCeleb1", False)
     assert not shelf.exists()
 
@@ -527,7 +528,7 @@ def test_code_in_a_file_does_not_run_and_the_file_is_refused_naming_it(where, sh
     else:
         stored({"state_dict": {"state_dict": weights | {"more": hostile}}, "beside": {"state_dict": weights, "more": hostile},
                 "alone": hostile}[where], path)
-    with pytest.raises(Refused, match=r"mkdir|cannot be read as a torch file"):
+    with pytest.raises(InputError, match=r"mkdir|cannot be read as a torch file"):
         importer.import_weights(one, [path], "VoxCeleb1", False)
     assert not canary.exists() and not shelf.exists()
     if where == "beside":  # the canary is one
@@ -624,7 +625,7 @@ def test_the_comparison_finds_the_published_code_equal_to_ours_with_random_and_w
     assert [line.partition(":")[0] for line in lines] == ["embedding network", "driving network", "whole, 1 source",
                                                           "whole, 3 sources"]
     assert all(float(line.split()[-1]) <= 1e-5 for line in lines)
-    one = X2Face(Config.model_validate(compare.SETTINGS), Facts(16, 1), seed=3)
+    one = X2Face(Config.model_validate(compare.SETTINGS), DataInfo(16, 1), seed=3)
     assert compare.main([str(clone), str(stored({"state_dict": in_their_names(one)}, tmp_path / "weights.pth"))]) == 0
 
 

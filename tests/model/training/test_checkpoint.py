@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 
 from model.api import Method
 from model.training import checkpoint
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 
 class Counts(Method):
@@ -132,6 +132,6 @@ def test_a_write_that_fails_is_tried_again_and_then_done_without(error, tmp_path
 def test_a_state_that_is_not_finite_takes_the_place_of_no_good_one(tmp_path):
     one = saved(tmp_path, 5)
     one.weight[1] = torch.nan
-    with pytest.raises(Refused, match="after step 10: weight holds numbers that are not finite"):
+    with pytest.raises(InputError, match="after step 10: weight holds numbers that are not finite"):
         checkpoint.save(one, 10, {}, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00000005"]

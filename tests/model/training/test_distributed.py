@@ -10,13 +10,13 @@ from small import Eyes, episode, method
 
 from model.api import Method
 from model.training import distributed
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 
 @pytest.fixture(autouse=True)
 def eyes(monkeypatch):
     """Frozen features without weights files."""
-    backbones = pytest.importorskip("model.backbones")
+    backbones = pytest.importorskip("model.backbones.perceptual")
     monkeypatch.setattr(backbones, "efflite0", Eyes)
 
 
@@ -46,7 +46,7 @@ def test_two_processes_log_and_learn_what_one_does_with_the_whole_batch(two, nam
 def test_two_processes_end_with_the_bits_of_one_that_takes_the_batch_in_two_parts(two, name):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    alone = learnt(name, at_once=2)
+    alone = learnt(name, micro_batch=2)
     torch.set_num_threads(threads)
     torch.testing.assert_close(two[0][name], alone, atol=0, rtol=0)
 
@@ -85,8 +85,8 @@ def test_alone_nothing_is_exchanged(monkeypatch):
     distributed.start()
     assert not torch.distributed.is_initialized() and (distributed.rank(), distributed.world()) == (0, 1)
     assert distributed.share(3) == range(3) and distributed.mean({"a": 1.0}) == {"a": 1.0} and not distributed.anywhere(False)
-    with pytest.raises(Refused, match="as it was"), distributed.together():
-        raise Refused("as it was")
+    with pytest.raises(InputError, match="as it was"), distributed.together():
+        raise InputError("as it was")
 
 
 def test_more_processes_than_gpus_are_refused_before_they_wait_for_each_other(monkeypatch):
@@ -95,24 +95,24 @@ def test_more_processes_than_gpus_are_refused_before_they_wait_for_each_other(mo
     monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_: pytest.fail("waits"))
     for name, value in {"WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(Refused, match="process 2 has no GPU of its own, there are 1; set no more"):
+    with pytest.raises(InputError, match="process 2 has no GPU of its own, there are 1; set no more"):
         distributed.start()
 
 
 def test_a_batch_that_does_not_divide_is_refused(monkeypatch):
     monkeypatch.setattr(distributed, "world", lambda: 3)
-    with pytest.raises(Refused, match="a batch of 8 cannot be shared evenly by 3 processes"):
+    with pytest.raises(InputError, match="a batch of 8 cannot be shared evenly by 3 processes"):
         distributed.share(8)
 
 
 @pytest.mark.parametrize("name", ["ff", "ft", "pix2pixhd"])
-@pytest.mark.parametrize("at_once", [1, 3])
-def test_a_batch_in_parts_gives_the_losses_and_weights_of_the_whole(name, at_once):
-    assert_close(learnt(name, at_once=at_once), learnt(name))
+@pytest.mark.parametrize("micro_batch", [1, 3])
+def test_a_batch_in_parts_gives_the_losses_and_weights_of_the_whole(name, micro_batch):
+    assert_close(learnt(name, micro_batch=micro_batch), learnt(name))
 
 
 def test_no_more_episodes_than_asked_for_pass_a_network_at_a_time():
-    ft, seen = method("ft", at_once=2), []
+    ft, seen = method("ft", micro_batch=2), []
     for net in (ft.E, ft.G, ft.D):
         net.register_forward_hook(lambda net, given, made: seen.append((type(net).__name__, len(given[0]))))
     ft.learn(episode(0, [0, 1, 2]))
@@ -123,8 +123,8 @@ def test_no_more_episodes_than_asked_for_pass_a_network_at_a_time():
 def test_a_batch_in_parts_takes_less_memory_at_a_time():
     from benchmarks.counters import peak_bytes
 
-    def peak(at_once):
-        ff, batch = method("ff", at_once=at_once), episode(0, [0, 1, 2, 3, 4, 5, 0, 1])
+    def peak(micro_batch):
+        ff, batch = method("ff", micro_batch=micro_batch), episode(0, [0, 1, 2, 3, 4, 5, 0, 1])
         ff.learn(batch)
         return peak_bytes(lambda: ff.learn(batch))
 
@@ -132,17 +132,17 @@ def test_a_batch_in_parts_takes_less_memory_at_a_time():
 
 
 def test_spectral_norms_vectors_move_once_an_update_however_many_parts(monkeypatch):
-    def moves(at_once):
-        ff = method("ff", at_once=at_once, adversarial={"realism": 1.0, "features": 10.0, "start": 0, "d_steps": 1})
+    def moves(micro_batch):
+        ff = method("ff", micro_batch=micro_batch, adversarial={"realism": 1.0, "features": 10.0, "start": 0, "d_steps": 1})
         ff.config.adam.__dict__["eps"] = 1e9  # the weights stay, so that u and v show how often they were moved
         ff.learn(episode(0, [0, 1, 2]))
         return [*map(torch.clone, [*ff.E.buffers(), *ff.G.buffers(), *ff.D.buffers()])]
 
     torch.testing.assert_close(moves(1), moves(8), rtol=0, atol=1e-6)
-    assert method("ff", at_once=1).E.training
+    assert method("ff", micro_batch=1).E.training
 
 
 def test_after_an_update_in_parts_the_networks_are_in_training_mode_again():
-    ff = method("ff", at_once=1)
+    ff = method("ff", micro_batch=1)
     ff.learn(episode(0))
     assert all(module.training for net in (ff.E, ff.G, ff.D) for module in net.modules())

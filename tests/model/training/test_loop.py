@@ -11,13 +11,13 @@ from small import SIZE, Eyes, episode, method, person
 
 from model.api import Head, Method
 from model.training import checkpoint, loop, preview
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 
 @pytest.fixture(autouse=True)
 def eyes(monkeypatch):
     """Frozen features without weights files."""
-    backbones = pytest.importorskip("model.backbones")
+    backbones = pytest.importorskip("model.backbones.perceptual")
     monkeypatch.setattr(backbones, "efflite0", Eyes)
 
 
@@ -45,13 +45,13 @@ def dies_at(step):
     return read
 
 
-@pytest.mark.parametrize(("name", "at_once"), [("ff", 8), ("ft", 8), ("ft", 1), ("pix2pixhd", 8), ("pix2pixhd", 2)])
-def test_a_run_killed_and_resumed_ends_with_the_bytes_and_the_log_of_an_uninterrupted_one(name, at_once, tmp_path):
-    straight = method(name, at_once=at_once)
+@pytest.mark.parametrize(("name", "micro_batch"), [("ff", 8), ("ft", 8), ("ft", 1), ("pix2pixhd", 8), ("pix2pixhd", 2)])
+def test_a_run_killed_and_resumed_ends_with_the_bytes_and_the_log_of_an_uninterrupted_one(name, micro_batch, tmp_path):
+    straight = method(name, micro_batch=micro_batch)
     rows = run(straight, tmp_path / "a")
     with pytest.raises(KeyboardInterrupt):
-        run(method(name, at_once=at_once), tmp_path / "b", dies_at(7))
-    resumed, seen = method(name, at_once=at_once), []
+        run(method(name, micro_batch=micro_batch), tmp_path / "b", dies_at(7))
+    resumed, seen = method(name, micro_batch=micro_batch), []
     again = run(resumed, tmp_path / "b", lambda step: seen.append(step) or episode(step))
     assert seen == list(range(5, 12))  # from the checkpoint after step 5
     assert fingerprint(resumed) == fingerprint(straight) and again == rows
@@ -99,7 +99,8 @@ def test_a_loss_that_is_not_finite_stops_with_the_videos_and_leaves_the_last_che
     def poisoned(step):
         return episode(step)._replace(x_t=torch.full_like(episode(step).x_t, torch.nan)) if step == 7 else episode(step)
 
-    with pytest.raises(Refused, match=r"step 7: l_cnt is nan on videos .*; the batch: p1/v2; the checkpoint after step 5 sta"):
+    with pytest.raises(InputError,
+                       match=r"step 7: l_cnt is nan on videos .*; the batch: p1/v2; the checkpoint after step 5 sta"):
         loop.train(method("ft"), poisoned, 12, work=tmp_path, log=lambda *_: None, log_every=3, save_every=5,
                    who=lambda step: {7: "p1/v2"}[step])
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00000005"]
@@ -218,11 +219,11 @@ def test_the_log_holds_the_mean_of_each_scalar_since_the_last_line(tmp_path):
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path):
     from small import FT_ONLY, SETTINGS, VIDEOS
 
-    from model.api import Facts, load
+    from model.api import DataInfo, load
     kind = load("ft")
     prints = []
     for n, seed in enumerate((0, 0, 1)):
-        one = kind(kind.Config.model_validate({**SETTINGS, **FT_ONLY}), Facts(SIZE, VIDEOS), seed)
+        one = kind(kind.Config.model_validate({**SETTINGS, **FT_ONLY}), DataInfo(SIZE, VIDEOS), seed)
         run(one, tmp_path / str(n), steps=2)
         prints.append(fingerprint(one))
     assert prints[0] == prints[1] != prints[2]

@@ -19,7 +19,7 @@ from stages import train
 
 ROOT = Path(__file__).resolve().parents[3]
 # With so large an eps a step is as large as the gradient: no rounding error is made a step of Adam's size.
-SMOOTH = {"adam": {"beta1": 0.5, "beta2": 0.999, "eps": 1.0}, "lr": 0.01, "lr_D": 0.01, "lr_W": 1.0, "average": 0.5,
+SMOOTH = {"adam": {"beta1": 0.5, "beta2": 0.999, "eps": 1.0}, "lr": 0.01, "lr_D": 0.01, "lr_W": 1.0, "ema_decay": 0.5,
           "content": {"kind": "pyramid", "weight": 5.0, "scales": 2, "gradient": 0.5, "perceptual": 0.0, "levels": [1.0] * 4}}
 
 

@@ -1,11 +1,15 @@
 """The params files as DVC changes them: `dvc exp run -S FILE:KEY=VALUE` changes that value and no other."""
 
 import copy
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import made_params
 import pytest
 from dvc.utils import hydra, serialize
 from dvc.utils.serialize._yaml import parse_yaml_for_update
@@ -13,6 +17,8 @@ from made_params import DATASETS, ROOT, published, read
 
 from model.api import load
 from pipeline.core import config
+
+DVC = [sys.executable, "-m", "dvc"]
 
 FILES = ["params.yaml", *(f"params/{name}.yaml" for name in DATASETS)]
 METHODS = sorted(path.stem for path in (ROOT / "model" / "methods").glob("[!_]*.py"))
@@ -68,6 +74,27 @@ def test_all_numbers_can_be_set_to_values_of_their_own_in_the_file(file, tmp_pat
     for change in changes:
         due = put(due, *change)
     assert read(tmp_path / "params.yaml") == due
+
+
+def test_dvc_exp_run_runs_the_one_method_whose_number_was_set(tmp_path):
+    """The parameters of dvc.yaml's stage `train`, with a command that only prints the file it was given."""
+    from ruamel.yaml import YAML
+
+    made_params.write(tmp_path, {"datasets": ["ci", "sample"], "methods": ["ff", "ft"]}, ci={}, sample=published("sample"))
+    train = read(ROOT / "dvc.yaml")["stages"]["train"]
+    stage = {"matrix": train["matrix"], "params": train["params"],
+             "cmd": "cat params/${item.dataset}.yaml > ${item.dataset}-${item.method}.txt"}
+    with (tmp_path / "dvc.yaml").open("w") as file:
+        YAML().dump({"stages": {"train": stage}}, file)
+    env = {**os.environ, "DVC_NO_ANALYTICS": "1", "HOME": str(tmp_path), "GIT_CONFIG_GLOBAL": os.devnull,
+           **{f"GIT_{who}_{what}": "a@b" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}}
+    for words in (["git", "init", "-q"], [*DVC, "init", "-q"], [*DVC, "repro", "-q"], ["git", "add", "."],
+                  ["git", "commit", "-qm", "ran"], [*DVC, "exp", "run", "-S", "params/ci.yaml:learn.ff.steps=61"]):
+        done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    ran = [line for line in done.stdout.splitlines() if line.startswith("Running")]
+    assert ran == ["Running stage 'train@ci-ff':"]
+    assert read(tmp_path / "ci-ff.txt") == put(published("ci"), ("learn", "ff", "steps"), 61)
 
 
 @pytest.mark.parametrize("file", FILES)

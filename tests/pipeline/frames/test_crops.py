@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.core import image_ops
 from pipeline.core.config import parse
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.core.manifest import write_manifest
 from pipeline.frames import crops, extract
 from pipeline.landmarks import detect_landmarks
@@ -152,9 +152,9 @@ def test_a_crop_out_of_a_stored_one_is_the_crop_out_of_the_video(name: str) -> N
 
 def test_a_crop_that_the_stored_one_has_no_room_for_is_refused() -> None:
     tight = np.zeros((100, 100, 3), np.uint8)
-    with pytest.raises(Refused, match=r"\d\d% of this crop lies outside the stored picture; store a looser one"):
+    with pytest.raises(InputError, match=r"\d\d% of this crop lies outside the stored picture; store a looser one"):
         crops.recrop(tight, np.array([20., 10, 80, 90]), None, crops.preset("fsth"), 64)
-    with pytest.raises(Refused, match="needs all 68 landmarks"):
+    with pytest.raises(InputError, match="needs all 68 landmarks"):
         crops.recrop(tight, np.array([20., 10, 80, 90]), None, crops.preset("ffhq"), 64)
 
 
@@ -180,7 +180,7 @@ def test_the_documentation_has_a_row_for_each_preset_with_its_numbers() -> None:
 
 @pytest.mark.parametrize("crop, words", [("fsht", "did you mean 'fsth'"), ("ffhq", "needs landmarks.*store fsth and cut ffhq")])
 def test_a_crop_that_cannot_be_stored_is_refused_before_anything_runs(crop: str, words: str) -> None:
-    with pytest.raises(Refused, match=rf"data.x.frames.crop: found '{crop}'.*{words}"):
+    with pytest.raises(InputError, match=rf"data.x.frames.crop: found '{crop}'.*{words}"):
         parse(extract.Config, clips.CONFIG.model_dump() | {"crop": crop}, "data.x.frames")
 
 

@@ -14,7 +14,7 @@ import pytest
 from made_clips import CONFIG
 
 from pipeline.core import image_ops
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.core.ledger import STATUSES
 from pipeline.core.shards import ShardReader
 from pipeline.frames import crops, extract, tracks
@@ -150,7 +150,7 @@ with run.stage("frames", out=Path({str(tmp_path / 'out')!r}), inputs={{}}, confi
 def test_a_data_set_without_a_usable_video_is_refused_with_the_first_reason(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a/zero.mp4").touch()
-    with pytest.raises(Refused, match=r"none of 1 video is usable.*a/zero: the file has no bytes"):
+    with pytest.raises(InputError, match=r"none of 1 video is usable.*a/zero: the file has no bytes"):
         run(tmp_path, tmp_path / "out", [("a", "zero", "a/zero.mp4", "")], 1)
 
 

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 
-from pipeline.core.ledger import Unusable
+from pipeline.core.ledger import RejectedItem
 from pipeline.frames import tracks
 
 SIZE = (160, 120)
@@ -30,14 +30,14 @@ def test_boxes_come_back_from_their_file() -> None:
                                   packed(steady().astype(np.float32))[:-3], packed(np.array(["x"])), packed(
                                       np.asfortranarray(steady().astype(np.float32)))])
 def test_a_file_that_is_no_float32_table_of_four_columns_is_refused(data: bytes) -> None:
-    with pytest.raises(Unusable) as problem:
+    with pytest.raises(RejectedItem) as problem:
         tracks.parse(data)
     assert problem.value.status == "corrupt"
 
 
 def test_a_header_that_promises_a_terabyte_allocates_nothing() -> None:
     data = packed(steady().astype(np.float32)).replace(b"(40, 4), }" + b" " * 7, b"(999999999, 4), }")
-    with pytest.raises(Unusable, match=r"no \.npy of float32"):
+    with pytest.raises(RejectedItem, match=r"no \.npy of float32"):
         tracks.parse(data)
 
 
@@ -49,7 +49,7 @@ def test_damaged_files_of_boxes_are_read_or_refused_and_nothing_else() -> None:
             data[place:place + 1] = bytes([rng.choice(list(b"(){}[]',:\n \x00\\09Tf4#"))])
         try:
             assert tracks.parse(bytes(data)).shape[1] == 4
-        except Unusable as problem:
+        except RejectedItem as problem:
             assert problem.status == "corrupt"
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.core.errors import Refused
-from pipeline.core.ledger import Unusable
+from pipeline.core.errors import InputError
+from pipeline.core.ledger import RejectedItem
 from pipeline.media.clip_store import Buckets, Item, Place, read
 from pipeline.media.multipart import Parts
 
@@ -56,7 +56,7 @@ def test_members_are_found_by_their_place_and_by_tar(tmp_path: Path) -> None:
             for suffix, place in item.members.items():
                 member = archive.extractfile(f"{item.name}{suffix}")
                 assert member and member.read() == read(parts, Place(*place))
-                with pytest.raises(Unusable, match="damaged"):
+                with pytest.raises(RejectedItem, match="damaged"):
                     read(parts, Place(place[0] + 1, *place[1:]))
     assert Place.parse(str(Place(1, 2, 3))) == Place(1, 2, 3)
 
@@ -134,5 +134,6 @@ def test_a_tar_that_is_gone_or_cut_is_refused_in_a_sentence(tmp_path: Path) -> N
     store.finish(0, wanted(list(VIDEOS)))
     (tar,) = tmp_path.glob("*.tar")
     tar.write_bytes(tar.read_bytes()[:-1])
-    with pytest.raises(Refused, match=r"000\.jsonl: not a whole list .*bring it back, or remove it to fetch its clips again"):
+    with pytest.raises(InputError,
+                       match=r"000\.jsonl: not a whole list .*bring it back, or remove it to fetch its clips again"):
         Buckets(tmp_path, 1).known("aaaaaaaaaaa")

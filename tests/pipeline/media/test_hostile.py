@@ -26,8 +26,8 @@ from made_params import published
 from ruamel.yaml import YAML
 
 from pipeline.core import ledger
-from pipeline.core.errors import Refused
-from pipeline.core.ledger import Unusable
+from pipeline.core.errors import InputError
+from pipeline.core.ledger import RejectedItem
 from pipeline.core.shards import ShardReader
 from pipeline.media import filetype, zip_members
 from pipeline.media.multipart import Parts
@@ -247,14 +247,14 @@ def test_a_damaged_table_of_contents_is_refused_or_read_without_an_accident(ran,
         path.write_bytes(data[:chance.randrange(table, len(data))] if seed % 10 == 0 else data)
         try:
             members = list(zip_members.members([path]))
-        except Refused:
+        except InputError:
             refused += 1
             continue
         with Parts([path]) as file:
             for member in members:
                 try:
                     read += len(zip_members.read(file, zip_members.place(member, 10**6))) == len(ran.made["plain.mp4"])
-                except Unusable as problem:
+                except RejectedItem as problem:
                     assert problem.status in ledger.STATUSES
     assert refused > 50 and read > 400
 

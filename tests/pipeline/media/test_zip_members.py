@@ -12,8 +12,8 @@ import made_archives as archives
 import numpy as np
 import pytest
 
-from pipeline.core.errors import Refused
-from pipeline.core.ledger import Unusable
+from pipeline.core.errors import InputError
+from pipeline.core.ledger import RejectedItem
 from pipeline.frames.clips import shelves
 from pipeline.media import zip_members
 from pipeline.media.multipart import Parts
@@ -61,7 +61,7 @@ def test_empty_parts_and_cuts_inside_a_header_are_no_trouble(tmp_path: Path) -> 
 def test_a_missing_part_is_named(tmp_path: Path) -> None:
     paths = lay(tmp_path, b"x" * 90)
     paths[3].unlink()
-    with pytest.raises(Refused, match=r"vox2_dev_mp4_partad: No such file"):
+    with pytest.raises(InputError, match=r"vox2_dev_mp4_partad: No such file"):
         Parts(paths)
 
 
@@ -86,7 +86,7 @@ def test_an_archive_of_more_than_four_gigabytes_is_read(tmp_path: Path) -> None:
 
 
 def test_what_is_not_a_zip_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match=r"vox2_dev_mp4_partaa: with the 8 files after it not a zip"):
+    with pytest.raises(InputError, match=r"vox2_dev_mp4_partaa: with the 8 files after it not a zip"):
         list(zip_members.members(lay(tmp_path, b"<html>login</html>" * 50)))
 
 
@@ -106,7 +106,7 @@ def test_a_hostile_line_of_the_table_of_contents_is_a_reason(tmp_path: Path, cha
     member = only(archives.zipped({NAME: b"a clip" * 20}), tmp_path)
     for key, value in change.items():
         setattr(member.info, key, value)
-    with pytest.raises(Unusable, match=words) as found:
+    with pytest.raises(RejectedItem, match=words) as found:
         zip_members.place(member, 1000)
     assert found.value.status == status
 
@@ -125,7 +125,7 @@ def test_the_ordinary_modes_of_a_zip_made_anywhere_are_files(tmp_path: Path) -> 
 def test_a_member_that_is_not_what_was_listed_is_damaged(tmp_path: Path, change: dict, words: str) -> None:
     paths = lay(tmp_path, archives.zipped({NAME: b"a clip" * 20}))
     where = zip_members.place(next(zip_members.members(paths)), 1000)
-    with Parts(paths) as parts, pytest.raises(Unusable, match=words) as found:
+    with Parts(paths) as parts, pytest.raises(RejectedItem, match=words) as found:
         zip_members.read(parts, where._replace(**change))
     assert found.value.status == "corrupt"
 
@@ -139,7 +139,7 @@ def test_a_bomb_that_lies_about_its_size_is_unpacked_no_further_than_it_says(tmp
 
     with Parts(paths) as parts:
         tracemalloc.start()
-        with pytest.raises(Unusable, match="1001 bytes or more unpacked where the archive lists 1000"):
+        with pytest.raises(RejectedItem, match="1001 bytes or more unpacked where the archive lists 1000"):
             zip_members.read(parts, Place(0, len(bomb), 1000, 0, 8))
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
@@ -162,8 +162,8 @@ def test_a_part_that_changed_since_it_was_fetched_is_refused(tmp_path: Path) -> 
     paths = lay(tmp_path, archives.zipped({NAME: b"a clip" * 20}))
     sizes = {"vox2_mp4.zip": {path.name: path.stat().st_size for path in paths}}
     paths[2].write_bytes(b"")
-    with pytest.raises(Refused, match=r"partac: 0 bytes where \d+ bytes of vox2_mp4.zip lay"):
+    with pytest.raises(InputError, match=r"partac: 0 bytes where \d+ bytes of vox2_mp4.zip lay"):
         shelves(tmp_path, tmp_path, sizes)
     paths[2].unlink()
-    with pytest.raises(Refused, match=r"partac: nothing where"):
+    with pytest.raises(InputError, match=r"partac: nothing where"):
         shelves(tmp_path, tmp_path, sizes)

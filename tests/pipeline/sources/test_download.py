@@ -8,16 +8,16 @@ import made_archives as archives
 import numpy as np
 import pytest
 
-from pipeline.core.errors import Refused
-from pipeline.core.ledger import Unusable
+from pipeline.core.errors import InputError
+from pipeline.core.ledger import RejectedItem
 from pipeline.sources import download
-from pipeline.sources.download import Patience, Server
+from pipeline.sources.download import Retry, Server
 
 KEY = "planted-k3y/+&%"
 NAME = archives.PARTS[0]
 DATA = np.random.default_rng(0).bytes(300_001)
 MD5 = hashlib.md5(DATA).hexdigest()
-PATIENCE = Patience(tries=3, pause=.001, longest=.01, stall=.4)
+PATIENCE = Retry(tries=3, pause=.001, longest=.01, stall=.4)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_what_came_is_not_asked_for_again(server, tmp_path: Path) -> None:
 
 def test_an_interrupted_download_goes_on_in_the_next_run(server, tmp_path: Path) -> None:
     server.moods[NAME] = ["cut", "500", "500", "500"]
-    with pytest.raises(Unusable, match=r"answers 500 .*3 tries without a new byte.*150000 bytes are kept, run again"):
+    with pytest.raises(RejectedItem, match=r"answers 500 .*3 tries without a new byte.*150000 bytes are kept, run again"):
         get(server, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [f"{NAME}.part"]
     server.asked.clear()
@@ -76,7 +76,7 @@ def test_a_whole_part_file_is_only_verified(server, tmp_path: Path) -> None:
 ])
 def test_lasting_trouble_is_one_sentence(server, tmp_path: Path, moods, status: str, words: str, requests: int) -> None:
     server.moods[NAME] = list(moods)
-    with pytest.raises(Unusable, match=words) as found:
+    with pytest.raises(RejectedItem, match=words) as found:
         get(server, tmp_path)
     assert found.value.status == status and len(server.asked) == requests
     assert "planted" not in str(found.value) and "secret" not in str(found.value)
@@ -85,7 +85,7 @@ def test_lasting_trouble_is_one_sentence(server, tmp_path: Path, moods, status: 
 
 def test_a_server_that_starts_again_and_ends_at_the_same_byte_is_given_up(server, tmp_path: Path) -> None:
     server.moods[NAME] = ["half"] * 9
-    with pytest.raises(Unusable, match=r"broke off after 150000 of 300001 bytes \(3 tries without a new byte"):
+    with pytest.raises(RejectedItem, match=r"broke off after 150000 of 300001 bytes \(3 tries without a new byte"):
         get(server, tmp_path)
     assert len(server.asked) == 4
 
@@ -93,7 +93,7 @@ def test_a_server_that_starts_again_and_ends_at_the_same_byte_is_given_up(server
 def test_nobody_at_the_address_is_a_sentence(tmp_path: Path) -> None:
     with archives.publisher({}, KEY) as gone:
         address = gone.address
-    with pytest.raises(Unusable, match=r"from 127.0.0.1 broke off \(ConnectionRefusedError\)"):
+    with pytest.raises(RejectedItem, match=r"from 127.0.0.1 broke off \(ConnectionRefusedError\)"):
         download.fetch(Server(address, KEY), NAME, MD5, tmp_path, PATIENCE)
 
 
@@ -108,7 +108,7 @@ def test_nobody_at_the_address_is_a_sentence(tmp_path: Path) -> None:
     ("https://example.org/vox", "planted", "no place for it"),
 ])
 def test_an_address_that_would_show_the_key_or_has_no_place_for_it_is_refused(address: str, key: str, words: str) -> None:
-    with pytest.raises(Refused, match=words) as found:
+    with pytest.raises(InputError, match=words) as found:
         Server(address, key).request(NAME)
     assert "planted" not in str(found.value) and "example" not in str(found.value)
 
@@ -117,7 +117,7 @@ def test_user_and_password_go_to_the_first_server_only(server, tmp_path: Path) -
     server.key = "user:pass"
     with archives.publisher({NAME: DATA}, "other:key") as second:
         server.moods[NAME] = [f"to http://127.0.0.1:{second.server_port}/{NAME}"]
-        with pytest.raises(Unusable, match="403"):
+        with pytest.raises(RejectedItem, match="403"):
             download.fetch(Server(f"http://127.0.0.1:{server.server_port}/", "user:pass"), NAME, MD5, tmp_path, PATIENCE)
         assert [authorization for _, _, authorization in second.asked] == [""]
     download.fetch(Server(f"http://127.0.0.1:{server.server_port}/", "user:pass"), NAME, MD5, tmp_path, PATIENCE)
@@ -146,7 +146,7 @@ def test_a_certificate_nobody_vouches_for_is_not_accepted(tmp_path: Path) -> Non
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": .05}, daemon=True)
     thread.start()
     address = server.address.replace("http://127.0.0.1", "https://localhost")
-    with pytest.raises(Unusable, match="localhost does not prove that it is localhost"):
+    with pytest.raises(RejectedItem, match="localhost does not prove that it is localhost"):
         download.fetch(Server(address, KEY), NAME, MD5, tmp_path, PATIENCE)
     server.shutdown()
     server.server_close()
@@ -155,12 +155,12 @@ def test_a_certificate_nobody_vouches_for_is_not_accepted(tmp_path: Path) -> Non
 
 def test_a_full_disk_is_said_before_the_download(server, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(download, "SPARE", 2**60)
-    with pytest.raises(Refused, match=r"GiB of vox2_dev_mp4_partaa are still to come.*make room"):
+    with pytest.raises(InputError, match=r"GiB of vox2_dev_mp4_partaa are still to come.*make room"):
         get(server, tmp_path)
 
 
 def test_a_body_without_an_end_does_not_fill_the_disk(server, tmp_path: Path, monkeypatch) -> None:
     server.moods[NAME] = ["endless"]
     monkeypatch.setattr(download, "SPARE", 2**60)
-    with pytest.raises(Refused, match=r"the disk is nearly full at \d+ bytes"):
+    with pytest.raises(InputError, match=r"the disk is nearly full at \d+ bytes"):
         get(server, tmp_path)

@@ -12,7 +12,7 @@ from made_clips import LIMITS
 from made_params import published
 
 from pipeline.core import stage
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.sources import folder
 from pipeline.sources.folder import Config
 from stages import fetch
@@ -103,9 +103,9 @@ def test_a_file_over_the_limit_is_not_copied(root: Path, tmp_path: Path) -> None
 
 def test_a_missing_folder_and_a_broken_expression_are_refused(root: Path, tmp_path: Path) -> None:
     config = Config(origin=str(tmp_path / "none"), ids=".*", bytes=10, limits=LIMITS)
-    with pytest.raises(Refused, match=r"there is no folder .*none"):
+    with pytest.raises(InputError, match=r"there is no folder .*none"):
         folder.items(config)
-    with pytest.raises(Refused, match=r"fetch.ids: '\[' is not a regular expression"):
+    with pytest.raises(InputError, match=r"fetch.ids: '\[' is not a regular expression"):
         folder.items(config.model_copy(update={"origin": str(root), "ids": "["}))
 
 

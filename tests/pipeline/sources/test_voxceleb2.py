@@ -24,20 +24,20 @@ from made_params import published
 from ruamel.yaml import YAML
 
 from pipeline.core import ledger
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.frames import extract
 from pipeline.frames.clips import shelves
 from pipeline.media import video
 from pipeline.parallel import executor, sharded_map
 from pipeline.sources import voxceleb2
-from pipeline.sources.download import Patience
+from pipeline.sources.download import Retry
 from pipeline.sources.voxceleb2 import Config
 
 ROOT = Path(__file__).resolve().parents[3]
 KEY = "planted-0f1e2d3c"
 DEV = ["id00012/21Uxsk56VDQ/00001", "id00012/21Uxsk56VDQ/00002", "id00012/2DLq_Kkc1r8/00016", "id09272/-q-Y__nPMxI/00099"]
 TESTED = ["id00017/01dfn2spqyE/00001", "id00017/01dfn2spqyE/00002", "id04276/zzzzzzzzzz_/00410"]
-PATIENCE = Patience(tries=3, pause=.001, longest=.01, stall=1.)
+PATIENCE = Retry(tries=3, pause=.001, longest=.01, stall=1.)
 BOTH = ["vox2_mp4.zip", archives.TEST]
 
 
@@ -59,7 +59,7 @@ def lay(origin: Path, files: dict[str, bytes]) -> Path:
 
 
 def config(origin: Path, **changes: object) -> Config:
-    return Config(origin=str(origin), archives=BOTH, bytes=10**6, connections=1, patience=PATIENCE).model_copy(update=changes)
+    return Config(origin=str(origin), archives=BOTH, bytes=10**6, connections=1, retry=PATIENCE).model_copy(update=changes)
 
 
 def rows(settings: Config, folder: Path) -> pd.DataFrame:
@@ -88,7 +88,7 @@ def params(folder: Path, **frames: object) -> None:
     tiny = published("voxceleb2")
     tiny["data"] |= {"engine": {"kind": "local", "workers": 2, "slurm": {}},
                      "split": {"test_people": 2, "sources": 4, "holdout": 4, "least": 4}}
-    tiny["data"]["fetch"] |= {"patience": {"tries": 4, "pause": .001, "longest": .01, "stall": 1.}}
+    tiny["data"]["fetch"] |= {"retry": {"tries": 4, "pause": .001, "longest": .01, "stall": 1.}}
     tiny["data"]["frames"] |= {"size": 128, "per_clip": 8, **frames}
     made_params.write(folder, {}, tiny=tiny)
 
@@ -126,7 +126,8 @@ def test_what_lies_there_already_is_not_fetched_and_what_is_damaged_is_named(mad
     monkeypatch.delenv(voxceleb2.ADDRESS, raising=False)
     (origin / archives.PARTS[4]).unlink()
     (origin / archives.PARTS[7]).write_bytes(b"other")
-    with pytest.raises(Refused, match=r"2 of 10 files of VoxCeleb2 are not here: .*partae is not there; put it there, or set "
+    with pytest.raises(InputError, match=r"2 of 10 files of VoxCeleb2 are not here: .*partae is not there; put it there, or "
+                                         r"set "
                                       r"TALKING_HEADS_VOXCELEB_URL.*partah has md5 \w+ where \w+ is due; remove it"):
         rows(config(origin), tmp_path)
     assert (origin / archives.PARTS[7]).read_bytes() == b"other"  # the user's file stays
@@ -150,7 +151,7 @@ def test_the_published_list_has_ten_files_and_the_parts_in_order() -> None:
                                          (f"vox2.zip a {'0' * 32}", "no entry 'vox2_mp4.zip'; did you mean 'vox2.zip'")])
 def test_a_list_that_cannot_be_used_is_refused(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "files.md5").write_text(text + "\n")
-    with pytest.raises(Refused, match=re.escape(words)):
+    with pytest.raises(InputError, match=re.escape(words)):
         voxceleb2.items(config(tmp_path))
 
 

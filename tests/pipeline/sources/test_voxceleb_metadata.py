@@ -10,8 +10,8 @@ import made_site
 import numpy as np
 import pytest
 
-from pipeline.core.errors import Refused
-from pipeline.core.ledger import Unusable
+from pipeline.core.errors import InputError
+from pipeline.core.ledger import RejectedItem
 from pipeline.sources.voxceleb import metadata, speakers, utterances
 
 VIDEO = "_raOc3-IRsw"
@@ -64,7 +64,7 @@ def test_a_line_that_is_wrong_is_a_sentence_and_the_others_count(line: bytes, wo
     (GOOD.replace(VIDEO.encode(), b"x"), "bad-name", "says reference 'x'"),
     (b"FRAME X Y W H\n0 1 1 1 1\n2000000 1 1 1 1\n", "too-large", "of an hour")])
 def test_a_text_that_is_none_is_a_row_with_a_sentence(data: bytes, status: str, words: str) -> None:
-    with pytest.raises(Unusable, match=words) as found:
+    with pytest.raises(RejectedItem, match=words) as found:
         read(data)
     assert found.value.status == status
 
@@ -85,7 +85,7 @@ def test_a_line_of_the_csv_is_one_box_for_the_whole_clip() -> None:
     (b"WMh3ye5tBsE,1,9999999,0-0-9-9,25,9,9,train,id10005", "corrupt"),
     ("WMh3ye5tBsE,١,2,0-0-9-9,25,9,9,x,id10005".encode(), "corrupt")])
 def test_a_wrong_line_of_the_csv_is_a_row(line: bytes, status: str) -> None:
-    with pytest.raises(Unusable) as found:
+    with pytest.raises(RejectedItem) as found:
         utterances.line(line)
     assert found.value.status == status
 
@@ -171,7 +171,7 @@ def test_a_table_of_contents_with_64_bit_numbers_is_read(tmp_path: Path) -> None
                                   b"PK\5\6" + b"\xff" * 18, archives.zipped({"a": GOOD}).replace(b"PK\1\2", b"PK\1\3")])
 def test_what_is_no_zip_is_refused_in_a_sentence(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.zip").write_bytes(data)
-    with pytest.raises(Refused, match=r"x\.zip: not a zip that can be read \(.*\); fetch it again"):
+    with pytest.raises(InputError, match=r"x\.zip: not a zip that can be read \(.*\); fetch it again"):
         list(metadata.scan(tmp_path / "x.zip"))
 
 
@@ -205,7 +205,7 @@ def test_speakers_are_read_from_every_form_of_the_list(tmp_path: Path) -> None:
 def test_what_is_no_list_of_speakers_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a,b\n")
     for name in ("a.csv", "none.csv"):
-        with pytest.raises(Refused, match=r"lists? of speakers"):
+        with pytest.raises(InputError, match=r"lists? of speakers"):
             speakers.read(tmp_path / name)
 
 

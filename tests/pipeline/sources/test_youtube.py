@@ -21,14 +21,14 @@ from made_clips import LIMITS, detect
 from made_params import published
 
 from pipeline.core import fileio
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.frames import clips
 from pipeline.media import video
 from pipeline.sources import youtube
-from pipeline.sources.download import Patience
+from pipeline.sources.download import Retry
 from pipeline.sources.youtube import Config
 from pipeline.sources.ytdlp import client
-from pipeline.sources.ytdlp.throttle import Manners
+from pipeline.sources.ytdlp.throttle import RateLimit
 
 ROOT = Path(__file__).resolve().parents[3]
 KEY = "planted-5e4d3c2b"
@@ -64,10 +64,10 @@ def settings(**changes: object) -> dict[str, object]:
     """`data.fetch` of params/voxceleb2_youtube.yaml, in a hurry."""
     fetch = published("voxceleb2_youtube")["data"]["fetch"]
     small = fetch | {"buckets": 2, "per_shard": 2, "connections": 1, "margin": .25,
-                               "manners": {"pause": 0., "enough": 9, "rest": 0.}, "limits": LIMITS.model_dump()}
-    small["asking"] = fetch["asking"] | {
+                               "rate_limit": {"pause": 0., "max_throttled": 9, "cooldown": 0.}, "limits": LIMITS.model_dump()}
+    small["ytdlp"] = fetch["ytdlp"] | {
         "site": "http://127.0.0.1:1/{id}", "bytes": 10**6, "seconds": 60, "memory": 2048,
-        "patience": {"tries": 2, "pause": .001, "longest": .01, "stall": 1.}}
+        "retry": {"tries": 2, "pause": .001, "longest": .01, "stall": 1.}}
     return small | changes
 
 
@@ -100,10 +100,10 @@ def stored(folder: Path) -> dict[str, bytes]:
 
 def config(origin: Path, address: str, **changes: object) -> Config:
     own = {name: value for name, value in settings().items() if name != "per_shard"}
-    own["asking"] = dict(own["asking"]) | {"site": address}  # type: ignore[call-overload]
-    asked = {name: changes.pop(name) for name in list(changes) if name in client.Asking.model_fields}
+    own["ytdlp"] = dict(own["ytdlp"]) | {"site": address}  # type: ignore[call-overload]
+    asked = {name: changes.pop(name) for name in list(changes) if name in client.Request.model_fields}
     made = Config.model_validate(own | {"origin": str(origin)} | changes)
-    return made.model_copy(update={"asking": made.asking.model_copy(update=asked)})
+    return made.model_copy(update={"ytdlp": made.ytdlp.model_copy(update=asked)})
 
 
 def run(settings: Config, folder: Path, backwards: bool = False) -> pd.DataFrame:
@@ -187,12 +187,12 @@ def test_what_the_site_says_is_a_status_and_only_some_are_asked_again(films, tmp
         server.moods = {f"watch/{VIDEO}": list(page), f"media/{VIDEO}": list(file)}
         chosen = config(lay(tmp_path / "origin", one), server.address)
         chosen = chosen.model_copy(update={"metadata": chosen.metadata[:1]})
-        chosen = chosen.model_copy(update={"asking": chosen.asking.model_copy(update={
-            "patience": Patience(tries=2, pause=.001, longest=.01, stall=.3)})})
+        chosen = chosen.model_copy(update={"ytdlp": chosen.ytdlp.model_copy(update={
+            "retry": Retry(tries=2, pause=.001, longest=.01, stall=.3)})})
         first = run(chosen, tmp_path)
         assert first["status"].tolist() == [status] and (first["reason"] != "").all() and (first["path"] == "").all()
         assert len(server.asked) == requests
-        assert not list((tmp_path / "asking").iterdir())  # nothing of it is left
+        assert not list((tmp_path / "ytdlp").iterdir())  # nothing of it is left
         server.asked.clear()
         server.moods = {f"watch/{VIDEO}": ["404"]}
         second = run(chosen, tmp_path)
@@ -239,10 +239,10 @@ def test_killed_again_and_again_it_ends_with_the_bytes_of_a_clean_run_and_asks_o
 
 
 def test_after_some_throttled_videos_in_a_row_the_rest_is_not_asked_until_the_next_run(films, tmp_path: Path) -> None:
-    manners = Manners(pause=0., enough=2, rest=60.)
+    rate_limit = RateLimit(pause=0., max_throttled=2, cooldown=60.)
     with made_site.site(films) as server:
-        chosen = config(lay(tmp_path / "origin"), server.address, manners=manners,
-                        patience=Patience(tries=1, pause=0., longest=0., stall=1.))
+        chosen = config(lay(tmp_path / "origin"), server.address, rate_limit=rate_limit,
+                        retry=Retry(tries=1, pause=0., longest=0., stall=1.))
         server.moods = {f"watch/{name}": ["429"] if k % 2 else ["bot"] for k, name in enumerate(VIDEOS)}
         table = run(chosen, tmp_path)
         assert len(server.asked) == 2
@@ -356,16 +356,16 @@ def test_no_secret_is_in_a_log_an_argument_or_a_file_and_two_processes_make_the_
 @pytest.mark.parametrize("address", ["http://example.org/{id}", "file:///etc/{id}", "https://example.org/", "https://exämple/{id}"])
 def test_an_address_that_cannot_be_asked_is_refused_without_being_shown(tmp_path: Path, monkeypatch, address: str) -> None:
     monkeypatch.setenv(client.ADDRESS, address)
-    with pytest.raises(Refused, match=r"is not an https:// address with \{id\} in it") as found:
+    with pytest.raises(InputError, match=r"is not an https:// address with \{id\} in it") as found:
         youtube.items(config(lay(tmp_path), "https://example.org/{id}"))
     assert "//example" not in str(found.value) and "/etc" not in str(found.value)
 
 
 def test_cookies_that_are_not_there_and_missing_metadata_are_refused_in_a_sentence(tmp_path: Path, monkeypatch) -> None:
-    with pytest.raises(Refused, match=r"vox2_dev_txt.zip: there is no such file or folder; put VoxCeleb's metadata there"):
+    with pytest.raises(InputError, match=r"vox2_dev_txt.zip: there is no such file or folder; put VoxCeleb's metadata there"):
         youtube.items(config(tmp_path, "https://example.org/{id}"))
     monkeypatch.setenv(client.COOKIES, str(tmp_path / "planted"))
-    with pytest.raises(Refused, match="names no file that can be read") as found:
+    with pytest.raises(InputError, match="names no file that can be read") as found:
         youtube.items(config(lay(tmp_path), "https://example.org/{id}"))
     assert "planted" not in str(found.value)
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.core import ledger
-from pipeline.core.ledger import Unusable
+from pipeline.core.ledger import RejectedItem
 from pipeline.media import sandbox
 from pipeline.sources.ytdlp import responses, ytdlp_exec
-from pipeline.sources.ytdlp.throttle import Manners, Pace, Shut
+from pipeline.sources.ytdlp.throttle import Pace, RateLimit, Shut
 
 ROWS = responses.table()
 INSTALLED = [(row, text) for row in ROWS for text in row.installed]
@@ -157,9 +157,9 @@ def test_a_child_is_held_to_its_time_its_memory_and_its_files(tmp_path: Path) ->
         assert run("import sys; print(sys.stdin.read(), end='')", given=given).stdout == given
     assert run("import sys; sys.stdin.close(); print('deaf')", given=bytes(10**6)).stdout == b"deaf\n"
     assert len(run("print('x' * 10**6)", most=1000).stdout) == 1000
-    with pytest.raises(Unusable, match=r"more than 0\.3 s by the clock"):
+    with pytest.raises(RejectedItem, match=r"more than 0\.3 s by the clock"):
         run("import time; time.sleep(9)", clock=.3)
-    with pytest.raises(Unusable, match="more than 1 s of processor time"):
+    with pytest.raises(RejectedItem, match="more than 1 s of processor time"):
         run("while True: pass", seconds=1)
     assert b"MemoryError" in run("bytes(2**30)").stderr
     code = "f = open('x', 'wb', 0); f.write(bytes(999)); f.write(bytes(2)); f.write(b'x')"
@@ -169,7 +169,7 @@ def test_a_child_is_held_to_its_time_its_memory_and_its_files(tmp_path: Path) ->
 
 def test_a_grandchild_does_not_outlive_a_child_whose_time_is_up(tmp_path: Path) -> None:
     code = "import subprocess, time; subprocess.Popen(['sleep', '61.25']); time.sleep(60)"
-    with pytest.raises(Unusable):
+    with pytest.raises(RejectedItem):
         sandbox.run([sys.executable, "-I", "-c", code], seconds=9, memory=512, clock=.7)
     gone = time.monotonic() + 9  # it is killed when `run` returns, and may take a moment to be gone
     while sleeping := b"sleep\x0061.25" in b"\n".join(command_lines()):
@@ -190,11 +190,11 @@ def test_questions_keep_their_distance_and_a_tired_site_is_left_alone(tmp_path: 
     now = [1000.0]
     monkeypatch.setattr("pipeline.sources.ytdlp.throttle.time.time", lambda: now[0])
     monkeypatch.setattr("pipeline.sources.ytdlp.throttle.time.sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
-    pace = Pace(tmp_path / "pace", Manners(pause=5., enough=2, rest=100.))
+    pace = Pace(tmp_path / "pace", RateLimit(pause=5., max_throttled=2, cooldown=100.))
     for due in (1000., 1005., 1010.):
         pace.wait()
         assert now[0] == due
-    for status in ("throttled", "network", "bot-check"):  # network says nothing about manners
+    for status in ("throttled", "network", "bot-check"):  # network says nothing about rate_limit
         pace.heard(status)
     with pytest.raises(Shut, match="not asked: the 2 videos before it were throttled"):
         pace.wait()
