@@ -44,7 +44,7 @@ def opened(cell: Cell) -> tuple[Method, Faces]:
     import torch
     from safetensors.torch import load_file
 
-    from model.api import Facts, load
+    from model.api import DataInfo, load
     from pipeline.episodes import Faces
 
     torch.set_num_threads(1)
@@ -54,7 +54,7 @@ def opened(cell: Cell) -> tuple[Method, Faces]:
     kind = load(manifest["method"])
     where = f"params/{manifest['dataset']}.yaml: learn.{manifest['method']}"
     chosen = config.parse(kind.Config, json.loads(cell.section), where)
-    facts = Facts(**manifest["facts"])
+    facts = DataInfo(**manifest["facts"])
     method = kind(chosen, facts, cell.seed)
     method.load_weights(load_file(cell.model / "weights.safetensors"))
     return method, Faces(cell.frames, cell.landmarks, cell.split, facts.size)

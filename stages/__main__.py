@@ -44,7 +44,7 @@ def dispatch(words: list[str]) -> None:
 
 
 def run(verb: str, words: list[str]) -> None:
-    """Refused with the nearest verb where there is none of that name."""
+    """InputError with the nearest verb where there is none of that name."""
     if verb not in verbs():
         from pipeline.core import config
 
@@ -80,7 +80,7 @@ def overview(width: int) -> str:
 
 
 def completion(shell: str) -> str:
-    """A script that completes verbs, options and paths. Refused: no such shell, or shtab is not installed."""
+    """A script that completes verbs, options and paths. InputError: no such shell, or shtab is not installed."""
     from pipeline.core.config import pick
 
     pick(dict.fromkeys(SHELLS), shell, "--print-completion")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core import stage
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 
 # Keyword arguments of `add_argument`, by the option's name.
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -54,7 +54,7 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted; what is done is kept, run again to go on", file=sys.stderr)
         raise SystemExit(130) from None
-    except Refused as error:
+    except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except OSError as error:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.core import config, fileio, stage, takedown
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.core.progress import progress
 from pipeline.parallel import executor
 from stages import _cli

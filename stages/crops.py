@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.core import takedown
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.core.manifest import read_manifest
 from pipeline.core.shards import ShardReader
 from stages import _cli
@@ -30,7 +30,7 @@ def labelled(name: str, picture: np.ndarray) -> np.ndarray:
 
 
 def chosen(frames: Path, count: int) -> list[tuple[int, int]]:
-    """The first frame of `count` clips spread over the index: its shard and its row there. Refused: all are taken down."""
+    """The first frame of `count` clips spread over the index: its shard and its row there. InputError: all are taken down."""
     import numpy as np
     import pandas as pd
 

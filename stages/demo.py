@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core import config
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from stages import _cli
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Writes OUT/index.html. Refused: FF or FT is not trained yet, or there is no such test person."""
+    """Writes OUT/index.html. InputError: FF or FT is not trained yet, or there is no such test person."""
     given = parser().parse_args(words)
     from eval.demo import demo_page
 
@@ -56,7 +56,7 @@ def demo(params: config.Params, given: config.DatasetParams, dataset: str, data:
 
     for name in METHODS:
         if not (models / name / "manifest.json").is_file():
-            raise Refused(f"{models / name}: there is no trained model; `make repro` makes it")
+            raise InputError(f"{models / name}: there is no trained model; `make repro` makes it")
     opened = {name: generation.opened(cell(params, given, name, data, models)) for name in METHODS}
     faces = opened["ff"][1]
     people = {subject.person: subject for subject in faces.subjects}

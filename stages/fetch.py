@@ -17,7 +17,7 @@ from pydantic import Field
 
 from pipeline import sources
 from pipeline.core import config, fileio, ledger, stage
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.parallel import executor
 from stages import _cli
 
@@ -77,7 +77,7 @@ def link(folder: Path, out: Path) -> None:
 
 
 def summary(out: Path | None) -> None:
-    """Prints the counts by status of the ledger in `out`, or of each data set's. Refused: there is none."""
+    """Prints the counts by status of the ledger in `out`, or of each data set's. InputError: there is none."""
     import pandas as pd
 
     paths = [out / "ledger.parquet"] if out else sorted(Path("data").glob("*/videos/ledger.parquet"))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.core import config
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from stages import _cli
 
 
@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Writes weights/METHOD-*.safetensors. Refused, with the first difference, where a file is not what it should be."""
+    """Writes weights/METHOD-*.safetensors. InputError, with the first difference, where a file is not what it should be."""
     given = parser().parse_args(words)
     from model import api
     from model.backbones import registry

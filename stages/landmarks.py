@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core import config, stage
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.parallel import executor
 from stages import _cli
 

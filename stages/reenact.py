@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.core import config, stage, takedown
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from stages import _cli
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
                         "driver, in the driver's picture, or in the source's own")
     made.add_argument("--start", type=float, default=0.0, help="second of the driver to begin at")
     made.add_argument("--seconds", type=float, help="so much of the driver")
-    made.add_argument("--face", type=int, help="the how-manieth face from the left, in photos with several")
+    made.add_argument("--face", type=int, help="index of the face, from the left, in photos with several")
     made.add_argument("--adapt-landmarks", action="store_true", help="the driver's pose and expression on the source's shape")
     made.add_argument("--rank-drivers", action="store_true", help="orders several drivers by CSIM; the best drives --out")
     made.add_argument("--no-label", action="store_true", help="no visible label; the mark in the metadata stays")

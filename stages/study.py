@@ -9,7 +9,7 @@ from pathlib import Path
 from eval.study.answers_db import Answers, Row
 from eval.study.trials import WORDS, Config, Study
 from pipeline.core import config, fileio, stage, takedown
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from stages import _cli
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.core import config, fileio
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from pipeline.core.manifest import write_manifest
 from stages import _cli
 
@@ -37,7 +37,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def make(results: Results, out: Path, cache: Path) -> list[str]:
-    """metrics.json of each cell and the tables in `out` -> what changed, and a last line. Refused where nothing is scored."""
+    """metrics.json of each cell and the tables in `out` -> what changed, a last line. InputError: nothing is scored."""
     from eval.report import write_tables
     from eval.scoring import real_frames
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import PositiveInt
 
 from pipeline.core import config, stage
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from stages import _cli
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.core import config, stage
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from stages import _cli
 
 LINK = Path("videos/folder")  # where dvc.yaml looks for the user's own videos
@@ -51,7 +51,10 @@ def without_git() -> None:
 
 
 def check(path: Path) -> None:
-    """Refused when `datasets` or `methods` of the params.yaml names something that is not there."""
+    """InputError when `datasets` or `methods` of the params.yaml names something that is not there.
+
+    A data set that brings no videos of its own gets the empty folder videos/NAME that dvc.yaml lists.
+    """
     from eval.scoring import real_frames, user_study
 
     params = config.load(path)

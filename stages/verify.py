@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from stages import _cli
 
 
@@ -32,7 +32,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def verify(root: Path, data: Path | None, seed: int) -> tuple[list[str], str]:
-    """(one sentence a mismatch, what was looked at). Refused when there is no scored cell below `root`."""
+    """(one sentence a mismatch, what was looked at). InputError when there is no scored cell below `root`."""
     import numpy as np
 
     from eval.scoring import audit

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core.errors import Refused
+from pipeline.core.errors import InputError
 from stages import __main__ as thb
 from stages import _cli
 
@@ -27,7 +27,7 @@ def raises(error):
 
 def test_a_refusal_is_one_sentence_and_exit_1_and_a_defect_keeps_its_traceback(capsys):
     with pytest.raises(SystemExit) as end:
-        _cli.run(raises(Refused("f.yaml: found 3; write a word")))
+        _cli.run(raises(InputError("f.yaml: found 3; write a word")))
     assert end.value.code == 1 and capsys.readouterr().err == "error: f.yaml: found 3; write a word\n"
     with pytest.raises(ValueError, match="defect"):
         _cli.run(raises(ValueError("defect")))
