@@ -89,7 +89,7 @@ def test_a_full_disk_is_refused_before_work_starts(root, monkeypatch):
 
 
 def test_a_killed_parent_takes_its_stage_along(tmp_path):
-    child = ("import os, time; from pipeline import run; run.die_with_parent(os.getppid()); "
+    child = ("import os, time; from pipeline.core import stage; stage.die_with_parent(os.getppid()); "
              f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)")
     parent = subprocess.Popen([sys.executable, "-c", f"import subprocess,sys; subprocess.run([sys.executable,'-c',{child!r}])"],
                               cwd=ROOT)
