@@ -28,7 +28,7 @@ JOBS ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo 1 || nproc)
 STAGES := work/stages
 side_by_side = -@grep -E '^($(1))@' $(STAGES) | sed -n '1!G;h;$$p' | xargs -r -P $(JOBS) -n $(2) $(DVC) --wait-for-lock repro --single-item
 
-.PHONY: help repro together reenact tables study demo test check rehearsal bench bench-gate weights clean
+.PHONY: help repro together adopt reenact tables study demo test check rehearsal bench bench-gate weights clean
 .DELETE_ON_ERROR:
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,9 @@ together:
 reenact: $(VENV)/ready  ## SOURCE="a.jpg b.jpg" or a video, DRIVER=talk.mp4: an mp4 (OUT=), marked as synthetic; METHOD=ff SHOTS=8 VIEW=side CONSENT=yes
 	OMP_NUM_THREADS=1 $(BIN)/python -m stages.reenact $(SOURCE) $(if $(DRIVER),--driver $(DRIVER)) $(if $(METHOD),--method $(METHOD)) \
 	    $(if $(SHOTS),--shots $(SHOTS)) $(if $(VIEW),--view $(VIEW)) $(if $(OUT),--out $(OUT)) $(if $(filter yes,$(CONSENT)),--i-have-consent) $(MORE)
+
+adopt: $(VENV)/ready  ## STAGE=train@voxceleb2-ft: says what of its code changed since it ran; after a yes its outputs are kept (YES=1)
+	@$(BIN)/python -m stages.adopt "$(STAGE)" $(if $(YES),--yes)
 
 tables: $(VENV)/ready  ## tables and claims anew from the stored per-frame results, offline
 	OMP_NUM_THREADS=1 $(BIN)/python -m stages.tables
@@ -95,16 +98,17 @@ install = @if $(BIN)/python -m pip install -q -c constraints.txt uv && \
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(call install,-r pyproject.toml,.)
+	$(call install,-r pyproject.toml,-e .)
 	$(call install,--no-deps facenet-pytorch anny,--no-deps facenet-pytorch anny)
+	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .  # `thb`; torch needs setuptools, so it is there
 	@touch $@
 
 $(VENV)/study: $(VENV)/ready
-	$(call install,-r pyproject.toml --extra study,".[study]")
+	$(call install,-r pyproject.toml --extra study,-e ".[study]")
 	@touch $@
 
 # face-alignment comes without its second OpenCV: the tests hold our 2DFAN-4 against it.
 $(VENV)/tests: $(VENV)/ready
-	$(call install,-r pyproject.toml --extra dev,".[dev]")
+	$(call install,-r pyproject.toml --extra dev,-e ".[dev]")
 	$(call install,--no-deps face-alignment numba llvmlite,--no-deps face-alignment numba llvmlite)
 	@touch $@

@@ -15,13 +15,13 @@ import pytest
 import skimage.data
 import torch
 
+from eval import generation
 from eval.scoring import features, metric, protocol
 from eval.scoring.per_frame import Recipe, Scored, gather
 from model.backbones import face_detection, identity, landmark_detection, perceptual
 from pipeline.core import image_ops
 from pipeline.core.config import load
 from pipeline.core.manifest import write_manifest
-from stages import adapt
 
 SIZE, PAIRS, ROUNDS, PEOPLE, EACH = 256, 10, 3, 50, 32  # pixels; pairs and rounds measured; people and frames each of the claim
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,7 +42,7 @@ def stored(folder: Path) -> tuple[protocol.Cell, dict[str, Any]]:
     real = [np.roll(face, j % 7, axis=1) for j in range(PAIRS)]
     fake = np.stack([cv2.GaussianBlur(x, None, 1 + j / 20) for j, x in enumerate(real)])
     np.savez(folder / "p.npz", person="p", driver=["p"] * PAIRS, rows=np.arange(PAIRS), frames=fake)
-    adapt.pack([folder / "p.npz"], folder)
+    generation.pack([folder / "p.npz"], folder)
     write_manifest(folder, "landmarks", {"detector": {"name": "dlib68", "sha256": {}}})
     given = {"real": [image_ops.to_png(x) for x in real],
              "points": np.stack([points + np.array([j % 7, 0]) for j in range(PAIRS)])}

@@ -5,23 +5,25 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import cv2
-import numpy as np
-import pandas as pd
-
-from pipeline.core import image_ops, stage, takedown
+from pipeline.core import takedown
 from pipeline.core.errors import InputError
 from pipeline.core.manifest import read_manifest
 from pipeline.core.shards import ShardReader
-from pipeline.frames import crops
-from pipeline.landmarks import detect_landmarks
+from stages import _cli
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SIDE = 128  # pixels of a cell
 
 
 def labelled(name: str, picture: np.ndarray) -> np.ndarray:
     """A picture (SIDE, SIDE, 3) under its name, with a white border on the right: (SIDE + 18, SIDE + 4, 3)."""
+    import cv2
+    import numpy as np
+
     label = np.full((18, picture.shape[1], 3), 255, np.uint8)
     cv2.putText(label, name, (3, 13), cv2.FONT_HERSHEY_SIMPLEX, .4, (0, 0, 0), 1, cv2.LINE_AA)
     return np.pad(np.concatenate([label, picture]), ((0, 0), (0, 4), (0, 0)), constant_values=255)
@@ -29,6 +31,9 @@ def labelled(name: str, picture: np.ndarray) -> np.ndarray:
 
 def chosen(frames: Path, count: int) -> list[tuple[int, int]]:
     """The first frame of `count` clips spread over the index: its shard and its row there. InputError: all are taken down."""
+    import numpy as np
+    import pandas as pd
+
     index = pd.read_parquet(frames / "index.parquet", columns=["person", "video", "shard"])
     index["row"] = index.groupby("shard").cumcount()
     listed = takedown.read(Path(takedown.NAME), frames.parent / takedown.NAME)
@@ -42,6 +47,11 @@ def chosen(frames: Path, count: int) -> list[tuple[int, int]]:
 
 def cells(image: np.ndarray, face: np.ndarray, found: np.ndarray | None, names: Sequence[str]) -> list[np.ndarray]:
     """The stored picture and each preset of it; grey, and a line on the screen, where it cannot be cut."""
+    import numpy as np
+
+    from pipeline.core import image_ops
+    from pipeline.frames import crops
+
     out = [labelled("stored", image_ops.crop(image, (0, 0, len(image), len(image)), SIDE))]
     for name in names:
         try:
@@ -53,15 +63,26 @@ def cells(image: np.ndarray, face: np.ndarray, found: np.ndarray | None, names: 
     return out
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = _cli.parser(__doc__, "frames", "out")
+    _cli.add(made, "landmarks", required=False, help="for presets that are turned with the eyes")
+    made.add_argument("--preset", nargs="+", help="of crops.yaml; all if not given")
+    made.add_argument("--count", type=int, default=8, help="clips to show")
+    return made
+
+
+def main(words: Sequence[str] | None = None) -> None:
     """Writes OUT/crops.png."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--frames", type=Path, required=True)
-    parser.add_argument("--landmarks", type=Path, help="for presets that are turned with the eyes")
-    parser.add_argument("--preset", nargs="+", default=list(crops.load()), help="of crops.yaml; all if not given")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=8, help="clips to show")
-    args = parser.parse_args()
+    args = parser().parse_args(words)
+    import numpy as np
+    import pandas as pd
+
+    from pipeline.core import image_ops
+    from pipeline.frames import crops
+    from pipeline.landmarks import detect_landmarks
+
+    args.preset = args.preset or list(crops.load())
     for name in args.preset:
         crops.preset(name)
     read_manifest(args.frames, "frames")
@@ -79,4 +100,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    stage.main(main)
+    _cli.run(main)

@@ -5,19 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from eval.demo import demo_page, pose_grid
-from eval.scoring import metric
-from pipeline import driving_pairs
-from pipeline.core import config, stage
+from pipeline.core import config
 from pipeline.core.errors import InputError
-from stages import adapt
+from stages import _cli
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from eval import generation
+    from eval.demo import demo_page, pose_grid
     from pipeline.episodes import Faces, Subject
 
 METHODS, SHAPE = ("ff", "ft"), (5, 9)  # openings of the mouth, yaws
@@ -25,16 +25,19 @@ PEOPLE = "The people are rendered and do not exist; "
 NETWORKS = "data, networks and losses are small stand-ins for the paper's."
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = _cli.parser(__doc__, "data", "models", "out", "params")
+    _cli.add(made, "dataset", required=False, help="a file of params/; without it the first of `datasets`")
+    made.add_argument("--person", help="a test person; without it the first")
+    return made
+
+
+def main(words: Sequence[str] | None = None) -> None:
     """Writes OUT/index.html. InputError: FF or FT is not trained yet, or there is no such test person."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dataset", help="a file of params/; without it the first of `datasets`")
-    parser.add_argument("--person", help="a test person; without it the first")
-    parser.add_argument("--data", type=Path, required=True, help="holds DATASET/frames, landmarks, split and videos")
-    parser.add_argument("--models", type=Path, required=True, help="holds DATASET/ff and ft")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    given = parser.parse_args()
+    given = parser().parse_args(words)
+    from eval.demo import demo_page
+
     params = config.load(given.params)
     dataset = given.dataset or params.datasets[0]
     chosen = config.dataset(given.params, dataset)
@@ -46,10 +49,15 @@ def main() -> None:
 def demo(params: config.Params, given: config.DatasetParams, dataset: str, data: Path, models: Path,
          person: str | None) -> demo_page.Demo:
     """Everything on the page."""
+    import numpy as np
+
+    from eval import generation
+    from eval.demo import demo_page, pose_grid
+
     for name in METHODS:
         if not (models / name / "manifest.json").is_file():
             raise InputError(f"{models / name}: there is no trained model; `make repro` makes it")
-    opened = {name: adapt.opened(cell(params, given, name, data, models)) for name in METHODS}
+    opened = {name: generation.opened(cell(params, given, name, data, models)) for name in METHODS}
     faces = opened["ff"][1]
     people = {subject.person: subject for subject in faces.subjects}
     subject = config.pick(people, person or next(iter(people)), f"{data / 'split'}: test people")
@@ -65,16 +73,21 @@ def demo(params: config.Params, given: config.DatasetParams, dataset: str, data:
                      np.array([faces.raw(row) for row in subject.sources[:max(shots)]]), learnt)
 
 
-def cell(params: config.Params, given: config.DatasetParams, method: str, data: Path, models: Path) -> adapt.Cell:
+def cell(params: config.Params, given: config.DatasetParams, method: str, data: Path, models: Path) -> generation.Cell:
     """The trained method and the data, as the stage `adapt` opens them."""
+    from eval import generation
+    from pipeline import driving_pairs
+
     section = json.dumps(given.method(method))
-    return adapt.Cell(data / "frames", data / "landmarks", data / "split", models / method, section, 1, params.seed,
+    return generation.Cell(data / "frames", data / "landmarks", data / "split", models / method, section, 1, params.seed,
                       config.parse(driving_pairs.Config, params.cross, "cross"), Path())
 
 
 def posed(given: config.DatasetParams, faces: Faces, subject: Subject, data: Path) -> pose_grid.Grid:
     """The grid of poses: rendered where the data are, else of the person's own frames."""
     import pandas as pd
+
+    from eval.demo import pose_grid
 
     if given.data.source != "sample":
         return pose_grid.nearest(faces, subject, SHAPE)
@@ -88,7 +101,12 @@ def posed(given: config.DatasetParams, faces: Faces, subject: Subject, data: Pat
 
 def learn(method: Any, faces: Faces, subject: Subject, T: int, driving: np.ndarray, truth: np.ndarray) -> demo_page.Learnt:
     """Few-shot learning from T photos, then every cell of the grid."""
+    import numpy as np
     import torch
+
+    from eval import generation
+    from eval.demo import demo_page
+    from eval.scoring import metric
 
     x, y = (torch.from_numpy(read(subject.sources[:T])) for read in (faces.images, faces.poses))
     start = time.perf_counter()
@@ -97,7 +115,7 @@ def learn(method: Any, faces: Faces, subject: Subject, T: int, driving: np.ndarr
         torch.cuda.synchronize()
     spent = time.perf_counter() - start
     print(f"{method.label} from {T} photo{'s' * (T > 1)}: {spent:.2f} s", flush=True)
-    cells = adapt.eight_bit(head(torch.from_numpy(_planes(driving)))).reshape(driving.shape)
+    cells = generation.eight_bit(head(torch.from_numpy(_planes(driving)))).reshape(driving.shape)
     ssim: Any = metric.load("ssim")
     values = ssim.per_frame(_planes(truth), _planes(cells), np.zeros((len(truth) * len(truth[0]), 68, 2)))
     return demo_page.Learnt(cells, spent, values.reshape(driving.shape[:2]))
@@ -111,4 +129,4 @@ def _planes(cells: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    stage.main(main)
+    _cli.run(main)

@@ -11,16 +11,18 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
 from pydantic import Field
 
 from pipeline import sources
 from pipeline.core import config, fileio, ledger, stage
 from pipeline.core.errors import InputError
-from pipeline.parallel import executor, sharded_map
+from pipeline.parallel import executor
+from stages import _cli
+
+if TYPE_CHECKING:
+    from pipeline.parallel import sharded_map
 
 # path: a file below the videos folder, or ARCHIVE#place. boxes: "" or, in the same two forms, float32 (n, 4) of a .npy: the
 # given box x0, y0, x1, y1 of the face in every picture of the clip, pixels; NaN rows where none is given.
@@ -36,6 +38,8 @@ class Shards(config.Strict):
 
 def fetch(source: str, settings: Any, folder: Path, item: tuple[Any]) -> sharded_map.Record:
     """One item of the source, its files below `folder`, as a record of its ledger rows."""
+    import numpy as np
+
     rows = importlib.import_module(f"pipeline.sources.{source}").fetch(settings, item[0], folder)
     later = {"again": np.array(True)} if any(row["status"] in ledger.AGAIN for row in rows) else {}
     odd = next((row["status"] for row in rows if row["status"] != "ok"), "ok")
@@ -44,6 +48,8 @@ def fetch(source: str, settings: Any, folder: Path, item: tuple[Any]) -> sharded
 
 def lost(item: tuple[Any], reason: str) -> sharded_map.Record:
     """The record of an item that cost its workers their lives."""
+    import numpy as np
+
     row = {"id": ledger.plain(str(item[0])), "status": "corrupt", "reason": reason}
     return {"rows": np.array(json.dumps([row])), "status": np.array("corrupt")}
 
@@ -72,6 +78,8 @@ def link(folder: Path, out: Path) -> None:
 
 def summary(out: Path | None) -> None:
     """Prints the counts by status of the ledger in `out`, or of each data set's. InputError: there is none."""
+    import pandas as pd
+
     paths = [out / "ledger.parquet"] if out else sorted(Path("data").glob("*/videos/ledger.parquet"))
     if not paths or not paths[0].is_file():
         raise InputError(f"{paths[0] if paths else 'data/*/videos'}: there is no ledger.parquet; run `dvc repro` first")
@@ -79,24 +87,29 @@ def summary(out: Path | None) -> None:
         print(f"{path}\n{ledger.counts(pd.read_parquet(path))}")
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = _cli.parser(__doc__, "params")
+    made.add_argument("--summary", action="store_true", help="only print the ledgers' counts by status, and their hashes")
+    for name in ("dataset", "origin", "out"):
+        _cli.add(made, name, required=False)
+    return made
+
+
+def main(words: Sequence[str] | None = None) -> None:
     """Makes the videos folder of one data set."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--summary", action="store_true", help="only print the ledgers' counts by status, and their hashes")
-    parser.add_argument("--dataset")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--origin", type=Path, help="what the user brings; only some sources look there")
-    parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = parser().parse_args(words)
     if args.summary:
         return summary(args.out)
     if not (args.dataset and args.origin and args.out):
-        parser.error("--dataset, --origin and --out are required")
+        parser().error("--dataset, --origin and --out are required")
     return make(args)
 
 
 def make(args: argparse.Namespace) -> None:
     """Fetches, writes the ledger, publishes."""
+    from pipeline.parallel import sharded_map
+
     given = config.dataset(args.params, args.dataset)
     data = given.data
     known = {module.name: module.name for module in pkgutil.iter_modules(sources.__path__)}
@@ -137,4 +150,4 @@ def _digest(items: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    stage.main(main)
+    _cli.run(main)

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+from collections.abc import Sequence
 
-from eval.scoring import metric, protocol, real_frames
 from pipeline.core import config, stage
-from pipeline.driving_pairs import Config as Drivers
-from stages import score
+from stages import _cli
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    return _cli.parser(__doc__, "dataset", "frames", "landmarks", "split", "out", "params", "cache")
+
+
+def main(words: Sequence[str] | None = None) -> None:
     """Writes what the stage `score` writes, into OUT/same/metrics and OUT/other/metrics."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--dataset", required=True)
-    for name in ("frames", "landmarks", "split", "out"):
-        arguments.add_argument(f"--{name}", type=Path, required=True)
-    arguments.add_argument("--params", type=Path, default=Path("params.yaml"))
-    arguments.add_argument("--cache", type=Path, default=stage.ROOT / "work" / "descriptors", help="may be removed at any time")
-    given = arguments.parse_args()
+    given = parser().parse_args(words)
+    from eval.scoring import metric, protocol, real_frames, score_cell
+    from pipeline.driving_pairs import Config as Drivers
+
     params = config.load(given.params)
     chosen = config.parse(protocol.Config, params.score, f"{given.params}: score")
     drivers = config.parse(Drivers, params.cross, f"{given.params}: cross")
@@ -33,7 +33,7 @@ def main() -> None:
             cell = protocol.Cell(images=real_frames.Floor(which, size), **paths)
             facts = {"dataset": given.dataset, "method": label, "floor": which, "shots": None, "label": label, "driven_by": "",
                      "trained_on": "", "model": "", "size": size}
-            score.measure(job, score.Bench(cell, chosen, drivers, given.cache, params.seed), facts, label)
+            score_cell.measure(job, score_cell.Bench(cell, chosen, drivers, given.cache, params.seed), facts, label)
 
 
 def pixels(methods: list[str], dataset: config.DatasetParams) -> int:
@@ -42,4 +42,4 @@ def pixels(methods: list[str], dataset: config.DatasetParams) -> int:
 
 
 if __name__ == "__main__":
-    stage.main(main)
+    _cli.run(main)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from functools import cache, partial
-from pathlib import Path
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from pipeline.core import config, ledger, stage
-from pipeline.frames import clips, crops, extract
-from pipeline.parallel import executor, sharded_map
+from pipeline.parallel import executor
+from stages import _cli
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pipeline.frames import extract
 
 
 @cache
@@ -30,21 +33,24 @@ def detect(images: np.ndarray) -> list[np.ndarray]:
     return _detector()(images)
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    return _cli.parser(__doc__, "dataset", "params", "videos", "origin", "out")
+
+
+def main(words: Sequence[str] | None = None) -> None:
     """Makes the frames folder of one data set."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dataset", required=True)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--videos", type=Path, required=True)
-    parser.add_argument("--origin", type=Path, required=True, help="where archives lie whose clips are read from them")
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
+    args = parser().parse_args(words)
+    import pandas as pd
+
+    from model.backbones import registry
+    from pipeline.frames import clips, crops, extract
+    from pipeline.parallel import sharded_map
+
     given = config.dataset(args.params, args.dataset)
     data = given.data
     settings = config.parse(extract.Config, data.frames, given.where("data.frames"))
     where = config.parse(executor.Config, data.engine, given.where("data.engine"))
-    from model.backbones import registry
-
     with stage.run("frames", out=args.out, inputs={"videos": args.videos}, config=data.frames) as job:
         table = pd.read_parquet(args.videos / "ledger.parquet")
         usable = table[table["status"] == "ok"].sort_values(["person", "video"])
@@ -63,4 +69,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    stage.main(main)
+    _cli.run(main)

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.core import config, stage
+from pipeline.core import config
 from pipeline.core.errors import InputError
+from stages import _cli
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = _cli.parser(__doc__, "params")
+    _cli.add(made, "dataset", required=False, default="voxceleb1", help="whose file in params/ says the networks' sizes")
+    made.add_argument("method", help="x2face or pix2pixhd")
+    made.add_argument("files", nargs="+", type=Path, help="x2face: its one file; pix2pixhd: *_net_G.pth [*_net_D.pth]")
+    made.add_argument("--trained-on", required=True, help="the data they saw, as the tables shall say: VoxCeleb1")
+    made.add_argument("--trust", action="store_true", help="open the file even if that may run code which it carries")
+    return made
+
+
+def main(words: Sequence[str] | None = None) -> None:
     """Writes weights/METHOD-*.safetensors. InputError, with the first difference, where a file is not what it should be."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("method", help="x2face or pix2pixhd")
-    arguments.add_argument("files", nargs="+", type=Path, help="x2face: its one file; pix2pixhd: *_net_G.pth [*_net_D.pth]")
-    arguments.add_argument("--trained-on", required=True, help="the data they saw, as the tables shall say: VoxCeleb1")
-    arguments.add_argument("--dataset", default="voxceleb1", help="whose file in params/ says the networks' sizes")
-    arguments.add_argument("--trust", action="store_true", help="open the file even if that may run code which it carries")
-    arguments.add_argument("--params", type=Path, default=Path("params.yaml"))
-    given = arguments.parse_args()
+    given = parser().parse_args(words)
     from model import api
     from model.backbones import registry
     from model.published import importer
@@ -37,4 +43,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    stage.main(main)
+    _cli.run(main)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from pipeline.core import config, stage
 from pipeline.core.errors import InputError
-from pipeline.landmarks import detect_landmarks, landmark_image
-from pipeline.parallel import executor, sharded_map
+from pipeline.parallel import executor
+from stages import _cli
+
+if TYPE_CHECKING:
+    from pipeline.landmarks import detect_landmarks
+    from pipeline.parallel import sharded_map
 
 
 @cache
@@ -27,35 +29,36 @@ def _landmarker(name: str) -> Any:
     return landmark_detection.landmarker(name)
 
 
-def choose(detector: str) -> str:
-    """The detector's name; auto = fan where its weights are, else dlib68."""
-    if detector != "auto":
-        return detector
-    from model.backbones import registry
-
-    return "fan" if registry.find("fan") else "dlib68"
-
-
 def find(item: detect_landmarks.Item, frames: Path, name: str) -> sharded_map.Record:
     """One clip's points, and the hashes of the files they were found with."""
+    import numpy as np
+
+    from pipeline.landmarks import detect_landmarks
+
     landmarker = _landmarker(name)
     found = detect_landmarks.find(item, frames, landmarker.predict)
     status = "no-face" if np.isnan(found["points"]).any((1, 2)).all() else "ok"
     return found | {"status": np.array(status), "sha256": np.array(json.dumps(landmarker.sha256, sort_keys=True))}
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    return _cli.parser(__doc__, "dataset", "params", "videos", "frames", "out")
+
+
+def main(words: Sequence[str] | None = None) -> None:
     """Makes the landmarks folder of one data set."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dataset", required=True)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--videos", type=Path, required=True)
-    parser.add_argument("--frames", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
+    args = parser().parse_args(words)
+    import pandas as pd
+
+    from model.backbones import landmark_detection
+    from pipeline.landmarks import detect_landmarks, landmark_image
+    from pipeline.parallel import sharded_map
+
     given = config.dataset(args.params, args.dataset)
     data = given.data
-    name = choose(config.parse(landmark_image.Config, data.landmarks, given.where("data.landmarks")).detector)
+    chosen = config.parse(landmark_image.Config, data.landmarks, given.where("data.landmarks"))
+    name = landmark_detection.choose(chosen.detector)
     where = config.parse(executor.Config, data.engine, given.where("data.engine"))
     inputs = {"videos": args.videos, "frames": args.frames}
     with stage.run("landmarks", out=args.out, inputs=inputs, config=name) as job:
@@ -74,4 +77,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    stage.main(main)
+    _cli.run(main)

@@ -11,11 +11,13 @@ import math
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.core import config, fingerprint, stage, takedown
 from pipeline.core.errors import InputError
+from stages import _cli
 
 if TYPE_CHECKING:
     from eval.reenact import driving_video, geometry
@@ -30,35 +32,35 @@ QUESTION = ("This makes pictures of a person doing what the person never did. Ha
             "agreed to it? [yes/no] ")
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("source", nargs="*", type=Path, help="photos of one person, or one video")
-    parser.add_argument("--driver", nargs="+", type=Path, default=[], help="a video, or a folder of landmark arrays (.npy)")
-    parser.add_argument("--method", default="ft", help="ft learns the person by gradient steps; ff draws at once")
-    parser.add_argument("--shots", type=int, default=8, help="T, pictures of the source to learn from")
-    parser.add_argument("--steps", type=int, help="fine-tuning steps; as trained for if left out")
-    parser.add_argument("--out", type=Path, help=f"the mp4 to write ({OUT}); with --rank-drivers nothing is written without it")
-    parser.add_argument("--view", choices=("crop", "side", "paste", "still"), default="crop", help="the face alone, beside the "
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = _cli.parser(__doc__.split("\n")[0], "params")
+    made.add_argument("source", nargs="*", type=Path, help="photos of one person, or one video")
+    made.add_argument("--driver", nargs="+", type=Path, default=[], help="a video, or a folder of landmark arrays (.npy)")
+    made.add_argument("--method", default="ft", help="ft learns the person by gradient steps; ff draws at once")
+    made.add_argument("--shots", type=int, default=8, help="T, pictures of the source to learn from")
+    made.add_argument("--steps", type=int, help="fine-tuning steps; as trained for if left out")
+    made.add_argument("--out", type=Path, help=f"the mp4 to write ({OUT}); with --rank-drivers nothing is written without it")
+    made.add_argument("--view", choices=("crop", "side", "paste", "still"), default="crop", help="the face alone, beside the "
                         "driver, in the driver's picture, or in the source's own")
-    parser.add_argument("--start", type=float, default=0.0, help="second of the driver to begin at")
-    parser.add_argument("--seconds", type=float, help="so much of the driver")
-    parser.add_argument("--face", type=int, help="index of the face, from the left, in photos with several")
-    parser.add_argument("--adapt-landmarks", action="store_true", help="the driver's pose and expression on the source's shape")
-    parser.add_argument("--rank-drivers", action="store_true", help="orders several drivers by CSIM; the best drives --out")
-    parser.add_argument("--no-label", action="store_true", help="no visible label; the mark in the metadata stays")
-    parser.add_argument("--i-have-consent", action="store_true", help="the people shown agreed; otherwise it is asked")
-    parser.add_argument("--inspect", type=Path, metavar="FILE", help="prints the mark of a film that was made here")
-    parser.add_argument("--model", type=Path, help="folder of a trained model (models/DATASET/METHOD)")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    return parser.parse_args()
+    made.add_argument("--start", type=float, default=0.0, help="second of the driver to begin at")
+    made.add_argument("--seconds", type=float, help="so much of the driver")
+    made.add_argument("--face", type=int, help="index of the face, from the left, in photos with several")
+    made.add_argument("--adapt-landmarks", action="store_true", help="the driver's pose and expression on the source's shape")
+    made.add_argument("--rank-drivers", action="store_true", help="orders several drivers by CSIM; the best drives --out")
+    made.add_argument("--no-label", action="store_true", help="no visible label; the mark in the metadata stays")
+    made.add_argument("--i-have-consent", action="store_true", help="the people shown agreed; otherwise it is asked")
+    made.add_argument("--inspect", type=Path, metavar="FILE", help="prints the mark of a film that was made here")
+    made.add_argument("--model", type=Path, help="folder of a trained model (models/DATASET/METHOD)")
+    return made
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Makes the film, ranks drivers, or reads a mark."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, lambda got, _: sys.exit(128 + got))  # so that what is half written goes
-    given = arguments()
+    given = parser().parse_args(words)
     params = config.load(given.params)
     folder = given.model or Path("models") / params.datasets[0] / given.method
     if given.inspect:
@@ -150,11 +152,11 @@ def opened(given: config.DatasetParams) -> Eyes:
     from model.backbones import face_detection, landmark_detection
     from pipeline.frames import extract
     from pipeline.landmarks import landmark_image
-    from stages.landmarks import choose
 
     chosen = config.parse(extract.Config, given.data.frames, given.where("data.frames"))
-    detector = choose(config.parse(landmark_image.Config, given.data.landmarks, given.where("data.landmarks")).detector)
-    return Eyes(face_detection.Detector().detect, landmark_detection.landmarker(detector).predict, chosen)
+    wanted = config.parse(landmark_image.Config, given.data.landmarks, given.where("data.landmarks")).detector
+    landmarker = landmark_detection.landmarker(landmark_detection.choose(wanted))
+    return Eyes(face_detection.Detector().detect, landmarker.predict, chosen)
 
 
 def adaptation(of: driving_video.Driver, eyes: Eyes, who: Source) -> geometry.Adaptation:
@@ -216,7 +218,8 @@ def film(given: argparse.Namespace, job: Job, model: Model, out: Path) -> None:
               f"take {seconds / 3600:.1f} to {2.5 * seconds / 3600:.1f} h; --start and --seconds choose a part", flush=True)
     report = render_video.make(job, out, synthetic_mark.make(
         method=model.method.name, model=model.sha256, source=job.source.sha256, shots=len(job.source.crops),
-        size=model.size, adapted=given.adapt_landmarks, view=given.view, version=fingerprint.digest("reenact")[:16]))
+        size=model.size, adapted=given.adapt_landmarks, view=given.view,
+        version=fingerprint.digest(fingerprint.files("reenact"))[:16]))
     for line in told(report, job, given.view):
         print(line)
     size = render_video.size(job.driver, job.view, model.size, job.source)
@@ -256,4 +259,4 @@ def show(path: Path, given: config.DatasetParams) -> None:
 
 
 if __name__ == "__main__":
-    stage.main(main)
+    _cli.run(main)

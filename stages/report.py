@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
-from eval.report import figures, headline, html_page, markdown_table, write_tables
-from eval.scoring.results import Config, Results
 from pipeline.core import config, stage
 from pipeline.core.manifest import read_manifest
+from stages import _cli
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = _cli.parser(__doc__, "data", "models", "results", "params", "cache")
+    _cli.add(made, "out", required=False, default=Path("report"))
+    made.add_argument("--show", action="store_true", help="print Tables 1 and 2 of --out, fitted to the terminal")
+    return made
+
+
+def main(words: Sequence[str] | None = None) -> None:
     """Writes table1, 1b, 2, 3, 4, tradeoff, claims, ranking, provenance (.md, .csv), figures/, index.html and the manifest."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    for name in ("data", "models", "results"):
-        arguments.add_argument(f"--{name}", type=Path, default=Path(name))
-    arguments.add_argument("--out", type=Path, default=Path("report"))
-    arguments.add_argument("--params", type=Path, default=Path("params.yaml"))
-    arguments.add_argument("--cache", type=Path, default=stage.ROOT / "work" / "descriptors", help="may be removed at any time")
-    arguments.add_argument("--show", action="store_true", help="print Tables 1 and 2 of --out, fitted to the terminal")
-    given = arguments.parse_args()
+    given = parser().parse_args(words)
     if given.show:
         show(given.out)
     else:
@@ -30,6 +31,9 @@ def main() -> None:
 
 def make(given: argparse.Namespace) -> None:
     """The stage itself."""
+    from eval.report import figures, headline, html_page, write_tables
+    from eval.scoring.results import Config, Results
+
     params = config.load(given.params)
     chosen = config.parse(Config, params.report, f"{given.params}: report")
     results = Results(given.data, given.models, given.results, params.datasets, params.methods, params.shots)
@@ -46,6 +50,8 @@ def make(given: argparse.Namespace) -> None:
 
 def show(out: Path) -> None:
     """Prints both tables; a wide one continues below itself."""
+    from eval.report import markdown_table
+
     read_manifest(out, "report")
     width = shutil.get_terminal_size((200, 24)).columns
     for name, keys in (("table1.md", 3), ("table2.md", 2)):
@@ -54,4 +60,4 @@ def show(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    stage.main(main)
+    _cli.run(main)

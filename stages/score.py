@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
-from eval.scoring import cross_reenactment, metric, per_frame, protocol
-from pipeline.core import config, fileio, fingerprint, stage
-from pipeline.core.progress import progress
-from pipeline.driving_pairs import Config as Drivers
-from pipeline.parallel import executor
+from pipeline.core import config, stage
+from stages import _cli
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    names = ("dataset", "method", "shots", "images", "frames", "landmarks", "split", "out", "params", "cache")
+    return _cli.parser(__doc__, *names)
+
+
+def main(words: Sequence[str] | None = None) -> None:
     """Writes per_frame.parquet, features.safetensors, metrics.json, cross_per_frame.parquet, cross.json and the manifest."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    for name in ("dataset", "method"):
-        arguments.add_argument(f"--{name}", required=True)
-    arguments.add_argument("--shots", type=int, required=True, help="T, frames the method saw of each person")
-    for name in ("images", "frames", "landmarks", "split", "out"):
-        arguments.add_argument(f"--{name}", type=Path, required=True)
-    arguments.add_argument("--params", type=Path, default=Path("params.yaml"))
-    arguments.add_argument("--cache", type=Path, default=stage.ROOT / "work" / "descriptors", help="may be removed at any time")
-    given = arguments.parse_args()
+    given = parser().parse_args(words)
+    from eval.scoring import metric, protocol, score_cell
+    from pipeline.driving_pairs import Config as Drivers
+
     params = config.load(given.params)
     chosen = config.parse(protocol.Config, params.score, f"{given.params}: score")
     paths = {name: getattr(given, name) for name in ("images", "frames", "landmarks", "split")}
@@ -33,62 +29,13 @@ def main() -> None:
     with stage.run("score", out=given.out, inputs=paths, config=[params.score, params.seed]) as job:
         images = job.inputs["images"]
         drivers = config.parse(Drivers, images["cross"], f"{given.images}: cross") if "cross" in images else None
-        bench = Bench(protocol.Cell(**paths), chosen, drivers, given.cache, params.seed)
+        bench = score_cell.Bench(protocol.Cell(**paths), chosen, drivers, given.cache, params.seed)
         facts = {"dataset": given.dataset, "method": given.method, "shots": given.shots,
                  "label": images.get("label", given.method), "driven_by": images.get("driven_by", "landmarks"),
                  "trained_on": images.get("trained_on", ""), "model": images.get("model", ""),
                  "size": protocol.Generated(given.images).size()}
-        measure(job, bench, facts, f"score {given.method} T={given.shots}")
-
-
-class Bench(NamedTuple):
-    """What is scored and how."""
-
-    cell: protocol.Cell
-    config: protocol.Config
-    drivers: Drivers | None  # None: nothing was driven by others
-    cache: Path
-    seed: int
-
-
-def measure(job: stage.Job, bench: Bench, facts: dict[str, Any], what: str) -> None:
-    """All people, one after the other or side by side, and the outputs of the stage; `facts` go into the manifest."""
-    people = protocol.people(bench.cell)
-    if bench.drivers:
-        cross_reenactment.people(bench.cell, bench.drivers)
-    done = executor.map(partial(person, bench=bench), people, executor.local(bench.config.workers))
-    both = list(progress(done, len(people), what))
-    save(job, bench, [scored for scored, _ in both], [driven for _, driven in both if driven], facts)
-
-
-def person(name: str, bench: Bench) -> tuple[per_frame.Scored, cross_reenactment.Driven | None]:
-    """One person's own frames and those driven by others."""
-    given: dict[str, Any] = {"cell": bench.cell, "cache": bench.cache}
-    driven = cross_reenactment.score(name, names=bench.config.metrics, drivers=bench.drivers,
-                                     **given) if bench.drivers else None
-    return protocol.score(name, config=bench.config, **given), driven
-
-
-def save(job: stage.Job, bench: Bench, scored: list[per_frame.Scored], driven: list[cross_reenactment.Driven],
-         facts: dict[str, Any]) -> None:
-    """The outputs of the stage."""
-    frames, chosen = per_frame.gather(scored), bench.config
-    per_frame.write(job.out, frames)
-    body = {**facts, "seed": bench.seed, "code": fingerprint.digest("score"), "people": len(frames.lengths()), "frames": len(frames.row),
-            "metrics": scored[0].facts, "not_measured": scored[0].missing, "level": chosen.level,
-            "order": [name for name in chosen.metrics if name in frames.columns or name in frames.features],
-            "resamples": {"means": chosen.resamples, "sets": chosen.set_resamples},
-            "utterances": job.inputs["split"].get("utterances"),
-            "inputs": {name: fileio.sha256(getattr(bench.cell, name) / "manifest.json") for name in job.inputs}}
-    summary = protocol.summary(frames, per_frame.Recipe.of(body), bench.cache)
-    fileio.write_json(job.out / "metrics.json", summary)
-    if driven and bench.drivers:
-        body["cross"] = cross_reenactment.about(driven, bench.drivers, chosen.metrics)
-        cross_reenactment.write(job.out, *cross_reenactment.gather(driven))
-        fileio.write_json(job.out / cross_reenactment.SUMMARY, cross_reenactment.summary(job.out, body))
-    job.publish("score", body)
-    print(f"{job.final}: " + ", ".join(f"{name} {cell['value']}" for name, cell in summary.items()))
+        score_cell.measure(job, bench, facts, f"score {given.method} T={given.shots}")
 
 
 if __name__ == "__main__":
-    stage.main(main)
+    _cli.run(main)

@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
-
-from pipeline import split
 from pipeline.core import config, fileio, ledger, stage, takedown
+from stages import _cli
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
 
 
 def read(frames: Path, landmarks: Path) -> tuple[pd.DataFrame, np.ndarray]:
     """clip and person of each stored frame, and whether it has landmarks."""
+    import pandas as pd
+
     index = pd.read_parquet(frames / "index.parquet", columns=["clip", "person"])
     return index, (pd.read_parquet(landmarks / "ledger.parquet", columns=["status"])["status"] == "ok").to_numpy(bool)
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    return _cli.parser(__doc__, "dataset", "params", "frames", "landmarks", "out")
+
+
+def main(words: Sequence[str] | None = None) -> None:
     """Makes the split folder of one data set."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dataset", required=True)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--frames", type=Path, required=True)
-    parser.add_argument("--landmarks", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
+    args = parser().parse_args(words)
+    import pandas as pd
+
+    from pipeline import split
+
     seed = config.load(args.params).seed
     given = config.dataset(args.params, args.dataset)
     listed = takedown.read(Path(takedown.NAME))
@@ -46,4 +54,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    stage.main(main)
+    _cli.run(main)

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from eval.study.answers_db import Answers, Row
 from eval.study.trials import WORDS, Config, Study
 from pipeline.core import config, fileio, stage, takedown
 from pipeline.core.errors import InputError
+from stages import _cli
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = _cli.parser(__doc__, "data", "results", "params")
+    made.add_argument("verb", choices=list(VERBS))
+    _cli.add(made, "dataset", required=False, help="a file of params/ (default: the first one of `datasets`)")
+    made.add_argument("--study", type=Path, default=Path("study"), help="holds DATASET/trials and the answers")
+    made.add_argument("--simulated", action="store_true", help="serve: mark all who begin as simulated; score, export: "
+                      "only such answers, and nothing is written to results")
+    return made
+
+
+def main(words: Sequence[str] | None = None) -> None:
     """One verb over one data set."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("verb", choices=VERBS)
-    arguments.add_argument("--dataset", help="a file of params/ (default: the first one of `datasets`)")
-    for name in ("data", "results", "study"):
-        arguments.add_argument(f"--{name}", type=Path, default=Path(name))
-    arguments.add_argument("--params", type=Path, default=Path("params.yaml"))
-    arguments.add_argument("--simulated", action="store_true", help="serve: mark all who begin as simulated; score, export: "
-                           "only such answers, and nothing is written to results")
-    given = arguments.parse_args()
+    given = parser().parse_args(words)
     params = config.load(given.params)
     given.dataset = given.dataset or params.datasets[0]
     config.dataset(given.params, given.dataset)  # refused when there is none
@@ -135,4 +139,4 @@ def lists(given: argparse.Namespace) -> tuple[Path, ...]:
 VERBS = {"build": build, "serve": serve, "score": score, "export": export}
 
 if __name__ == "__main__":
-    stage.main(main)
+    _cli.run(main)

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from eval.report import write_tables
-from eval.scoring import audit, cross_reenactment, per_frame, protocol, real_frames
-from eval.scoring.results import Results
-from pipeline.core import config, fileio, stage
+from pipeline.core import config, fileio
 from pipeline.core.errors import InputError
 from pipeline.core.manifest import write_manifest
+from stages import _cli
+
+if TYPE_CHECKING:
+    from eval.scoring.results import Results
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = _cli.parser(__doc__, "data", "models", "results", "params")
+    _cli.add(made, "out", required=False, default=Path("report"))
+    return made
+
+
+def main(words: Sequence[str] | None = None) -> None:
     """Writes what is not as it would be derived, and says it."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    for name in ("data", "models", "results"):
-        arguments.add_argument(f"--{name}", type=Path, default=Path(name))
-    arguments.add_argument("--out", type=Path, default=Path("report"))
-    arguments.add_argument("--params", type=Path, default=Path("params.yaml"))
-    given = arguments.parse_args()
+    given = parser().parse_args(words)
+    from eval.scoring.results import Results
+
     params = config.load(given.params)
     results = Results(given.data, given.models, given.results, params.datasets, params.methods, params.shots)
     with tempfile.TemporaryDirectory() as cache:  # nothing computed before is used
@@ -30,10 +37,10 @@ def main() -> None:
 
 
 def make(results: Results, out: Path, cache: Path) -> list[str]:
-    """metrics.json of each cell and the tables in `out` -> what changed, and a last line.
+    """metrics.json of each cell and the tables in `out` -> what changed, a last line. InputError: nothing is scored."""
+    from eval.report import write_tables
+    from eval.scoring import real_frames
 
-    InputError where nothing is scored.
-    """
     rows: list[tuple[str, int | str]] = [(m, t) for m in results.methods for t in results.shots]
     rows += [(real_frames.FOLDER, which) for which in real_frames.LABELS]
     places = [(d, *row) for d in results.datasets for row in rows]
@@ -55,6 +62,8 @@ def derive(folder: Path, cache: Path) -> list[str]:
 
     InputError when the per-frame results are not what the manifest lists.
     """
+    from eval.scoring import audit, cross_reenactment, per_frame, protocol
+
     manifest = audit.manifests(folder).get(folder, {})
     if manifest.get("kind") != "score":
         raise InputError(f"{folder / 'manifest.json'}: missing or no manifest of scores; run `dvc checkout` or `dvc repro`")
@@ -76,4 +85,4 @@ def derive(folder: Path, cache: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    stage.main(main)
+    _cli.run(main)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from eval import timing
 from pipeline.core import config, fileio, stage
+from stages import _cli
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    return _cli.parser(__doc__, "dataset", "method", "frames", "landmarks", "split", "model", "out", "params")
+
+
+def main(words: Sequence[str] | None = None) -> None:
     """Writes timing.json and the manifest."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    for name in ("dataset", "method"):
-        arguments.add_argument(f"--{name}", required=True)
-    for name in ("frames", "landmarks", "split", "model", "out"):
-        arguments.add_argument(f"--{name}", type=Path, required=True)
-    arguments.add_argument("--params", type=Path, default=Path("params.yaml"))
-    given = arguments.parse_args()
+    given = parser().parse_args(words)
     params = config.load(given.params)
     chosen = config.parse(timing.Config, params.timing, f"{given.params}: timing")
     dataset = config.dataset(given.params, given.dataset)
@@ -64,4 +64,4 @@ def seconds(given: argparse.Namespace, job: stage.Job, params: config.Params, da
 
 
 if __name__ == "__main__":
-    stage.main(main)
+    _cli.run(main)

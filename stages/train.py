@@ -6,7 +6,7 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +17,7 @@ from pydantic import PositiveInt
 from pipeline.core import config, stage
 from pipeline.core.errors import InputError
 from pipeline.core.progress import Bar
+from stages import _cli
 
 if TYPE_CHECKING:
     from model.api import Episode, Method
@@ -32,15 +33,14 @@ class Config(config.Strict):
     preview: float  # minutes between two pictures in the work folder
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    return _cli.parser(__doc__, "dataset", "method", "frames", "landmarks", "split", "out", "params")
+
+
+def main(words: Sequence[str] | None = None) -> None:
     """Writes weights.safetensors, log/ and the manifest."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    for name in ("dataset", "method"):
-        arguments.add_argument(f"--{name}", required=True)
-    for name in ("frames", "landmarks", "split", "out"):
-        arguments.add_argument(f"--{name}", type=Path, required=True)
-    arguments.add_argument("--params", type=Path, default=Path("params.yaml"))
-    given = arguments.parse_args()
+    given = parser().parse_args(words)
     params = config.load(given.params)
     how = config.parse(Config, params.train, f"{given.params}: train")
     paths = {name: getattr(given, name) for name in ("frames", "landmarks", "split")}
@@ -54,10 +54,10 @@ def main() -> None:
     chosen: Any = config.parse(kind.Config, section, where)
     processes = how.processes if chosen.steps and kind.shares_batches else 1
     if processes > 1 and "WORLD_SIZE" not in os.environ:
-        spread(processes)
+        spread(processes, sys.argv[1:] if words is None else words)
         return
-    with together(), (stage.run if distributed.first() else stage.beside)("train", out=given.out, inputs=paths, method=given.method,
-                                                                     config=[section, params.seed]) as job:
+    begin = stage.run if distributed.first() else stage.beside
+    with together(), begin("train", out=given.out, inputs=paths, config=[section, params.seed], method=given.method) as job:
         from pipeline.episodes import Faces
 
         faces = Faces(**paths, size=chosen.size)
@@ -76,8 +76,11 @@ def main() -> None:
                               "backbones": method.backbones(), "config": section})
 
 
-def spread(processes: int) -> None:
-    """This stage in so many processes, by torchrun's own agent; it ends as the first of them that fails, or as told to."""
+def spread(processes: int, words: Sequence[str]) -> None:
+    """This stage in so many processes, by torchrun's own agent; it ends as the first of them that fails, or as told to.
+
+    words: its command line.
+    """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -87,7 +90,7 @@ def spread(processes: int) -> None:
     chosen = LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=processes, rdzv_backend="c10d", max_restarts=0,
                           rdzv_endpoint="127.0.0.1:0", local_addr="127.0.0.1")
     try:
-        elastic_launch(chosen, sys.executable)("-m", "stages.train", *sys.argv[1:])
+        elastic_launch(chosen, sys.executable)("-m", "stages.train", *words)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode < 0:
@@ -180,4 +183,4 @@ def save(method: Method, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    stage.main(main)
+    _cli.run(main)

@@ -8,23 +8,28 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from eval.scoring import real_frames, user_study
 from pipeline.core import config, stage
 from pipeline.core.errors import InputError
+from stages import _cli
 
 LINK = Path("videos/folder")  # where dvc.yaml looks for the user's own videos
 
 
-def main() -> None:
-    """Edits `datasets` in params.yaml where asked to; for --folder also links videos/folder to the given path."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    choice = arguments.add_mutually_exclusive_group()
-    choice.add_argument("--dataset", help="a file of params/, without .yaml")
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = _cli.parser(__doc__, "params")
+    choice = made.add_mutually_exclusive_group()
+    _cli.add(choice, "dataset", required=False)
     choice.add_argument("--folder", type=Path, help="holds person/video.*")
-    arguments.add_argument("--params", type=Path, default=Path("params.yaml"))
-    given = arguments.parse_args()
+    return made
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Edits `datasets` in params.yaml where asked to; for --folder also links videos/folder to the given path."""
+    given = parser().parse_args(words)
     if given.folder:
         link(given.folder)
     if given.dataset or given.folder:
@@ -50,6 +55,8 @@ def check(path: Path) -> None:
 
     A data set that brings no videos of its own gets the empty folder videos/NAME that dvc.yaml lists.
     """
+    from eval.scoring import real_frames, user_study
+
     params = config.load(path)
     known = {path.stem: path for path in (stage.ROOT / "model" / "methods").glob("[!_]*.py")}
     for method in params.methods:
@@ -97,4 +104,4 @@ def choose(path: Path, dataset: str) -> None:
 
 
 if __name__ == "__main__":
-    stage.main(main)
+    _cli.run(main)

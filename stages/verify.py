@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from eval.scoring import audit
-from pipeline.core import stage
 from pipeline.core.errors import InputError
+from stages import _cli
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = _cli.parser(__doc__)
+    made.add_argument("folder", type=Path, help="results/DATASET, or any folder that has scored cells below it")
+    made.add_argument("--data", type=Path, help="frames, landmarks, split (default: data/DATASET)")
+    made.add_argument("--seed", type=int, default=0, help="which person of each cell is scored again from the images")
+    return made
+
+
+def main(words: Sequence[str] | None = None) -> None:
     """Prints what does not match."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("folder", type=Path, help="results/DATASET, or any folder that has scored cells below it")
-    arguments.add_argument("--data", type=Path, help="frames, landmarks, split (default: data/DATASET)")
-    arguments.add_argument("--seed", type=int, default=0, help="which person of each cell is scored again from the images")
-    given = arguments.parse_args()
+    given = parser().parse_args(words)
     wrong, looked = verify(given.folder, given.data, given.seed)
     print("\n".join(wrong) if wrong else f"everything matches: {looked}")
     raise SystemExit(1 if wrong else 0)
@@ -30,6 +33,10 @@ def main() -> None:
 
 def verify(root: Path, data: Path | None, seed: int) -> tuple[list[str], str]:
     """(one sentence a mismatch, what was looked at). InputError when there is no scored cell below `root`."""
+    import numpy as np
+
+    from eval.scoring import audit
+
     found = audit.manifests(root)
     cells = {folder: manifest for folder, manifest in found.items() if manifest.get("kind") == "score"}
     if not cells:
@@ -57,4 +64,4 @@ def data_of(root: Path, dataset: str) -> Path:
 
 
 if __name__ == "__main__":
-    stage.main(main)
+    _cli.run(main)

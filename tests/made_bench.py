@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from made_metrics import Describer, smooth
 
+from eval import generation
 from eval.scoring import features, per_frame, protocol
-from stages import adapt
 
 SIZE, PEOPLE, FRAMES = 32, ("p1", "p2", "p3"), 4
 COLUMNS = ("l1", "psnr", "ssim", "csim_dlib128", "fd_efflite0")
@@ -64,8 +64,8 @@ def bench(tmp_path, monkeypatch):
             x_hat = torch.from_numpy(np.stack([(drawn or PICTURES)[row] for row in subject.holdout]))
             files.append(folder / f"{subject.person}.npz")
             np.savez(files[-1], person=subject.person, driver=[subject.person] * FRAMES,
-                     rows=np.array(subject.holdout), frames=adapt.eight_bit(x_hat))
-        adapt.pack(files, folder)
+                     rows=np.array(subject.holdout), frames=generation.eight_bit(x_hat))
+        generation.pack(files, folder)
         protocol.opened.cache_clear()
         cell = protocol.Cell(*[folder] * 4)
         config = protocol.Config(metrics=list(COLUMNS), level=0.95, resamples=200, set_resamples=20, workers=1)

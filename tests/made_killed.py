@@ -22,7 +22,7 @@ from small import Eyes
 from model.backbones import perceptual
 from model.training import checkpoint, loop
 from pipeline.core import stage as core_stage
-from stages import train
+from stages import _cli, train
 
 learn = loop.train
 
@@ -44,7 +44,7 @@ def stage(root: Path, method: str, out: str) -> None:
     words = [word for name in ("frames", "landmarks", "split") for word in (f"--{name}", str(root / "data" / name))]
     sys.argv = ["train", "--dataset", "made", "--method", method, *words, "--out", str(root / out),
                 "--params", str(root / "params.yaml")]
-    core_stage.main(train.main)
+    _cli.run(train.main)
 
 
 def timed(*words: Any, **named: Any) -> float:

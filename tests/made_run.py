@@ -10,6 +10,7 @@ from pathlib import Path
 import made_clips
 
 from pipeline.core import stage as core_stage
+from stages import _cli
 
 
 def main() -> None:
@@ -19,7 +20,7 @@ def main() -> None:
     stage = importlib.import_module(f"stages.{name}")
     if name == "frames":
         stage.detect = made_clips.detect
-    core_stage.main(stage.main)
+    _cli.run(stage.main)
     print(f"largest process: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024} MiB")
 
 

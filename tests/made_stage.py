@@ -25,6 +25,7 @@ import numpy as np
 from pipeline.core import stage
 from pipeline.landmarks import detect_landmarks
 from pipeline.parallel import executor, sharded_map
+from stages import _cli
 
 Note = tuple[float, int, str, str]  # seconds, process, begin | end, item
 
@@ -43,7 +44,7 @@ def main() -> None:
         module.detect = made_clips.detect
     if name == "landmarks":
         module.find = find
-    stage.main(module.main)
+    _cli.run(module.main)
 
 
 def noted(each: Callable[[Any], sharded_map.Record], item: Any) -> sharded_map.Record:

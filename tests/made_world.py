@@ -12,11 +12,13 @@ import made_faces
 import made_params
 import numpy as np
 
+from eval import generation
 from eval.metrics import fd
 from eval.scoring import features, protocol
+from pipeline import driving_pairs
 from pipeline.core import stage as core_stage
 from pipeline.core.manifest import write_manifest
-from stages import adapt, floors, score
+from stages import floors, score
 
 SIZE, FRAMES = 24, 6
 METRICS = ["l1", "csim_dlib128", "fd_efflite0", "iderr_dlib128", "nme_interocular_dlib68"]
@@ -108,14 +110,14 @@ def scored(root, monkeypatch, method, drawn):
     cell = root / "results" / "sample" / method / "8"
     (cell / "images").mkdir(parents=True)
     files, subjects = [], Faces(None, None, None, SIZE).subjects
-    config = adapt.driving_pairs.Config(drivers=1, frames=3)
+    config = driving_pairs.Config(drivers=1, frames=3)
     for n, subject in enumerate(subjects):
-        others = adapt.driving_pairs.drivers(subjects, n, config)
+        others = driving_pairs.drivers(subjects, n, config)
         frames = [truth(row) for row in subject.holdout] + [drawn(subject.holdout[0], row) for _, row in others]
         files.append(cell / f"{n}.npz")
         np.savez(files[-1], person=subject.person, driver=[subject.person] * FRAMES + [driver for driver, _ in others],
                  rows=[*subject.holdout, *(row for _, row in others)], frames=np.stack(frames).transpose(0, 2, 3, 1))
-    adapt.pack(files, cell / "images")
+    generation.pack(files, cell / "images")
     write_manifest(cell / "images", "images", {"label": method.upper(), "driven_by": "landmarks",
                                                      "cross": config.model_dump()})
     call(root, score, monkeypatch, "--method", method, "--shots", 8, "--images", cell / "images", "--out", cell / "metrics")

@@ -9,14 +9,12 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from pipeline.core import fingerprint
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("pipeline", "model", "eval", "stages")
 MAY_IMPORT = {"pipeline": {"pipeline"}, "model": {"model"}, "eval": {"eval", "model", "pipeline"}, "stages": set(PACKAGES)}
 FOR_ALL = ("pipeline/core/errors.py",)  # imports nothing
-# What a stage loads by name at run time, beyond what its source says.
-BY_NAME = {"fetch": ["pipeline/sources/*.py"], "train": ["model/methods/*.py"], "adapt": ["model/methods/*.py"],
-           "timing": ["model/methods/*.py"], "score": ["eval/metrics/*.py"], "floors": ["eval/metrics/*.py"],
-           "report": ["eval/metrics/*.py"]}
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
 
@@ -26,67 +24,71 @@ def module_file(name: str) -> Path | None:
     return next((found for found in (path.with_suffix(".py"), path / "__init__.py") if found.is_file()), None)
 
 
-def imports(path: Path) -> set[Path]:
-    """The project files that a file imports, at the top or inside a function."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(".py"):
-            found |= {file for file in [path.parent / node.value] if file.is_file()}  # runs in a process of its own
-        found |= {file for name in names if name.split(".")[0] in PACKAGES and (file := module_file(name))}
-    return found
-
-
-def closure(path: Path) -> set[Path]:
-    """Everything of ours that runs when a file is imported."""
-    seen, waiting = set(), [path]
-    while waiting:
-        file = waiting.pop()
-        if file not in seen:
-            seen.add(file)
-            waiting += imports(file)
-    return {file for file in seen if file.read_text().strip()}
-
-
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_go_one_way(path):
     package = path.relative_to(ROOT).parts[0]
-    foreign = {file.relative_to(ROOT).parts[0] for file in imports(path)
+    foreign = {file.relative_to(ROOT).parts[0] for file in project_imports(path)
                if str(file.relative_to(ROOT)) not in FOR_ALL} - MAY_IMPORT[package]
     assert not foreign, f"{package} must not import {foreign}"
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_the_deps_of_a_stage_cover_what_it_imports(stage):
-    needed = closure(ROOT / "stages" / f"{stage}.py")
-    for pattern in BY_NAME.get(stage, []):
-        needed |= {file for path in ROOT.glob(pattern) for file in closure(path)}
-    methods = ROOT / "model" / "methods"
-    needed = {file for file in needed if file.parent != methods}  # a method's own file is a templated dep, checked below
-    listed = [dep for dep in STAGES[stage]["deps"] if "$" not in dep]
-    missing = sorted(str(file.relative_to(ROOT)) for file in needed
-                     if not any(file.relative_to(ROOT).is_relative_to(dep) for dep in listed))
-    assert not missing, "add to deps in dvc.yaml: " + ", ".join(missing)
+def project_imports(path: Path) -> set[Path]:
+    """The project files whose code an import statement of a file runs, at the top or inside a function."""
+    found, waiting = set(), [ast.parse(path.read_text())]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            waiting += node.orelse
+            continue
+        waiting += ast.iter_child_nodes(node)
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name for name in inner if module_file(name)]
+            names += [node.module] * (len(names) < len(inner))  # not only submodules: names of the module itself
+        found |= {file for name in names if name.split(".")[0] in PACKAGES and (file := module_file(name))}
+    return found
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_every_listed_code_dep_exists_and_is_used(stage):
-    used = closure(ROOT / "stages" / f"{stage}.py")
-    for pattern in BY_NAME.get(stage, []):
-        used |= {file for path in ROOT.glob(pattern) for file in closure(path)}
-    for dep in STAGES[stage]["deps"]:
-        if dep.endswith(".py") and "$" not in dep:
-            assert ROOT / dep in used, f"{stage} does not use {dep}"
+def circles(graph: dict[Path, set[Path]]) -> list[list[Path]]:
+    """Cycles of a directed graph, one for each edge that closes one in a depth-first walk."""
+    found, done, trail = [], set(), list[Path]()
+
+    def visit(node: Path) -> None:
+        if node in trail:
+            found.append([*trail[trail.index(node):], node])
+        elif node not in done:
+            trail.append(node)
+            for other in sorted(graph[node]):
+                visit(other)
+            done.add(trail.pop())
+
+    for node in sorted(graph):
+        visit(node)
+    return found
 
 
-@pytest.mark.parametrize("stage", ["train", "adapt", "timing"])
-def test_a_change_of_one_method_concerns_that_method_only(stage):
-    code = [dep for dep in STAGES[stage]["deps"] if dep.startswith("model/methods")]
-    assert code == ["model/methods/${item.method}.py"]
+def test_there_is_no_circle_of_imports():
+    assert not [" -> ".join(str(path.relative_to(ROOT)) for path in circle)
+                for circle in circles({path: project_imports(path) for path in FILES})]
+
+
+def test_a_circle_is_found():
+    a, b, c = map(Path, "abc")
+    assert circles({a: {b}, b: {c}, c: {b}}) == [[b, c, b]] and circles({a: {b, c}, b: {c}, c: set()}) == []
+
+
+def test_a_stage_imports_no_stage():
+    folder = ROOT / "stages"
+    found = {(path.name, file.name) for path in folder.glob("*.py") for file in project_imports(path) if file.parent == folder}
+    assert {imported for _, imported in found} <= {"_cli.py"}, sorted(found)
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "code"])
+def test_a_stage_depends_on_its_own_fingerprint_and_on_no_code(stage):
+    by = "-${item.dataset}" if stage in fingerprint.BY_SOURCE else "-${item.method}" if stage in fingerprint.BY_METHOD else ""
+    code = [dep for dep in STAGES[stage]["deps"] if dep.split("/")[0] in ("code", *PACKAGES)]
+    assert code == [f"code/{stage}{by}"]
 
 
 def test_importing_a_module_loads_nothing_heavy_in_the_report_and_config():

@@ -24,6 +24,13 @@ RAISE, SIDE = 0.031, 0.95
 FACE_ODDS = 0.3
 
 
+def choose(detector: str) -> str:
+    """The detector's name; auto = fan where its weights are, else dlib68."""
+    if detector != "auto":
+        return detector
+    return "fan" if registry.find("fan") else "dlib68"
+
+
 class Dlib68:
     """68 points by dlib's regression trees (Kazemi & Sullivan 2014, trained on 300-W) in a box found by MTCNN."""
 

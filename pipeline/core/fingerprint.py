@@ -10,7 +10,7 @@ import ast
 import hashlib
 import io
 import tokenize
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +20,7 @@ PACKAGES = ("pipeline", "model", "eval", "stages")
 BY_SOURCE = ("fetch",)  # pipeline/sources/SOURCE.py
 BY_METHOD = ("train", "adapt", "timing")  # model/methods/METHOD.py
 BY_METRIC = ("score", "floors", "report")  # every file of eval/metrics/
+PLAIN = ("frames", "landmarks", "split", *BY_METRIC)
 
 
 def files(stage: str, *, method: str = "", source: str = "", root: Path = ROOT) -> dict[str, str]:
@@ -39,10 +40,37 @@ def files(stage: str, *, method: str = "", source: str = "", root: Path = ROOT) 
     return {path.relative_to(root).as_posix(): _sha256(path, path.stat().st_mtime_ns) for path in sorted(paths)}
 
 
-def digest(stage: str, *, method: str = "", source: str = "") -> str:
-    """sha256 over `files`: two results with the same one were computed by the same code."""
-    lines = [f"{value}  {name}\n" for name, value in files(stage, method=method, source=source).items()]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+def stages(params: Path, root: Path = ROOT) -> dict[str, str]:
+    """Name of a file of code/ -> its text, for every stage of dvc.yaml, every method and every data set beside `params`."""
+    from pipeline.core import config
+
+    methods = sorted(path.stem for path in (root / "model" / "methods").glob("[!_]*.py"))
+    wanted: dict[str, dict[str, str]] = {name: {} for name in PLAIN}
+    wanted |= {f"{name}-{method}": {"method": method} for name in BY_METHOD for method in methods}
+    wanted |= {f"fetch-{name}": {"source": config.dataset(params, name).data.source} for name in config.known_datasets(params)}
+    return {name: text(files(name.split("-")[0], root=root, **given)) for name, given in wanted.items()}
+
+
+def write(out: Path, made: Mapping[str, str]) -> None:
+    """What `stages` returned as the files of `out`, nothing else left there; a file whose text stays is left alone."""
+    out.mkdir(exist_ok=True)
+    for path in sorted(out.iterdir()):
+        if path.name not in made:
+            path.unlink()
+    for name, lines in made.items():
+        path = out / name
+        if not path.is_file() or path.read_text() != lines:
+            path.write_text(lines)
+
+
+def text(made: Mapping[str, str]) -> str:
+    """What `files` returned, a line for each: hash and path."""
+    return "".join(f"{value}  {name}\n" for name, value in made.items())
+
+
+def digest(made: Mapping[str, str]) -> str:
+    """sha256 over what `files` returned."""
+    return hashlib.sha256(text(made).encode()).hexdigest()
 
 
 def closure(entries: Iterable[Path], root: Path = ROOT) -> set[Path]:

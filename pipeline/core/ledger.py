@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from pipeline.core import takedown
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STATUSES = {
     "ok": "used",
@@ -60,6 +60,8 @@ def write(path: Path, rows: Iterable[Mapping[str, Any]], columns: Mapping[str, s
 
     The same rows give the same bytes. A million rows are never there as objects.
     """
+    import pandas as pd
+
     rows, parts = iter(rows), list[pd.DataFrame]()
     while len(part := list(islice(rows, CHUNK))) or not parts:
         given = [[row.get(name, "") for name in columns] for row in part]
@@ -88,6 +90,8 @@ def complete(path: Path, made: pd.DataFrame, before: pd.DataFrame) -> pd.DataFra
     """The ledger of a stage with every id ever listed: those that the stage `before` gave up come in as they are."""
     lost = before.loc[before["status"] != "ok", ["id", "status", "reason"]]
     if len(lost):
+        import pandas as pd
+
         rest = lost.reindex(columns=made.columns, fill_value=0).astype(made.dtypes)
         made = pd.concat([made, rest]).sort_values("id", kind="stable", ignore_index=True)
         made.to_parquet(path, index=False)
@@ -96,6 +100,8 @@ def complete(path: Path, made: pd.DataFrame, before: pd.DataFrame) -> pd.DataFra
 
 def used(table: pd.DataFrame, listed: Collection[str] = ()) -> dict[str, Any]:
     """What a results table says of its data: utterances used, of how many, and the digest. Those `listed` were taken down."""
+    import numpy as np
+
     down = np.array([takedown.covers(listed, *name.partition("/")[::2]) for name in table["id"]], bool)
     judged = table.assign(status=np.where(down, "takedown", table["status"]))
     return {"used": int((judged["status"] == "ok").sum()), "of": len(judged), "sha256": digest(judged)}

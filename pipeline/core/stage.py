@@ -11,7 +11,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +37,7 @@ class Job:
     shelf: Path  # the same for what took days to make: there until a stage that reads `final` begins, see `forget`
     out: Path  # fresh; becomes `final` when published
     final: Path
+    code: str  # sha256 over the files that the stage runs: two results with the same one were computed by the same code
     inputs: dict[str, dict[str, Any]] = field(default_factory=dict)  # manifests by the name of the input
     published: bool = False
 
@@ -82,7 +83,7 @@ def run(name: str, *, out: Path, inputs: Mapping[str, Path], config: object, met
         part.mkdir()
         for path in inputs.values():
             forget(path)
-        job = Job(work, _shelves(out) / key, part, out, manifests)
+        job = Job(work, _shelves(out) / key, part, out, fingerprint.digest(made_of["code"]), manifests)
         try:
             yield job
         finally:
@@ -97,9 +98,10 @@ def beside(name: str, *, out: Path, inputs: Mapping[str, Path], config: object, 
     """A run of a stage as other processes see it that share its work: no lease, nothing published, `out` is thrown away."""
     die_with_parent(os.getppid())
     manifests = {key: read_manifest(path) for key, path in inputs.items()}
-    key = _key(_made_of(name, out, config, manifests, fingerprint.files(name, method=method, source=source)))
+    code = fingerprint.files(name, method=method, source=source)
+    key = _key(_made_of(name, out, config, manifests, code))
     with tempfile.TemporaryDirectory() as part:
-        yield Job(ROOT / "work" / name / key, _shelves(out) / key, Path(part), out, manifests)
+        yield Job(ROOT / "work" / name / key, _shelves(out) / key, Path(part), out, fingerprint.digest(code), manifests)
 
 
 def forget(out: Path) -> None:
@@ -144,6 +146,16 @@ def _why_not_resumed(work: Path, made_of: Mapping[str, Any]) -> str:
             "docs/code-fingerprints.md says how to adopt it")
 
 
+def adopt(work: Path, made_of: Mapping[str, Any]) -> Path:
+    """Gives kept work, and what lies on the shelf of its output under the same key, the key of `made_of` -> where it is now."""
+    key, shelves = _key(made_of), _shelves(Path(made_of["out"]))
+    if (shelves / work.name).exists():
+        os.replace(shelves / work.name, shelves / key)
+    write_json(work / KEY, made_of)
+    os.replace(work, work.with_name(key))
+    return work.with_name(key)
+
+
 def changed(before: Any, now: Any, name: str = "") -> list[str]:
     """Names of the entries in which two nested mappings or lists differ, parts joined by dots."""
     if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
@@ -172,23 +184,3 @@ def keep_memory() -> None:
     if mallopt:
         for name, (option, value) in KEEP.items():
             mallopt(option, int(os.environ.setdefault(name, str(value)), 0))
-
-
-def main(entry: Callable[[], None]) -> None:
-    """Runs a stage's entry: what was refused is one sentence and exit code 1, Ctrl-C is 130; a defect keeps its traceback."""
-    keep_memory()
-    try:
-        entry()
-    except KeyboardInterrupt:
-        print("interrupted; what is done is kept, run again to go on", file=sys.stderr)
-        raise SystemExit(130) from None
-    except ValueError as error:  # model.api has a InputError of its own: model imports nothing of ours
-        if type(error).__name__ != "InputError":
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except OSError as error:
-        if error.errno not in (28, 122):  # no space, quota
-            raise
-        print(f"error: the disk is full ({error.filename or 'while writing'}); make room and run again", file=sys.stderr)
-        raise SystemExit(1) from None

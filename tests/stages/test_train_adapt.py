@@ -15,6 +15,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from small import FT_ONLY, NETWORKS, SETTINGS, Eyes
 
+from eval import generation
+from pipeline import driving_pairs
 from pipeline.core import stage as core_stage
 from pipeline.core.manifest import read_manifest
 from pipeline.core.shards import ShardReader
@@ -34,7 +36,7 @@ def eyes(monkeypatch):
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
-    adapt.opened.cache_clear()
+    generation.opened.cache_clear()
 
 
 @pytest.fixture
@@ -172,13 +174,12 @@ def test_people_learnt_before_an_interruption_are_not_learnt_again(root, monkeyp
     trained(root, "mean", "model")
     given = ("--method", "mean", "--shots", "2", "--model", str(root / "model"))
     whole = contents(call(adapt, root, "one", *given))
-    monkeypatch.setattr(adapt, "pack", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(generation, "pack", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         call(adapt, root, "two", *given)
     monkeypatch.undo()
     monkeypatch.setattr(core_stage, "ROOT", root)
     monkeypatch.setattr(core_stage, "die_with_parent", lambda _: None)
-    monkeypatch.setattr(adapt, "read_manifest", read_manifest)
     monkeypatch.setattr("model.methods.mean.Mean.adapt", lambda *_: pytest.fail("learnt again"))
     assert contents(call(adapt, root, "two", *given)) == whole
 
@@ -187,9 +188,9 @@ def test_a_person_taken_down_after_an_interruption_is_not_drawn(root, monkeypatc
     trained(root, "mean", "model")
     given = ("--method", "mean", "--shots", "2", "--model", str(root / "model"))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(adapt, "pack", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(generation, "pack", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         call(adapt, root, "one", *given)
-    adapt.opened.cache_clear()
+    generation.opened.cache_clear()
     gone, left = [subject["person"] for subject in json.loads((root / "data/split/test.json").read_text())]
     (root / "data/takedown.txt").write_text(f"{gone}\n")
     folder = call(adapt, root, "one", *given)
@@ -205,12 +206,12 @@ def test_each_person_is_also_drawn_as_the_next_one_drives_and_such_frames_stand_
     due = [(a["person"], b["person"], row) for a, b in zip(subjects, subjects[::-1]) for row in b["holdout"][:2]]
     assert list(zip(driven["person"], driven["driver"], driven["row"])) == due
     assert read_manifest(folder, "images")["cross"] == {"drivers": 1, "frames": 2}
-    cell = adapt.Cell(*(root / "data" / name for name in ("frames", "landmarks", "split")), root / "model",
-                      json.dumps(LEARN["ft"]), 2, 0, adapt.driving_pairs.Config(drivers=1, frames=2), root / "work")
-    method, faces = adapt.opened(cell)
+    cell = generation.Cell(*(root / "data" / name for name in ("frames", "landmarks", "split")), root / "model",
+                      json.dumps(LEARN["ft"]), 2, 0, driving_pairs.Config(drivers=1, frames=2), root / "work")
+    method, faces = generation.opened(cell)
     sources = subjects[0]["sources"][:2]
     head = method.adapt(torch.from_numpy(faces.images(sources)), torch.from_numpy(faces.poses(sources)), 0)
-    drawn = adapt.eight_bit(head(torch.from_numpy(faces.poses(subjects[1]["holdout"][:2]))))
+    drawn = generation.eight_bit(head(torch.from_numpy(faces.poses(subjects[1]["holdout"][:2]))))
     for place, image in zip(driven.to_dict("records")[:2], drawn):
         with Image.open(BytesIO(reader.read(*(place[key] for key in ("shard", "offset", "length", "crc"))))) as found:
             assert np.array_equal(np.asarray(found), image) and found.info["synthetic"] == "true"
@@ -228,7 +229,7 @@ def test_mean_at_one_shot_is_the_source_frame_to_the_last_of_8_bits(root):
 
 def test_eight_bits_are_rounded_to_the_nearest():
     values = torch.tensor([0.0, 0.4, 0.6, 254.4, 254.6, 255.0]).div(255)[None, None, None].expand(1, 3, 1, 6)
-    assert adapt.eight_bit(values)[0, 0, :, 0].tolist() == [0, 0, 1, 254, 255, 255]
+    assert generation.eight_bit(values)[0, 0, :, 0].tolist() == [0, 0, 1, 254, 255, 255]
 
 
 def test_a_frame_that_cannot_be_read_is_refused_as_the_loop_tells_it_to_all_processes(root):

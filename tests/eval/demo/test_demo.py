@@ -18,11 +18,12 @@ from made_params import published
 from PIL import Image
 from small import FT_ONLY, NETWORKS, SETTINGS, Eyes
 
+from eval import generation
 from eval.demo import demo_page, pose_grid
 from pipeline.core import stage as core_stage
 from pipeline.core.errors import InputError
 from pipeline.sources import sample
-from stages import adapt, demo, train
+from stages import demo, train
 
 S, M, Y = 16, 5, 9
 GREY = np.full((M, Y, S, S, 3), 90, np.uint8)
@@ -43,7 +44,7 @@ def root(tmp_path, monkeypatch):
                       made={"data": published("folder")["data"], "learn": {"ff": ff, "ft": {**ff, **FT_ONLY}}})
     yield tmp_path
     torch.set_num_threads(threads)
-    adapt.opened.cache_clear()
+    generation.opened.cache_clear()
 
 
 def call(stage, root, *more):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import made_params
 import made_world
@@ -146,7 +147,7 @@ def test_auc_of_known_sets():
 
 
 def test_the_stage_takes_the_largest_size_of_the_methods_named():
-    params = floors.Path("params.yaml")
+    params = Path("params.yaml")
     sizes = [floors.pixels(use.config.load(params).methods, use.config.dataset(params, name)) for name in ("sample", "ci")]
     assert sizes == [64, 32]
 

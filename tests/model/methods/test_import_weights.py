@@ -8,6 +8,7 @@ import pytest
 import torch
 from small import SIZE, X2FACE, method, settings
 
+from eval import generation
 from model.backbones import registry
 from pipeline.core import stage as core_stage
 from pipeline.core.manifest import read_manifest
@@ -22,7 +23,7 @@ def root(tmp_path, monkeypatch):
     made_faces.write(tmp_path / "data", people=4)
     write(tmp_path, X2FACE)
     yield tmp_path
-    adapt.opened.cache_clear()
+    generation.opened.cache_clear()
 
 
 def write(root, section):

@@ -92,17 +92,6 @@ def test_a_full_disk_is_refused_before_work_starts(root, monkeypatch):
         pass
 
 
-def test_a_refusal_is_one_sentence_and_exit_1_and_a_defect_keeps_its_traceback(capsys):
-    def refuse():
-        raise InputError("f.yaml: found 3; write a word")
-
-    with pytest.raises(SystemExit) as end:
-        core_stage.main(refuse)
-    assert end.value.code == 1 and capsys.readouterr().err == "error: f.yaml: found 3; write a word\n"
-    with pytest.raises(ValueError, match="defect"):
-        core_stage.main(lambda: (_ for _ in ()).throw(ValueError("defect")))
-
-
 def test_a_killed_parent_takes_its_stage_along(tmp_path):
     child = ("import os, time; from pipeline.core import stage; stage.die_with_parent(os.getppid()); "
              f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)")

@@ -1,4 +1,4 @@
-"""Facts about the store of clips: the same tars in any order, nothing lost in a kill, nothing kept that is not wanted."""
+"""DataInfo about the store of clips: the same tars in any order, nothing lost in a kill, nothing kept that is not wanted."""
 
 import itertools
 import os
