@@ -62,16 +62,16 @@ def test_the_list_of_verbs_has_every_stage_in_the_order_of_the_pipeline_and_impo
     thb.main(["--help"])
     said = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("  ") and line[2] != " "]
     assert set(said) == VERBS and len(said) == len(VERBS)
-    assert said[:4] == ["fetch", "frames", "landmarks", "split"] and said.index("report") < said.index("crops")
+    assert said[:4] == ["code", "fetch", "frames", "landmarks"] and said.index("report") < said.index("crops")
     assert {name for name in sys.modules if name.startswith("stages.")} <= before | {"stages._cli"}
 
 
 def test_a_misspelt_verb_is_refused_with_the_nearest_one(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     with pytest.raises(SystemExit) as end:
-        thb.main(["adpat"])
+        thb.main(["scroe"])
     said = capsys.readouterr().err
-    assert end.value.code == 1 and said.count("\n") == 1 and "'adapt'" in said
+    assert end.value.code == 1 and said.count("\n") == 1 and "'score'" in said
 
 
 def test_a_verb_gets_its_words_and_its_help_calls_it_by_its_name(monkeypatch, capsys):

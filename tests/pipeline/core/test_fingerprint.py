@@ -70,8 +70,9 @@ def test_a_changed_source_concerns_fetching_from_it(before, copy):
 
 
 @pytest.mark.parametrize(("path", "concerned"), [
-    ("eval/report/templates/page.html.j2", {"report"}), ("eval/claims/claims.yaml", {"report"}),
-    ("eval/claims/paper.csv", {"report"}), ("pipeline/sources/voxceleb2.md5", {"fetch-voxceleb2"}),
+    ("pipeline/frames/crops.yaml", {"frames"}), ("eval/report/templates/page.html.j2", {"report"}),
+    ("eval/claims/claims.yaml", {"report"}), ("eval/claims/paper.csv", {"report"}),
+    ("pipeline/sources/voxceleb2.md5", {"fetch-voxceleb2"}),
     ("pipeline/sources/ytdlp/responses.yaml", {"fetch-voxceleb1", "fetch-voxceleb2_youtube"}),
     ("eval/study/templates/trial.html", set())])
 def test_a_changed_data_file_concerns_who_reads_it(before, copy, path, concerned):
@@ -80,7 +81,7 @@ def test_a_changed_data_file_concerns_who_reads_it(before, copy, path, concerned
 
 
 def test_what_the_paper_is_about_concerns_every_stage_that_learns_by_it(before, copy):
-    edit(copy / "model/few_shot/networks.py", "import", "import math\nimport")
+    edit(copy / "model/few_shot/meta_learning.py", "import", "import math\nimport")
     assert differing(before, copy) == {f"{stage}-{method}" for stage in ("train", "adapt", "timing") for method in ("ff", "ft")}
 
 

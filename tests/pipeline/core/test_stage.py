@@ -64,15 +64,6 @@ def test_other_configuration_does_not_see_the_work_of_an_interrupted_run(root):
     assert works[0] != works[1]
 
 
-def test_another_table_of_crops_is_other_code(root):
-    (root / "pipeline").mkdir()
-    seen = set()
-    for name in ("crops.py", "crops.yaml", "crops.md"):
-        (root / "pipeline" / name).write_text("x")
-        seen.add(core_stage.code())
-    assert len(seen) == 2
-
-
 def test_only_one_process_makes_an_output_at_a_time(root):
     with core_stage.run("frames", out=root / "o", inputs={}, config={}) as job:
         with pytest.raises(InputError, match="another process"), core_stage.run("frames", out=root / "o", inputs={}, config={}):
@@ -181,8 +172,8 @@ def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20
 
 if sys.argv[1] == "stage":
-    from pipeline.core import stage
-    stage.main(lambda: print(held(), subprocess.check_output([sys.executable, __file__, "bare"], text=True)))
+    from stages import _cli
+    _cli.run(lambda: print(held(), subprocess.check_output([sys.executable, __file__, "bare"], text=True)))
 else:
     print(held())
 """
@@ -196,3 +187,28 @@ def test_a_stage_and_what_it_starts_keep_freed_memory(tmp_path):
                               check=True).stdout for kind in ("bare", "stage")]
     bare, stage, started = map(float, " ".join(printed).split())
     assert bare > 100 and abs(stage) < 50 and abs(started) < 50
+
+
+def test_work_begun_by_other_code_or_settings_is_left_alone_and_what_differs_is_named(root, monkeypatch, capsys):
+    code = {"model/few_shot/losses.py": "1", "stages/train.py": "2"}
+    monkeypatch.setattr(core_stage.fingerprint, "files", lambda *_, **__: dict(code))
+
+    def begin(**config):
+        with pytest.raises(KeyboardInterrupt), core_stage.run("train", out=root / "o", inputs={}, config=config) as job:
+            raise KeyboardInterrupt
+        return job.work, capsys.readouterr().err
+
+    first, said = begin(lr=1, steps=[3, 4])
+    assert not said and begin(lr=1, steps=[3, 4]) == (first, "")
+    code["model/few_shot/losses.py"] = "3"
+    second, said = begin(lr=1, steps=[3, 4])
+    assert second != first and first.exists() and first.name in said
+    assert "model/few_shot/losses.py" in said and "stages/train.py" not in said and "steps" not in said
+    _, said = begin(lr=1, steps=[3, 5])
+    assert "steps.1" in said and "lr" not in said and "losses" not in said
+
+
+def test_the_code_of_a_training_is_not_that_of_the_report_or_the_study():
+    files = core_stage.fingerprint.files("train", method="ft")
+    assert {"stages/train.py", "model/methods/ft.py", "model/few_shot/losses.py", "pipeline/episodes.py"} <= files.keys()
+    assert not [name for name in files if name.startswith(("eval/", "pipeline/sources/", "pipeline/media/"))]
