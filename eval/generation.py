@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 from dataclasses import dataclass
 from functools import cache
@@ -31,7 +30,6 @@ class Cell:
     landmarks: Path
     split: Path
     model: Path
-    section: str  # the method's configuration as JSON
     shots: int
     seed: int
     drivers: driving_pairs.Config
@@ -52,8 +50,7 @@ def opened(cell: Cell) -> tuple[Method, Faces]:
         torch.cuda.set_device(worker.number() % gpus)
     manifest = read_manifest(cell.model, "model")
     kind = load(manifest["method"])
-    where = f"params/{manifest['dataset']}.yaml: learn.{manifest['method']}"
-    chosen = config.parse(kind.Config, json.loads(cell.section), where)
+    chosen = config.parse(kind.Config, manifest["config"], f"{cell.model / 'manifest.json'}: config")
     facts = DataInfo(**manifest["facts"])
     method = kind(chosen, facts, cell.seed)
     method.load_weights(load_file(cell.model / "weights.safetensors"))

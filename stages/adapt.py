@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -36,20 +35,18 @@ def main(words: Sequence[str] | None = None) -> None:
     chosen = config.parse(Config, params.adapt, f"{given.params}: adapt")
     drivers = config.parse(driving_pairs.Config, params.cross, f"{given.params}: cross")
     dataset = config.dataset(given.params, given.dataset)
-    section = dataset.method(given.method)
     paths = {name: getattr(given, name) for name in ("frames", "landmarks", "split", "model")}
     listed = sorted(takedown.read(Path(takedown.NAME), given.frames.parent / takedown.NAME))  # who is left, and drives whom
-    settings = [section, given.shots, params.seed, params.cross, listed]
+    settings = [given.shots, params.seed, params.cross, listed]
     with stage.run("adapt", out=given.out, inputs=paths, config=settings, method=given.method) as job:
-        cell = generation.Cell(**paths, section=json.dumps(section), shots=given.shots, seed=params.seed, drivers=drivers,
-                    work=job.work)
+        cell = generation.Cell(**paths, shots=given.shots, seed=params.seed, drivers=drivers, work=job.work)
         method, faces = generation.opened(cell)
         if short := [s.person for s in faces.subjects if len(s.sources) < given.shots]:
             raise InputError(f"shots: {given.shots} are asked for, {short[0]} has fewer source frames; lower `shots`, or "
-                                 f"raise the frames per video ({dataset.where('data.frames')})")
+                             f"raise the frames per video ({dataset.where('data.frames')})")
         people = list(range(len(faces.subjects)))
-        drawn = executor.map(partial(generation.person, cell=cell), people,
-                           chosen.engine if method.fine_tunes else executor.local(1))
+        engine = chosen.engine if method.fine_tunes else executor.local(1)
+        drawn = executor.map(partial(generation.person, cell=cell), people, engine)
         files = list(progress(drawn, len(people), f"adapt {given.method} T={given.shots}"))
         generation.pack(files, job.out)
         job.publish("images", {"dataset": given.dataset, "method": given.method, "label": method.label, "shots": given.shots,

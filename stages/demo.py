@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,7 +56,7 @@ def demo(params: config.Params, given: config.DatasetParams, dataset: str, data:
     for name in METHODS:
         if not (models / name / "manifest.json").is_file():
             raise InputError(f"{models / name}: there is no trained model; `make repro` makes it")
-    opened = {name: generation.opened(cell(params, given, name, data, models)) for name in METHODS}
+    opened = {name: generation.opened(cell(params, name, data, models)) for name in METHODS}
     faces = opened["ff"][1]
     people = {subject.person: subject for subject in faces.subjects}
     subject = config.pick(people, person or next(iter(people)), f"{data / 'split'}: test people")
@@ -73,14 +72,13 @@ def demo(params: config.Params, given: config.DatasetParams, dataset: str, data:
                      np.array([faces.raw(row) for row in subject.sources[:max(shots)]]), learnt)
 
 
-def cell(params: config.Params, given: config.DatasetParams, method: str, data: Path, models: Path) -> generation.Cell:
+def cell(params: config.Params, method: str, data: Path, models: Path) -> generation.Cell:
     """The trained method and the data, as the stage `adapt` opens them."""
     from eval import generation
     from pipeline import driving_pairs
 
-    section = json.dumps(given.method(method))
-    return generation.Cell(data / "frames", data / "landmarks", data / "split", models / method, section, 1, params.seed,
-                      config.parse(driving_pairs.Config, params.cross, "cross"), Path())
+    return generation.Cell(data / "frames", data / "landmarks", data / "split", models / method, 1, params.seed,
+                           config.parse(driving_pairs.Config, params.cross, "cross"), Path())
 
 
 def posed(given: config.DatasetParams, faces: Faces, subject: Subject, data: Path) -> pose_grid.Grid:

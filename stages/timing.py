@@ -21,18 +21,16 @@ def main(words: Sequence[str] | None = None) -> None:
     given = parser().parse_args(words)
     params = config.load(given.params)
     chosen = config.parse(timing.Config, params.timing, f"{given.params}: timing")
-    dataset = config.dataset(given.params, given.dataset)
-    section = dataset.method(given.method)
     paths = {name: getattr(given, name) for name in ("frames", "landmarks", "split", "model")}
-    with stage.run("timing", out=given.out, inputs=paths, config=[params.timing, params.shots, section, params.seed],
+    with stage.run("timing", out=given.out, inputs=paths, config=[params.timing, params.shots, params.seed],
                    method=given.method) as job:
-        found = seconds(given, job, params, dataset, chosen)
+        found = seconds(given, job, params, chosen)
         fileio.write_json(job.out / "timing.json", found)
         job.publish("timing", {"dataset": given.dataset, "method": given.method, "driven_by": found["driven_by"]})
         print(f"{given.out}: a frame {found['frame']['median']:.3g} s")
 
 
-def seconds(given: argparse.Namespace, job: stage.Job, params: config.Params, dataset: config.DatasetParams,
+def seconds(given: argparse.Namespace, job: stage.Job, params: config.Params,
             chosen: timing.Config) -> dict[str, Any]:
     """What timing.json holds, for the first test person."""
     import torch
@@ -45,7 +43,7 @@ def seconds(given: argparse.Namespace, job: stage.Job, params: config.Params, da
     facts = api.DataInfo(**job.inputs["model"]["facts"])
     faces = Faces(frames=given.frames, landmarks=given.landmarks, split=given.split, size=facts.size)
     kind = api.load(given.method)
-    settings = config.parse(kind.Config, dataset.method(given.method), dataset.where(f"learn.{given.method}"))
+    settings = config.parse(kind.Config, job.inputs["model"]["config"], f"{given.model / 'manifest.json'}: config")
 
     def make() -> api.Method:
         method = kind(settings, facts, params.seed)

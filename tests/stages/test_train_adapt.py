@@ -207,7 +207,7 @@ def test_each_person_is_also_drawn_as_the_next_one_drives_and_such_frames_stand_
     assert list(zip(driven["person"], driven["driver"], driven["row"])) == due
     assert read_manifest(folder, "images")["cross"] == {"drivers": 1, "frames": 2}
     cell = generation.Cell(*(root / "data" / name for name in ("frames", "landmarks", "split")), root / "model",
-                      json.dumps(LEARN["ft"]), 2, 0, driving_pairs.Config(drivers=1, frames=2), root / "work")
+                           2, 0, driving_pairs.Config(drivers=1, frames=2), root / "work")
     method, faces = generation.opened(cell)
     sources = subjects[0]["sources"][:2]
     head = method.adapt(torch.from_numpy(faces.images(sources)), torch.from_numpy(faces.poses(sources)), 0)
