@@ -68,7 +68,7 @@ def fetch(config: Config, item: str, folder: Path) -> list[dict[str, Any]]:
         return []
     pace = Pace(folder / ".pace", config.rate_limit)
     try:
-        made = video_job.cut(config, name, wanted, folder.with_name("asking") / f"v{name}", pace)
+        made = video_job.cut(config, name, wanted, folder.with_name("ytdlp") / f"v{name}", pace)
     except RejectedItem as problem:
         return [_row(name, entry, problem.status, str(problem)) for entry in wanted]
     store.keep(name, made)

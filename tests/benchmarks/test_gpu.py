@@ -37,7 +37,7 @@ def carry(folder):
     """A folder as `--wheels` leaves it, of links to what is installed here -> the part of it for this Python."""
     place = folder / "wheels/{}.{}".format(*sys.version_info)
     place.mkdir(parents=True)
-    installed = Path(pydantic.__file__).parents[2]
+    installed = Path(pydantic.__file__).parents[1]
     for name in ("pydantic", "pydantic_core", "annotated_types", "typing_inspection", "typing_extensions.py", "ruamel"):
         (place / name).symlink_to(installed / name)
     return place

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from benchmarks import rates
-from model import api
+from pipeline.core import stage
 
 
 def test_a_share_compares_the_rates_of_the_same_round():
@@ -28,7 +28,7 @@ def test_the_convolution_that_counts_is_the_fastest_of_its_precision():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc")
 def test_memory_of_a_wide_map_comes_back_without_new_pages():
-    api.load("mean")
+    stage.keep_memory()
     faults = []
     for _ in range(24):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -240,7 +240,7 @@ def test_a_size_that_halving_does_not_take_to_one_pixel_is_refused(size, way_out
 
 def test_settings_that_are_unknown_or_of_the_other_optimiser_are_refused():
     for bad in ({"stage3": None}, {"combine": "max"}, {"optimiser": {"kind": "sgd", "lr": 1e-3, "beta1": 0.5}},
-                {"optimiser": {"kind": "adagrad", "lr": 1e-3}}, {"plateau": {"every": 10, "retry": 2}}):
+                {"optimiser": {"kind": "adagrad", "lr": 1e-3}}, {"plateau": {"every": 10, "patience": 2}}):
         with pytest.raises(ValueError, match="validation error"):
             Config.model_validate({**SETTINGS, **bad})
 
@@ -305,7 +305,7 @@ def test_an_episode_of_another_size_or_with_what_is_not_finite_is_refused_before
 
 
 @pytest.mark.parametrize("changes", [
-    {}, {"optimiser": {"kind": "sgd", "lr": 1e-5, "momentum": 0.9}, "plateau": {"every": 2, "retry": 0, "factor": 0.5}},
+    {}, {"optimiser": {"kind": "sgd", "lr": 1e-5, "momentum": 0.9}, "plateau": {"every": 2, "patience": 0, "factor": 0.5}},
     {"stage2": {**STAGE2, "start": 4}}, {"stage2": {**STAGE2, "start": 6}}])
 def test_a_run_killed_and_resumed_ends_with_the_bits_of_an_uninterrupted_one(changes, tmp_path, eyes):
     def run(name, dies_at=99):
@@ -330,9 +330,9 @@ def test_a_run_killed_and_resumed_ends_with_the_bits_of_an_uninterrupted_one(cha
 
 
 def test_the_learning_rate_falls_on_a_plateau_as_torchs_scheduler_lets_it():
-    watch, plateau = Watch(), Plateau(every=1, retry=2, factor=0.1)
+    watch, plateau = Watch(), Plateau(every=1, patience=2, factor=0.1)
     theirs = torch.optim.SGD([nn.Parameter(torch.zeros(1))], 1.0)
-    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(theirs, retry=2, factor=0.1)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(theirs, patience=2, factor=0.1)
     rates = []
     for loss in [1.0, 0.9, 0.9, 0.95, 0.89999, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.7, 0.9, 0.9, 0.9, 0.9]:
         watch.observe(loss, plateau), scheduler.step(loss)
@@ -342,7 +342,7 @@ def test_the_learning_rate_falls_on_a_plateau_as_torchs_scheduler_lets_it():
 
 
 def test_a_plateau_is_seen_in_means_over_so_many_steps_and_lowers_the_learning_rate():
-    one = make(plateau={"every": 2, "retry": 0, "factor": 0.1})
+    one = make(plateau={"every": 2, "patience": 0, "factor": 0.1})
     for loss in (1.0, 3.0, 1.5, 2.5):  # means 2, 2
         one.watch.observe(loss, one.config.plateau)
     one.learn(episode(0))
@@ -368,7 +368,7 @@ def eyes(monkeypatch):
 
 
 def test_stage_two_comes_in_at_its_step_with_its_learning_rate_and_both_content_terms(eyes):
-    one = make(stage2=STAGE2, plateau={"every": 1, "retry": 0, "factor": 0.5})
+    one = make(stage2=STAGE2, plateau={"every": 1, "patience": 0, "factor": 0.5})
     one.watch.share = 0.25
     assert set(one.learn(episode(0))) == {"l_pix"} and one.optimiser.param_groups[0]["lr"] == 0.25e-3
     assert one.label == "X2Face (ours, stage I and II)"

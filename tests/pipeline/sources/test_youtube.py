@@ -346,7 +346,7 @@ def test_no_secret_is_in_a_log_an_argument_or_a_file_and_two_processes_make_the_
         assert any(KEY in cookie for cookie in server.cookies)  # they are used
     jar.unlink()
     assert stored(tmp_path) == clean
-    assert len(seen) > 5 and all(b"ask.py" in words and KEY.encode() not in words for words in seen)
+    assert len(seen) > 5 and all(b"ytdlp_exec.py" in words and KEY.encode() not in words for words in seen)
     places = [path for path in [*tmp_path.rglob("*"), *(ROOT / "work").rglob("*")] if path.is_file()]
     assert any(origin in path.parents and path.suffix == ".tar" for path in places)
     assert all(KEY not in text for text in (done.stdout, done.stderr, *map(str, places)))
