@@ -56,8 +56,8 @@ def main(words: Sequence[str] | None = None) -> None:
     if processes > 1 and "WORLD_SIZE" not in os.environ:
         spread(processes, sys.argv[1:] if words is None else words)
         return
-    begin = stage.run if distributed.first() else stage.beside
-    with together(), begin("train", out=given.out, inputs=paths, config=[section, params.seed], method=given.method) as job:
+    run: dict[str, Any] = {"out": given.out, "inputs": paths, "config": [section, params.seed], "method": given.method}
+    with together(), (stage.run if distributed.first() else stage.beside)("train", **run) as job:
         from pipeline.episodes import Faces
 
         faces = Faces(**paths, size=chosen.size)
