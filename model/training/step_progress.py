@@ -1,4 +1,4 @@
-"""What a person sees of a training: a bar on a terminal, lines in a log, one line at the end. No clock goes anywhere else."""
+"""Training progress: a bar on a terminal, lines in a log, one line at the end. Times appear nowhere else."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tqdm import tqdm
 
 from model.training import distributed
 
-EVERY = 15.0  # seconds between two lines of a log
+EVERY = 15.0  # seconds between two log lines
 
 
 def say(sentence: str) -> None:
-    """A line on stderr, above the bar where there is one; of several processes the first one speaks.
+    """Prints a line to stderr, above the bar if there is one; only in the first of several processes.
 
-    Lost where nothing takes it, as a log on a full disk: no training ends for that.
+    A failed write, such as to a log on a full disk, is ignored: it must not end a training.
     """
     if distributed.first():
         with suppress(OSError):
@@ -29,12 +29,12 @@ def say(sentence: str) -> None:
 
 
 class Pace:
-    """Counts the updates of one run from `first` to `steps`, their time and how much of it went by waiting for data."""
+    """Counts the updates of one run from `first` to `steps`, their time and the time spent waiting for data."""
 
     def __init__(self, what: str, first: int, steps: int) -> None:
         self.what, self.first, self.steps = what, first, steps
         self.step, self.images, self.waited, self.started = first, 0, 0.0, time.monotonic()
-        self.told = (self.started, first, 0)  # when a line was last told, and how far the run was then
+        self.told = (self.started, first, 0)  # time, step and images at the last printed line
 
     def __enter__(self) -> Pace:
         quiet = not (sys.stderr.isatty() and distributed.first())
@@ -44,13 +44,13 @@ class Pace:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Within, the run waits for data."""
+        """Context whose time counts as waiting for data."""
         start = time.monotonic()
         yield
         self.waited += time.monotonic() - start
 
     def update(self, images: int, scalars: Mapping[str, float] | None) -> None:
-        """One more update, of that many images, is done; with scalars, when there are some to tell."""
+        """Counts one update of that many images; prints a line if there are scalars."""
         self.step, self.images = self.step + 1, self.images + images
         self.bar.update()
         now, (then, step, seen) = time.monotonic(), self.told
@@ -68,7 +68,7 @@ class Pace:
             self.bar.set_postfix_str(f"{pace}, {wait}, {values}")
 
     def __exit__(self, *_: object) -> None:
-        """The last line: what this run did, at what pace, with how much memory."""
+        """Prints the last line: steps, rate and peak memory of this run."""
         self.bar.close()
         seconds, done = time.monotonic() - self.started, self.step - self.first
         if done:
@@ -78,7 +78,7 @@ class Pace:
 
 
 def peak() -> str:
-    """The most memory that this process has had so far."""
+    """Peak memory of this process so far, as text."""
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     gpu = f", {torch.cuda.max_memory_allocated() / 2**20:.0f} MiB on the GPU" if torch.cuda.is_available() else ""
     return f"peak memory {own:.0f} MiB{gpu}"
