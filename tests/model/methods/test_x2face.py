@@ -375,7 +375,7 @@ def test_stage_two_comes_in_at_its_step_with_its_learning_rate_and_both_content_
     before = {name: value.clone() for name, value in one.weights().items()}
     assert set(one.learn(episode(1))) == {"l_pix", "l_same", "l_other"} and one.optimiser.param_groups[0]["lr"] == 1e-4
     moved = {name for name, value in one.weights().items() if not torch.equal(value, before[name])}
-    assert moved == set(before) and all(parameter.grad is None for parameter in one.eyes.parameters())
+    assert moved == set(before) and all(parameter.grad is None for parameter in one.face_network.parameters())
     assert set(one.learn(episode(2, (4, 4, 4)))) == {"l_pix", "l_same"}  # no other video in the batch
 
 
@@ -384,7 +384,7 @@ def test_each_layer_of_a_content_term_weighs_its_share_of_the_photometric_loss_a
     x, x_hat, l_pix = pictures(2).requires_grad_(), pictures(2, seed=3).requires_grad_(), torch.tensor(0.3, requires_grad=True)
     scaled, raw = one._content(x, x_hat, l_pix, 0.1)
     assert scaled.item() == pytest.approx(2 * 0.1 * 0.3, rel=1e-5)
-    layers = [F.l1_loss(a, b) for a, b in zip(one.eyes.taps(x_hat), one.eyes.taps(x))]
+    layers = [F.l1_loss(a, b) for a, b in zip(one.face_network.taps(x_hat), one.face_network.taps(x))]
     assert raw.item() == pytest.approx(sum(layers).item(), rel=1e-5)
     grad = torch.autograd.grad(scaled, (x, x_hat, l_pix), allow_unused=True)
     assert grad[0] is None and grad[2] is None
@@ -397,7 +397,7 @@ def test_the_other_driver_is_the_next_frame_of_another_video_and_its_content_is_
     assert x2face._other_video(torch.tensor([7, 7])).tolist() == [-1, -1]
     one, batch = make(stage2={**STAGE2, "start": 0}), episode(0)
     one._losses(batch)
-    target, _, source, drawn = one.eyes.seen
+    target, _, source, drawn = one.face_network.seen
     assert torch.equal(target, batch.x_t) and torch.equal(source, batch.x_s[:, 0])
     with torch.no_grad():
         torch.testing.assert_close(drawn, one.forward(batch.x_s, batch.x_t[[1, 2, 0]]), atol=1e-4, rtol=0)
