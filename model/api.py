@@ -171,8 +171,8 @@ def load(name: str) -> type[Method]:
 
 
 def _keep_memory() -> None:
-    """Makes glibc keep freed memory for reuse. By default it returns each large block to the system, which zeroes its pages
-    again at the next allocation: on a CPU a sixth of a step's time, and ten times the time of a ReLU on a wide map."""
+    """Has glibc keep what is freed for what comes next. By itself it gives each large block back to the system, which clears
+    its pages anew a moment later: on a CPU a sixth of a step's time, and ten times that of a ReLU of a wide map."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:
         for option, value in ((-4, 0), (-1, -1), (-2, 1 << 26)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD: malloc.h

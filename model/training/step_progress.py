@@ -1,4 +1,4 @@
-"""Training progress: a bar on a terminal, lines in a log, one line at the end. Times appear nowhere else."""
+"""What a person sees of a training: a bar on a terminal, lines in a log, one line at the end. No clock goes anywhere else."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from model.training import distributed
 
-EVERY = 15.0  # seconds between two log lines
+EVERY = 15.0  # seconds between two lines of a log
 
 
 def say(sentence: str) -> None:
@@ -29,12 +29,12 @@ def say(sentence: str) -> None:
 
 
 class Pace:
-    """Counts the updates of one run from `first` to `steps`, their time and the time spent waiting for data."""
+    """Counts the updates of one run from `first` to `steps`, their time and how much of it went by waiting for data."""
 
     def __init__(self, what: str, first: int, steps: int) -> None:
         self.what, self.first, self.steps = what, first, steps
         self.step, self.images, self.waited, self.started = first, 0, 0.0, time.monotonic()
-        self.told = (self.started, first, 0)  # time, step and images at the last printed line
+        self.told = (self.started, first, 0)  # when a line was last told, and how far the run was then
 
     def __enter__(self) -> Pace:
         quiet = not (sys.stderr.isatty() and distributed.first())
