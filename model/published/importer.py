@@ -137,8 +137,8 @@ def _loaded(path: Path, trust: bool) -> Any:
 def _why(path: Path, error: Exception, trust: bool) -> str:
     found = re.search(r"(?:[Uu]nsupported (?:global: )?GLOBAL|Unsupported class) ([\w.]+)", str(error))
     if found and not trust:
-        return (f"{path}: contains more than tensors ({found[1]}), and opening it could run code; pass --trust only if you know "
-                "who made the file")
+        return (f"{path}: contains more than tensors ({found[1]}), and opening it could run code; pass --trust only if you "
+                "know who made the file")
     return f"{path}: cannot be read as a torch file ({type(error).__name__}); it is truncated or another kind of file"
 
 
