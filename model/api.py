@@ -1,4 +1,4 @@
-"""The interface every method implements: learn on episodes, adapt to one person, draw frames."""
+"""The interface of every method: train on episodes, adapt to one person, generate frames."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from pipeline.core.errors import InputError
 
 @dataclass(frozen=True)
 class DataInfo:
-    """What the data decide, not the configuration."""
+    """Sizes that come from the data, not from the configuration."""
 
     size: int  # height and width of the images, pixels
-    num_videos: int  # columns of W; one a training video, mirrored ones included
+    num_videos: int  # columns of W: one per training video, mirrored ones included
 
 
 class Settings(BaseModel):
-    """What the configuration of every method has; a method that learns adds its own."""
+    """Settings of every method; a trained method adds its own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     size: int  # height and width of the images, pixels
-    steps: int  # updates of meta-learning; 0: nothing is learnt
-    batch: PositiveInt  # episodes an update
-    K: PositiveInt  # source frames of an episode
+    steps: int  # meta-learning updates; 0: no training
+    batch: PositiveInt  # episodes per update
+    K: PositiveInt  # source frames per episode
 
 
 class Learning(Settings):
-    """What the configuration of every method that learns has besides."""
+    """Additional settings of every trained method."""
 
-    threads: PositiveInt  # of the training process; another number gives other last bits
-    augment: dict[str, Any]  # the reader of episodes knows its keys
+    threads: PositiveInt  # CPU threads of the training process; another number changes the last bits
+    augment: dict[str, Any]  # augmentation; its keys are defined by the episode reader
     log_every: PositiveInt  # steps
     save_every: PositiveInt
 
@@ -48,63 +48,63 @@ class Learning(Settings):
 class Episode(NamedTuple):
     """One meta-learning batch (paper, section 3.2). Images are RGB in [0, 1]."""
 
-    x_t: Tensor  # (B, 3, H, W) target frame x_i(t), never among the sources
+    x_t: Tensor  # (B, 3, H, W) target frame x_i(t), never one of the source frames
     y_t: Tensor  # (B, 3, H, W) its landmark image y_i(t)
     x_s: Tensor  # (B, K, 3, H, W) source frames x_i(s_k)
     y_s: Tensor  # (B, K, 3, H, W) their landmark images
-    i: Tensor  # (B,) int64, the video: column of W
+    i: Tensor  # (B,) int64, index of the video: its column of W
 
 
 class Head:
-    """One person's talking head: landmark images (or driving frames) in, frames out."""
+    """One person's talking head: takes landmark images (or driving frames), returns frames."""
 
-    def __init__(self, draw: Callable[[Tensor], Tensor], size: int) -> None:
-        self._draw, self._size = draw, size
+    def __init__(self, generate: Callable[[Tensor], Tensor], size: int) -> None:
+        self._generate, self._size = generate, size
 
     @torch.no_grad()
     def __call__(self, pose: Tensor) -> Tensor:
         """pose (N, 3, H, W) in [0, 1] -> frames (N, 3, H, W) in [0, 1]; InputError on any other shape, range or NaN."""
-        want = (pose.shape[0], 3, self._size, self._size)
-        if tuple(pose.shape) != want:
-            raise InputError(f"a head of size {self._size} is driven by images (N, 3, {self._size}, {self._size}); "
+        expected = (pose.shape[0], 3, self._size, self._size)
+        if tuple(pose.shape) != expected:
+            raise InputError(f"a head of size {self._size} takes driving images (N, 3, {self._size}, {self._size}), "
                              f"got {tuple(pose.shape)}: resize the driving images")
-        x_hat = self._draw(pose).float()
-        if tuple(x_hat.shape) != want or not bool(((x_hat >= 0) & (x_hat <= 1)).all()):
-            raise InputError(f"the method drew {tuple(x_hat.shape)} in [{x_hat.min():.3g}, {x_hat.max():.3g}] "
-                             f"where {want} in [0, 1] is due: clamp or convert inside the method")
+        x_hat = self._generate(pose).float()
+        if tuple(x_hat.shape) != expected or not bool(((x_hat >= 0) & (x_hat <= 1)).all()):
+            raise InputError(f"the method generated {tuple(x_hat.shape)} in [{x_hat.min():.3g}, {x_hat.max():.3g}], "
+                             f"expected {expected} in [0, 1]: clamp or convert inside the method")
         return x_hat
 
 
 class Method(ABC):
-    """A few-shot talking-head method. Its file in model/methods/ names the subclass `METHOD`."""
+    """A few-shot talking-head method. Its file in model/methods/ assigns the subclass to `METHOD`."""
 
     name: ClassVar[str]
-    label: str  # as the table prints it
+    label: str  # row label in the tables
     driven_by: ClassVar[Literal["landmarks", "frames"]] = "landmarks"
-    fine_tunes: ClassVar[bool] = False  # `adapt` takes gradient steps: worth a process a person
-    shares_batches: ClassVar[bool] = False  # `learn` runs in several processes (model/training/distributed.py)
+    fine_tunes: ClassVar[bool] = False  # `adapt` takes gradient steps, so people are adapted in parallel processes
+    shares_batches: ClassVar[bool] = False  # `learn` can split a batch over processes (model/training/distributed.py)
     Config: ClassVar[type[Settings]] = Settings
 
     def __init__(self, config: Any, facts: DataInfo, seed: int = 0) -> None:
         self.config, self.facts, self.seed = config, facts, seed
 
     def prepare(self) -> str:
-        """Before the first update: takes the pretrained weights that the configuration names -> what those were trained on."""
+        """Loads the pretrained weights named in the configuration, before the first update -> the data they were trained on."""
         return ""
 
     def learn(self, episode: Episode) -> dict[str, float]:
-        """One meta-learning update; returns the scalars to log. A method without any learns nothing."""
+        """Makes one meta-learning update and returns the scalars to log; a method without training returns none."""
         return {}
 
     @abstractmethod
     def adapt(self, x: Tensor, y: Tensor, seed: int = 0, report: Callable[[int, int], None] | None = None) -> Head:
-        """x, y (T, 3, H, W): frames and landmark images of one new person -> Head. Leaves the method as it was.
+        """x, y (T, 3, H, W): frames and landmark images of one new person -> Head. Does not change the method.
 
         `report(done, steps)` is called after each fine-tuning step (progress, timing).
         """
 
     def backbones(self) -> dict[str, str]:
-        """Foreign networks that learning makes use of: file -> sha256."""
+        """Third-party networks used in training: file -> sha256."""
         return {}
 
     @property
@@ -117,45 +117,45 @@ class Method(ABC):
         return sum(value.numel() for module in self.nets.values() for value in module.parameters())
 
     def weights(self) -> dict[str, Tensor]:
-        """What `adapt` needs, by name: the tensors of `nets`."""
+        """Tensors of `nets` by name: all that `adapt` needs."""
         return {name: value.contiguous() for name, value in self._tensors().items()}
 
     @torch.no_grad()
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Takes what `weights` returned, whole or not at all; InputError when a name or shape differs."""
-        due = self._tensors()
-        for name in sorted(due.keys() ^ weights.keys()):
-            raise InputError(f"weights: {name!r} is {'missing' if name in due else 'unknown'}; train with the present networks")
-        for name, value in due.items():
+        """Loads what `weights` returned, all of it or nothing; InputError when a name or shape differs."""
+        own = self._tensors()
+        for name in sorted(own.keys() ^ weights.keys()):
+            raise InputError(f"weights: {name!r} is {'missing' if name in own else 'unknown'}; train again with these networks")
+        for name, value in own.items():
             if value.shape != weights[name].shape:
-                raise InputError(f"weights: {name!r} is {tuple(weights[name].shape)} where {tuple(value.shape)} is due; "
-                                 "train with the present networks")
-        for name, value in due.items():
+                raise InputError(f"weights: {name!r} has shape {tuple(weights[name].shape)}, expected {tuple(value.shape)}; "
+                                 "train again with these networks")
+        for name, value in own.items():
             value.copy_(weights[name])
 
     def _tensors(self) -> dict[str, Tensor]:
         return {f"{net}.{key}": value for net, module in self.nets.items() for key, value in module.state_dict().items()}
 
     def state(self) -> dict[str, Any]:
-        """Everything needed to go on bit for bit: networks, optimisers, averages, step."""
+        """Everything needed to resume bit for bit: networks, optimisers, moving averages, step."""
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Takes what `state` returned."""
+        """Loads what `state` returned."""
 
     def save_table(self, path: Path) -> None:
-        """Streams a table of one row a video to that file, where the method has one. It is no part of `state`."""
+        """Streams the table of one row per video to `path`, if the method has one. It is not part of `state`."""
 
     def load_table(self, path: Path) -> None:
-        """Takes what `save_table` wrote."""
+        """Loads what `save_table` wrote."""
 
     def preview(self, x: Tensor, y: Tensor) -> Head:
-        """What a look at a training under way is drawn with: `adapt`, or something cheaper where that fine-tunes."""
+        """The head shown in previews during training: `adapt`, or a cheaper one if `adapt` fine-tunes."""
         return self.adapt(x, y)
 
 
 def load(name: str) -> type[Method]:
-    """The method of that name; only its own file is imported, so that no other method's change concerns it."""
+    """Returns the method of that name; imports only its own file, so that changes of other methods do not affect it."""
     import model.methods as methods
 
     known = sorted(module.name for module in pkgutil.iter_modules(methods.__path__))

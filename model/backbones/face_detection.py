@@ -1,8 +1,8 @@
-"""Face detection: MTCNN, or S3FD where its weights are there (model/backbones/registry.py).
+"""Face detection: MTCNN, or S3FD if its weights are present (model/backbones/registry.py).
 
-Images are uint8 RGB (H, W, 3); points are (x, y) in pixels, the centre of the top-left pixel being (0, 0). Every object here,
-in landmark_detection.py and in identity.py has `.name` and `.sha256` (file -> hash of each file it runs on): they belong beside
-every number it takes part in.
+Images are uint8 RGB (H, W, 3); points are (x, y) in pixels; the centre of the top-left pixel is (0, 0). Every object here, in
+landmark_detection.py and in identity.py has `.name` and `.sha256` (file -> hash of its weights files), to be reported with
+every result that depends on it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from pipeline.core.errors import InputError
 
 
 class Detector:
-    """MTCNN. min_face: the smallest face looked for, as a part of the picture's shorter side; at least 20 px.
+    """MTCNN. min_face: size of the smallest face to detect, as a fraction of the image's shorter side; at least 20 px.
 
-    The time goes with about the inverse square of min_face.
+    The run time is roughly proportional to 1 / min_face^2.
     """
 
     name = "mtcnn"
@@ -34,16 +34,16 @@ class Detector:
     def detect(self, images: Array) -> list[Array]:
         """images uint8 (N, H, W, 3) -> N arrays (k, 5) float32: x0, y0, x1, y1, probability; the largest face first.
 
-        Each picture by itself, so that what is found in one does not depend on its neighbours.
+        Images are processed one by one, so that a result does not depend on the other images.
         """
         if images.ndim != 4:
-            raise InputError(f"faces are looked for in images (N, H, W, 3); got {images.shape}")
+            raise InputError(f"face detection takes images (N, H, W, 3); got {images.shape}")
         smallest = max(20.0, self.min_face * min(images.shape[1:3]))
         return [_largest_first(self.cascade(need_image(image), smallest)) for image in images]
 
 
 class S3FD:
-    """The detector of the face-alignment package (Zhang et al. 2017): the paper's, where its weights are there."""
+    """The detector of the face-alignment package (Zhang et al. 2017), the paper's choice; needs its weights."""
 
     name = "s3fd"
 
@@ -54,13 +54,13 @@ class S3FD:
         self.sha256 = registry.hashes("s3fd")
 
     def detect(self, images: Array) -> list[Array]:
-        """As Detector.detect."""
+        """The same as Detector.detect."""
         return [_largest_first(np.asarray(self.net.detect_from_image(image), np.float32).reshape(-1, 5))
                 for image in images]
 
 
 def detector(name: str, **options: Any) -> Detector | S3FD:
-    """ "mtcnn" (min_face, device) | "s3fd" (device)."""
+    """The detector of that name: "mtcnn" (min_face, device) | "s3fd" (device)."""
     return registry.choose("detector", name, {"mtcnn": Detector, "s3fd": S3FD})(**options)
 
 

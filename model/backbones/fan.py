@@ -1,7 +1,7 @@
-"""2DFAN-4 (Bulat & Tzimiropoulos 2017): four hourglasses in a row that turn a picture of a face into 68 heat maps.
+"""2DFAN-4 (Bulat & Tzimiropoulos 2017): four stacked hourglasses that map a face image to 68 heat maps.
 
-The weights are those of the face-alignment package, and so are the window that the network sees and the way from its heat maps
-to points; the package itself is not imported: it brings 680 MB along and runs one picture at a time.
+Weights, input window and decoding of the heat maps are those of the face-alignment package. The package itself is not imported:
+it installs 680 MB and runs one image at a time.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from torch import Tensor
 
 from model.backbones.windows import Array
 
-SIDE, MAP = 256, 64  # pixels of what the network sees, and of a heat map
-CENTRE_UP, WINDOW = 0.12, 200 / 195  # the window that FAN was trained on, from a box
-MARGIN = 8  # pixels around the square of a small face: enlarging needs neighbours
+SIDE, MAP = 256, 64  # sides of the network's input and of a heat map, pixels
+CENTRE_UP, WINDOW = 0.12, 200 / 195  # the window that FAN was trained on, relative to a box
+MARGIN = 8  # pixels around the square of a small face, for the interpolation when enlarging
 EPS = 1e-5  # of batch normalisation
 
 
 class Network:
-    """The network as a function of its weights; the number of hourglasses is read off them."""
+    """The network as a function of its weights, which determine the number of hourglasses."""
 
     def __init__(self, weights: dict[str, Tensor], device: str) -> None:
         self.weights = {name: value.to(device) for name, value in weights.items()}
@@ -32,9 +32,9 @@ class Network:
         self.device = device
 
     @torch.no_grad()
-    def __call__(self, pictures: Array) -> Array:
-        """pictures uint8 (N, 256, 256, 3) -> heat maps (N, 68, 64, 64) float32 of the last hourglass."""
-        x = torch.from_numpy(pictures).to(self.device).permute(0, 3, 1, 2).contiguous().float() / 255
+    def __call__(self, images: Array) -> Array:
+        """images uint8 (N, 256, 256, 3) -> heat maps (N, 68, 64, 64) float32 of the last hourglass."""
+        x = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).contiguous().float() / 255
         x = F.relu(self._norm("bn1", self._conv("conv1", x, stride=2)))  # (N, 64, 128, 128)
         x = F.avg_pool2d(self._block("conv2", x), 2)
         x = self._block("conv4", self._block("conv3", x))  # (N, 256, 64, 64)
@@ -54,7 +54,7 @@ class Network:
         return self._block(f"{name}.b1_{depth}", x) + F.interpolate(low, scale_factor=2, mode="nearest")
 
     def _block(self, name: str, x: Tensor) -> Tensor:
-        """Three convolutions in a row, the results of all side by side, added to the input."""
+        """Three successive convolutions, their outputs concatenated and added to the input."""
         parts = [x]
         for k in (1, 2, 3):
             parts.append(self._conv(f"{name}.conv{k}", F.relu(self._norm(f"{name}.bn{k}", parts[-1]))))
@@ -72,10 +72,10 @@ class Network:
 
 
 def seen(image: Array, box: Array) -> tuple[Array, Array, float, Callable[[Array], Array]]:
-    """What the network sees of a face with the box x0, y0, x1, y1: the picture (256, 256, 3) uint8; centre (2,) and side of the
-    square in which `decode` gives the points; the way of these points (k, 2) to the image.
+    """The network's input for a face with the box x0, y0, x1, y1: the image (256, 256, 3) uint8; centre (2,) and side of the
+    square in whose pixels `decode` gives the points; the function that maps these points (k, 2) to the input image.
 
-    A small face is enlarged to 256 px first, as `decode` ends in whole pixels; the square of a large one is the image's own.
+    A small face is first enlarged to 256 px, because `decode` returns whole pixels; for a large one the image is not resized.
     """
     corners = np.asarray(box, np.float64)[:4].reshape(2, 2)
     centre, side = place(corners)
@@ -90,18 +90,18 @@ def seen(image: Array, box: Array) -> tuple[Array, Array, float, Callable[[Array
 
 
 def fits(image: Array, box: Array) -> bool:
-    """Whether the square is at most twice as wide as the image: a damaged box must not ask for gigabytes."""
+    """Whether the square is at most twice as wide as the image: a damaged box must not allocate gigabytes."""
     return place(np.asarray(box, np.float64)[:4].reshape(2, 2))[1] <= 2 * max(image.shape)
 
 
 def place(corners: Array) -> tuple[Array, float]:
-    """Centre (2,) and side of the square that the network was trained to see, from the corners (2, 2) of a face's box."""
+    """Centre (2,) and side of the square that the network was trained on, from the corners (2, 2) of a face's box."""
     size = corners[1] - corners[0]
     return corners.mean(0) - (0, CENTRE_UP * size[1]), float(size.sum() * WINDOW)
 
 
 def crop(image: Array, centre: Array, side: float) -> Array:
-    """That square, its corners cut to whole pixels as the package does, black outside the image: (256, 256, 3) uint8."""
+    """That square (256, 256, 3) uint8, black outside the image; its corners are truncated to whole pixels as in the package."""
     low, high = (((edge / SIDE - .5) * side + centre).astype(int) for edge in (1, SIDE))
     return np.asarray(cv2.resize(_square(image, low, high), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR))
 
@@ -119,7 +119,7 @@ def _square(image: Array, low: Array, high: Array) -> Array:
 def decode(heat: Array, centre: Array, side: float) -> Array:
     """Heat maps (68, 64, 64) of a square -> points (68, 2) in whole pixels of the image.
 
-    A map's largest value, a quarter of its pixel towards the larger neighbour; on the map's border without that.
+    The position of a map's maximum, moved by a quarter of a map pixel towards the larger neighbour, except on the map's border.
     """
     n = np.arange(len(heat))
     y, x = np.divmod(heat.reshape(len(heat), -1).argmax(1), MAP)

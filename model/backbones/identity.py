@@ -1,4 +1,4 @@
-"""Networks that turn a face into a vector of who it is; the cosine of two vectors is CSIM (paper, section 4)."""
+"""Face descriptors: networks that map a face to a vector of identity; the cosine of two vectors is CSIM (paper, section 4)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import torch
 from model.backbones import registry
 from model.backbones.windows import FACE, Array, extent, need_image, window
 
-# From the 68 points' extent to the MTCNN box, median of 222 frames of 12 clips: the other three sides agree within 3 %,
-# the box ends on the forehead where the points end at the brows.
+# Height added on top of the extent of the 68 points to get the MTCNN box, median of 222 frames of 12 clips. The points end at
+# the brows, the box on the forehead; the other three sides agree within 3 %.
 FOREHEAD = 0.338
 
 
 class Dlib128:
-    """dlib's face network: 128 numbers, NOT of length 1; dlib calls faces nearer than 0.6 one person.
+    """dlib's face network: vectors of 128 numbers, NOT normalised; dlib's threshold for one person is a distance of 0.6.
 
-    The chip of 150 px is cut along the given points by dlib itself (its own five-parameter alignment, padding 0.25).
+    dlib itself crops the face to 150 px along the given points (its own five-parameter alignment, padding 0.25).
     """
 
     name = "dlib128"
@@ -29,7 +29,7 @@ class Dlib128:
         self.sha256 = registry.hashes("dlib128")
 
     def __call__(self, image: Array, points: Array) -> Array:
-        """image uint8 (H, W, 3), points (68, 2) of the face, in a comparison the target's -> (128,) float32."""
+        """image uint8 (H, W, 3), points (68, 2) of the face (in a comparison those of the target) -> (128,) float32."""
         need_image(image)
         low, high = extent(points)
         size = float((high - low).max())
@@ -40,10 +40,10 @@ class Dlib128:
 
 
 class FacenetVGGFace2:
-    """InceptionResnetV1 trained on VGGFace2 (facenet-pytorch): 512 numbers of length 1.
+    """InceptionResnetV1 trained on VGGFace2 (facenet-pytorch): vectors of 512 numbers, length 1.
 
-    Sees what facenet-pytorch shows it, the MTCNN box stretched to 160 px; but the box is derived from the points, so
-    that both pictures of a comparison are cut alike.
+    Its input is the MTCNN box stretched to 160 px, as in facenet-pytorch; but the box is derived from the points, so that both
+    images of a comparison are cropped alike.
     """
 
     name = "facenet_vggface2"
@@ -77,5 +77,5 @@ class FacenetVGGFace2:
 
 
 def descriptor(name: str, device: str = "cpu") -> Dlib128 | FacenetVGGFace2:
-    """ "dlib128" | "facenet_vggface2"."""
+    """The descriptor of that name: "dlib128" | "facenet_vggface2"."""
     return registry.choose("descriptor", name, {"dlib128": Dlib128, "facenet_vggface2": FacenetVGGFace2})(device)

@@ -1,6 +1,6 @@
-"""LPIPS (Zhang et al. 2018), version 0.1: distances of AlexNet's or VGG16's features, weighted by the heads they published.
+"""LPIPS (Zhang et al. 2018), version 0.1: distance of AlexNet's or VGG16's features, weighted by the published linear heads.
 
-The trunks are torchvision's ImageNet weights, which the user supplies; the heads come with the package torchmetrics.
+The trunks use torchvision's ImageNet weights, which the user provides; the heads come with the package torchmetrics.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from model.backbones.perceptual import check
 from pipeline.core.errors import InputError
 
 MEAN, STD = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of RGB in [-1, 1]
-# A stage: max pooling (window, stride) or None, then convolutions (channels, kernel, stride, padding); tapped after its last.
+# A stage: max pooling (window, stride) or None, then convolutions (channels, kernel, stride, padding); its output is tapped.
 STAGES = {
     "alex": ((None, ((64, 11, 4, 2),)), ((3, 2), ((192, 5, 1, 2),)), ((3, 2), ((384, 3, 1, 1),)), (None, ((256, 3, 1, 1),)),
              (None, ((256, 3, 1, 1),))),
@@ -22,7 +22,7 @@ STAGES = {
                  for n, (c, count) in enumerate(((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)))),
 }
 FILES = {"alex": ("alexnet", "lpips_alex"), "vgg": ("vgg16", "lpips_vgg")}  # net -> names in the registry: trunk, heads
-LEAST = {"alex": 32, "vgg": 16}  # px: below it a map has no pixel left
+LEAST = {"alex": 32, "vgg": 16}  # px; below that a map has no pixels
 
 
 class Lpips(nn.Module):
@@ -44,11 +44,10 @@ class Lpips(nn.Module):
         self.requires_grad_(False).eval()
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """x, y (N, 3, H, W) RGB [0, 1], at the size given -> (N,). InputError below the smallest size the trunk can take."""
+        """x, y (N, 3, H, W) RGB [0, 1] -> (N,), without resizing. InputError below the smallest size of the trunk."""
         if min(x.shape[-2:]) < LEAST[self.net]:
             raise InputError(f"lpips_{self.net}: frames of {x.shape[-1]}x{x.shape[-2]} pixels are too small for its network; "
-                             f"use "
-                             f"frames of {LEAST[self.net]} px or more")
+                             f"use frames of {LEAST[self.net]} px or more")
         parts = [((a - b) ** 2 * w).sum(1).mean((1, 2)) for a, b, w in zip(self.taps(x), self.taps(y), self.heads)]
         return torch.stack(parts).sum(0)
 
@@ -75,7 +74,7 @@ class Lpips(nn.Module):
 
 
 def _places(net: str) -> list[int]:
-    """Where torchvision counts each convolution: every ReLU and every pooling takes a number, too."""
+    """torchvision's index of each convolution; ReLUs and poolings count as well."""
     found, n = list[int](), 0
     for pool, convs in STAGES[net]:
         n += pool is not None
@@ -86,7 +85,7 @@ def _places(net: str) -> list[int]:
 
 
 def build(net: str) -> Lpips:
-    """ "alex" | "vgg"; InputError, with where to get it, when a weights file is missing."""
+    """The network of that name: "alex" | "vgg". InputError, with where to get it, when a weights file is missing."""
     trunk, heads = FILES[net]
     where = str(registry.require(trunk)), str(registry.require(heads))
     return Lpips(net, registry.state(trunk), registry.state(heads), where)

@@ -1,6 +1,6 @@
-"""MTCNN (Zhang, Zhang, Li, Qiao 2016): three small networks in a row, each dropping and correcting the boxes of the last.
+"""MTCNN (Zhang, Zhang, Li, Qiao 2016): a cascade of three small networks; each rejects and corrects boxes of the previous.
 
-The weights are facenet-pytorch's; that package itself is not imported, as it brings in torchvision, which takes seconds.
+The weights are facenet-pytorch's; the package itself is not imported, because it imports torchvision, which takes seconds.
 Boxes are x0, y0, x1, y1 in the pixel coordinates of points: the centre of the top-left pixel is (0, 0).
 """
 
@@ -17,31 +17,31 @@ from torch import Tensor
 from model.backbones import registry
 from model.backbones.windows import Array, inside, window
 
-KEEP = (0.6, 0.7, 0.7)  # probability of a face that lets a box through each stage
-SHRINK = 0.709  # from one level of the image pyramid to the next
-CELL, STRIDE = 12, 2  # pixels a P-Net output looks at, and from one to the next
+KEEP = (0.6, 0.7, 0.7)  # smallest probability of a face to pass each stage
+SHRINK = 0.709  # factor between levels of the image pyramid
+CELL, STRIDE = 12, 2  # receptive field and stride of a P-Net output, pixels
 POOLS: dict[str, tuple[tuple[int, int] | None, ...]] = {  # (kernel, stride) of the pooling after each convolution
     "pnet": ((2, 2), None, None), "rnet": ((3, 2), (3, 2), None), "onet": ((3, 2), (3, 2), (2, 2), None)}
 
 
 class Stage:
-    """One network. Pictures (N, 3, h, w) in [-1, 1] -> (probability of a face, box corrections, five points or None)."""
+    """One network of the cascade: images -> probability of a face, box corrections and, for O-Net, five points."""
 
     def __init__(self, name: str, device: str = "cpu") -> None:
         self.weights = {key: value.to(device) for key, value in registry.state(f"mtcnn_{name}").items()}
         self.name, self.device = name, device
 
     @torch.no_grad()
-    def __call__(self, pictures: Array) -> list[Array]:
-        """pictures uint8 (N, h, w, 3) -> P-Net: (N, h', w'), (N, 4, h', w'); R-Net: (N,), (N, 4); O-Net: and (N, 10)."""
-        x = torch.from_numpy(pictures).to(self.device).permute(0, 3, 1, 2).float()
+    def __call__(self, images: Array) -> list[Array]:
+        """images uint8 (N, h, w, 3) -> P-Net: (N, h', w'), (N, 4, h', w'); R-Net: (N,), (N, 4); O-Net: also (N, 10)."""
+        x = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float()
         x = self._convolved((x - 127.5) / 128)
         heads = [key[:-len(".bias")] for key in self.weights if "_" in key and key.endswith(".bias")]  # in order
         if self.name == "pnet":
             out = [F.conv2d(x, *self._layer(head)) for head in heads]
         else:
             n = len(POOLS[self.name]) + 1
-            x = F.linear(x.permute(0, 3, 2, 1).flatten(1), *self._layer(f"dense{n}"))  # trained column by column
+            x = F.linear(x.permute(0, 3, 2, 1).flatten(1), *self._layer(f"dense{n}"))  # weights expect column-major maps
             x = F.prelu(x, self.weights[f"prelu{n}.weight"])
             out = [F.linear(x, *self._layer(head)) for head in heads]
         return [out[0].softmax(1)[:, 1].cpu().numpy(), *(o.cpu().numpy() for o in out[1:])]
@@ -57,7 +57,7 @@ class Stage:
 
 
 class Cascade:
-    """All three stages over one picture."""
+    """All three stages on one image."""
 
     def __init__(self, device: str = "cpu") -> None:
         self.p, self.r, self.o = (Stage(name, device) for name in POOLS)
@@ -70,7 +70,7 @@ class Cascade:
             if not len(boxes):
                 break
             boxes = _square(boxes)
-            face, corrections = stage(np.stack([_picture(image, box, size)[0] for box in boxes]))[:2]
+            face, corrections = stage(np.stack([_crop(image, box, size)[0] for box in boxes]))[:2]
             passed = face > keep
             boxes = np.column_stack([boxes[passed, :4], face[passed]])
             boxes, corrections = _apart(boxes, 0.7, corrections[passed]) if size == 24 else (boxes, corrections[passed])
@@ -93,20 +93,20 @@ class Cascade:
 
 
 def five_points(onet: Stage, image: Array, box: Array) -> tuple[Array, float]:
-    """Eyes, nose and corners of the mouth (5, 2) in a face's box, and the probability that it is a face."""
-    picture, back, n = _picture(image, _square(np.asarray(box, float)[None, :4])[0], 48)
-    face, _, points = onet(picture[None])
+    """Eyes, nose and corners of the mouth (5, 2) in a face's box, and the probability that the box is a face."""
+    cut, back, n = _crop(image, _square(np.asarray(box, float)[None, :4])[0], 48)
+    face, _, points = onet(cut[None])
     return back(points[0].reshape(2, 5).T * n - 0.5), float(face[0])
 
 
-def _picture(image: Array, box: Array, size: int) -> tuple[Array, Any, int]:
+def _crop(image: Array, box: Array, size: int) -> tuple[Array, Any, int]:
     cut, _, back = window(image, (box[:2] + box[2:4]) / 2, box[2] - box[0])
     way = cv2.INTER_AREA if len(cut) > size else cv2.INTER_LINEAR
     return cv2.resize(cut, (size, size), interpolation=way), back, len(cut)
 
 
 def _corrected(boxes: Array, by: Array) -> Array:
-    """Each edge moved by its correction, which is in parts of the box's own width or height."""
+    """Boxes with each edge moved by its correction, a fraction of the box's width or height."""
     size = boxes[:, 2:4] - boxes[:, :2]
     return np.concatenate([boxes[:, :4] + by * np.tile(size, 2), boxes[:, 4:]], 1)
 

@@ -1,6 +1,6 @@
 """Frozen feature networks for the content loss (paper, section 3.2: L_CNT) and the Fréchet distance.
 
-Each takes RGB images (N, 3, H, W) in [0, 1], converts them itself, and lets gradients through to the image only.
+Each takes RGB images (N, 3, H, W) in [0, 1] and converts them itself; only the image gets a gradient.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pipeline.core.errors import InputError
 EFFICIENTNET_STAGES = (  # repeats, kernel, stride, expansion, channels: EfficientNet (Tan & Le 2019), table 1, unscaled
     (1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320))
-TAPPED = (2, 4, 10)  # blocks whose output `taps` returns, after the stem: strides 2; 4, 8, 16
+TAPPED = (2, 4, 10)  # blocks whose output `taps` returns after the stem's: strides 2; 4, 8, 16
 BATCH_NORM_EPS = 1e-3
 
 
@@ -32,7 +32,7 @@ class SameConv(nn.Conv2d):
 
 
 class Block(nn.Module):
-    """Inverted residual: expand 1x1, depthwise kxk, project 1x1; no squeeze-and-excitation in the Lite family."""
+    """Inverted residual block: expand 1x1, depthwise kxk, project 1x1; no squeeze-and-excitation in the Lite family."""
 
     def __init__(self, c_in: int, c_out: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Block(nn.Module):
 class EfficientNetLite0(nn.Module):
     """EfficientNet-Lite0 (ImageNet). Batch norm is folded into the convolutions, so train() and eval() are the same.
 
-    weights: tensors by the names of the published file; InputError, naming the first that differs.
+    weights: tensors under the names of the published file; InputError names the first that differs.
     """
 
     def __init__(self, weights: dict[str, Tensor], where: str = "weights") -> None:
@@ -70,9 +70,8 @@ class EfficientNetLite0(nn.Module):
     def taps(self, x: Tensor) -> list[Tensor]:
         """x (N, 3, H, W) RGB [0, 1] -> [stem (N, 32, H/2), blocks 2 (N, 24, H/4), 4 (N, 40, H/8), 10 (N, 112, H/16)].
 
-        At the size given: resizing is the caller's. On the CPU always in float32, also under autocast: the depthwise
-        convolutions' gradient takes 2.4 times as long in bfloat16 (B = 8, 64 px: forward 9 + backward 11 ms against
-        7 + 26).
+        Does not resize. On the CPU always in float32, also under autocast: the gradient of the depthwise convolutions takes
+        2.4 times as long in bfloat16 (B = 8, 64 px: forward 9 + backward 11 ms against 7 + 26).
         """
         bfloat16 = x.device.type != "cpu" and torch.is_autocast_enabled(x.device.type)
         with torch.autocast(x.device.type, enabled=bfloat16):
@@ -85,7 +84,7 @@ class EfficientNetLite0(nn.Module):
         return found
 
     def pool(self, x: Tensor) -> Tensor:
-        """x (N, 3, H, W) RGB [0, 1] -> features before the classifier, averaged over the picture (N, 1280).
+        """x (N, 3, H, W) RGB [0, 1] -> features before the classifier, averaged over the image (N, 1280).
 
         Trained at 224 px: pass `to_size(x, 224)`.
         """
@@ -126,10 +125,10 @@ class EfficientNetLite0(nn.Module):
 
 VGG_CONVS = {"vgg19": (2, 2, 4, 4, 4), "vggface": (2, 2, 3, 3, 3)}  # convolutions before each pooling
 VGG_CHANNELS = (64, 128, 256, 512, 512)
-VGG_INPUT = {  # factor on [0, 1], channel order, mean, std: what each file was trained with
+VGG_INPUT = {  # factor on [0, 1], channel order, mean, std: the input each file was trained with
     "vgg19_caffe": (255.0, "BGR", (103.939, 116.779, 123.68), (1.0, 1.0, 1.0)),
     "vgg19_torchvision": (1.0, "RGB", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    # The Caffe VGGFace is BGR; this file was converted from the MatConvNet release, which takes the same means as RGB.
+    # The Caffe VGGFace is BGR; this file was converted from the MatConvNet release, which uses the same means in RGB order.
     "vggface_caffe": (255.0, "RGB", (129.186279, 104.762382, 93.593964), (1.0, 1.0, 1.0)),
 }
 
@@ -175,7 +174,7 @@ class VGG(nn.Module):
         shapes = {f"{files[name]}.{part}": tuple(getattr(self.convs[name], part).shape)
                   for name in names for part in ("weight", "bias")}
         layers = [files[name] for name in files if name not in names] + ["fc6", "fc7", "fc8"]
-        layers += [f"classifier.{n}" for n in (0, 3, 6, 1, 4)]  # as torchvision and as the older conversions count them
+        layers += [f"classifier.{n}" for n in (0, 3, 6, 1, 4)]  # numbering of torchvision and of older conversions
         unused = {f"{layer}.{part}" for layer in layers for part in ("weight", "bias")}
         check({name: value for name, value in weights.items() if name not in unused}, shapes, where)
         for name in names:
@@ -198,13 +197,13 @@ def check(weights: dict[str, Tensor], shapes: dict[str, tuple[int, ...]], where:
     """InputError, naming the first tensor that is missing, of another shape, or unknown."""
     for name, shape in shapes.items():
         if name not in weights:
-            raise InputError(f"{where} has no tensor {name!r} {shape}: it is not the file this network is built for")
+            raise InputError(f"{where} has no tensor {name!r} {shape}: it is not the weights file of this network")
         if tuple(weights[name].shape) != shape:
-            raise InputError(f"{where}: {name!r} is {tuple(weights[name].shape)} where {shape} is due: "
-                             f"it is not the file this network is built for")
+            raise InputError(f"{where}: {name!r} has shape {tuple(weights[name].shape)}, expected {shape}: "
+                             f"it is not the weights file of this network")
     for name in weights:
         if name not in shapes:
-            raise InputError(f"{where} has a tensor {name!r} that this network does not: it is another network's file")
+            raise InputError(f"{where} has a tensor {name!r} that this network has not: it is another network's file")
 
 
 def to_size(x: Tensor, size: int) -> Tensor:
@@ -231,5 +230,5 @@ def _vgg(name: str, pool: str) -> VGG:
     if name not in REGISTRY:
         raise InputError(f"weights: there is no {name!r}; the known ones are 'caffe' and 'torchvision'")
     net = VGG(state(name), kind=name, pool=pool, where=str(require(name)))
-    remember(REGISTRY[name], sha256(require(name)))  # only a file that loaded whole is worth holding to
+    remember(REGISTRY[name], sha256(require(name)))  # only after the file loaded without error
     return net

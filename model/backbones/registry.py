@@ -1,7 +1,7 @@
-"""The one registry of weights files made by others: where each comes from, its hash, its licence, what it is for.
+"""The registry of third-party weights files: source, hash, licence and use of each.
 
-A file is looked for in `weights/` (or in the folder that TALKING_HEADS_WEIGHTS names instead), then in the installed
-package that ships it, and its sha256 is checked before anyone may open it.
+A file is searched in `weights/` (or in the folder TALKING_HEADS_WEIGHTS), then in the installed package that ships it. Its
+sha256 is verified before it is opened.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from torch import Tensor
 from model.backbones.torchvision_shim import torchvision_ops as torchvision_ops
 from pipeline.core.errors import InputError
 
-TRUSTED = "trusted.json"  # file -> sha256 of the files whose full hash nobody printed, as first used here
+TRUSTED = "trusted.json"  # file -> sha256 at first use, for files whose full hash is not published
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """One weights file. `sha256` is whole (64 digits), the first digits only, or "" where no hash is known."""
+    """One weights file. `sha256` has 64 digits, or only the first ones, or is "" if no hash is known."""
 
     name: str
     file: str
     sha256: str
     bytes: int | None  # None: not known exactly
     licence: str
-    source: str  # a file to download, or the package that carries it
+    source: str  # URL to download, or the package that ships it
     role: str
-    paper: bool  # the paper's own choice; False: a stand-in
-    package: str = ""  # module whose folder holds `inside`
+    paper: bool  # the paper's choice; False: a stand-in
+    package: str = ""  # module whose folder contains `inside`
     inside: str = ""
 
     @property
@@ -107,17 +107,17 @@ _verified: dict[tuple[str, int, int], str] = {}
 
 
 def folder() -> Path:
-    """Where the user's weights files lie: TALKING_HEADS_WEIGHTS, else `weights/` of the checkout."""
+    """The folder of the user's weights files: TALKING_HEADS_WEIGHTS, else `weights/` of the checkout."""
     return Path(os.environ.get("TALKING_HEADS_WEIGHTS") or Path(__file__).resolve().parents[2] / "weights")
 
 
 def locate(name: str) -> Path | None:
-    """The file of that name, unverified: do not open it. The user's folder comes before the package."""
+    """Path of the file, not verified, so do not open it. The user's folder takes precedence over the package."""
     entry = REGISTRY[name]
-    mine = folder() / entry.file
-    if mine.is_file():
-        return mine
-    spec = importlib.util.find_spec(entry.package) if entry.package else None  # finds it, runs none of its code
+    provided = folder() / entry.file
+    if provided.is_file():
+        return provided
+    spec = importlib.util.find_spec(entry.package) if entry.package else None  # does not import the package
     if spec is None or spec.origin is None:
         return None
     shipped = Path(spec.origin).parent / entry.inside
@@ -125,7 +125,7 @@ def locate(name: str) -> Path | None:
 
 
 def find(name: str) -> Path | None:
-    """Path of the verified weights file, or None where there is none; InputError when it is not the file it should be."""
+    """Path of the verified weights file, or None without one; InputError when size or hash is wrong."""
     path = locate(name)
     if path is not None:
         _verify(REGISTRY[name], path)
@@ -133,21 +133,21 @@ def find(name: str) -> Path | None:
 
 
 def require(name: str) -> Path:
-    """Path of the verified weights file; InputError, with where to get it, where there is none."""
+    """Path of the verified weights file; InputError, with where to get it, when it is missing."""
     path = find(name)
     if path is None:
         entry = REGISTRY[name]
-        raise InputError(f"{entry.file} ({entry.role}) is not here: {entry.way_out}")
+        raise InputError(f"{entry.file} ({entry.role}) is missing: {entry.way_out}")
     return path
 
 
 def hashes(*names: str) -> dict[str, str]:
-    """File name -> sha256 of the files in use, for manifests and reports."""
+    """File name -> sha256 of these files, for manifests and reports."""
     return {REGISTRY[name].file: _verify(REGISTRY[name], require(name)) for name in names}
 
 
 def sha256(path: Path) -> str:
-    """sha256 of a file, computed once a process as long as its size and time stamp stay."""
+    """sha256 of a file, cached per process while size and modification time are unchanged."""
     stat = path.stat()
     key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns)
     if key not in _verified:
@@ -159,7 +159,7 @@ def sha256(path: Path) -> str:
 def _verify(entry: Backbone, path: Path) -> str:
     size = path.stat().st_size
     if entry.bytes not in (None, size):
-        raise InputError(f"{path} holds {size} bytes where {entry.file} has {entry.bytes}: delete it and "
+        raise InputError(f"{path} has {size} bytes where {entry.file} has {entry.bytes}: delete it and "
                          f"{entry.way_out}")
     found = sha256(path)
     if not found.startswith(entry.sha256):
@@ -167,8 +167,8 @@ def _verify(entry: Backbone, path: Path) -> str:
                          f": it is another file; delete it and {entry.way_out}")
     known = {} if len(entry.sha256) == 64 else _trusted()
     if known.get(entry.file, found) != found:
-        raise InputError(f"{path} has sha256 {found} where the file first used here had {known[entry.file]}: put the old "
-                         f"file back, or take its line out of {folder() / TRUSTED} if the change was meant")
+        raise InputError(f"{path} has sha256 {found} where the file first used had {known[entry.file]}: restore the old "
+                         f"file, or remove its line from {folder() / TRUSTED} if the change is intended")
     return found
 
 
@@ -186,7 +186,7 @@ def _trusted() -> dict[str, str]:
 
 
 def remember(entry: Backbone, found: str) -> None:
-    """Trust on first use: no full hash of this file is known, so the one that loaded first is held to from now on."""
+    """Trust on first use: records the hash of a file whose full hash is not known; later files must match it."""
     if len(entry.sha256) == 64 or entry.file in (known := _trusted()):
         return
     path, fresh = folder() / TRUSTED, folder() / f"{TRUSTED}.{os.getpid()}"
@@ -197,12 +197,12 @@ def remember(entry: Backbone, found: str) -> None:
     except OSError as error:
         raise InputError(f"{path}: the hash of {entry.file} cannot be recorded ({error.strerror}): "
                          f"make the folder writable") from error
-    print(f"{entry.file}: no full hash is known; {found} is recorded in {path} and held to from now on",
+    print(f"{entry.file}: no full hash is known; {found} is recorded in {path} and required from now on",
           file=sys.stderr)
 
 
 def choose(what: str, name: str, known: dict[str, Any]) -> Any:
-    """known[name]; InputError, with the nearest name, where there is none."""
+    """known[name]; InputError, with the nearest name, when it is unknown."""
     if name not in known:
         near = difflib.get_close_matches(name, known, 1)
         raise InputError(f"there is no {what} network {name!r}; " + (f"did you mean {near[0]!r}?" if near else
@@ -211,7 +211,7 @@ def choose(what: str, name: str, known: dict[str, Any]) -> Any:
 
 
 def state(name: str) -> dict[str, Tensor]:
-    """The tensors of a verified torch file, on the CPU. Never runs code from the file (`weights_only`)."""
+    """The tensors of a verified torch file, on the CPU. Runs no code from the file (`weights_only`)."""
     path = require(name)
     try:
         found: Any = torch.load(path, map_location="cpu", weights_only=True)
@@ -221,6 +221,6 @@ def state(name: str) -> dict[str, Tensor]:
     if isinstance(found, dict) and set(found) == {"state_dict"}:
         found = found["state_dict"]
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise InputError(f"{path} holds no plain dictionary of tensors: delete it and {REGISTRY[name].way_out}")
+        raise InputError(f"{path} contains no plain dictionary of tensors: delete it and {REGISTRY[name].way_out}")
     return found
 

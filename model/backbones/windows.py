@@ -1,4 +1,4 @@
-"""Cutting a face out of a picture, enlarged, and the way back for its points."""
+"""Crops a face from an image, enlarged, and maps points between image and crop."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 from pipeline.core.errors import InputError
 
 Array = NDArray[Any]
-# dlib answers in whole pixels, so a face smaller than this is enlarged first. Clips shrunk to a quarter (faces of about
-# 40 px): distance to the points found in full size 1.5 % of the face as it is, 0.7 % enlarged.
+# dlib returns whole pixels, so a smaller face is enlarged to this size first. On clips reduced to a quarter (faces of about
+# 40 px) the distance to the points found at full size is 1.5 % of the face without enlarging, 0.7 % with it.
 FACE = 200
-LARGEST = 4096  # pixels of a window's side: a damaged box must not ask for gigabytes
+LARGEST = 4096  # largest side of a window in pixels: a damaged box must not allocate gigabytes
 
 
 def window(image: Array, centre: Array, side: float,
            enlarge: float = 1.0) -> tuple[Array, Callable[[Array], Array], Callable[[Array], Array]]:
-    """The square of that side (picture pixels) around a centre, enlarged by `enlarge` where above 1, never shrunk.
+    """The square of `side` image pixels around a centre, enlarged by `enlarge` if above 1, never reduced.
 
-    Outside the picture its edge is repeated. Returns the window (n, n, 3), and the functions that take points (k, 2)
-    from the picture to the window and back; pixel centres are whole numbers in both.
+    Outside the image its edge is repeated. Returns the window (n, n, 3) and the functions that map points (k, 2) from image
+    to window and back; pixel centres are whole numbers in both.
     """
     n = min(max(int(np.ceil(side)), 2), LARGEST)
     x0, y0 = (int(v) for v in np.rint(np.asarray(centre) - (n - 1) / 2))
@@ -51,14 +51,14 @@ def _padded(image: Array, x0: int, y0: int, n: int) -> Array:
 
 
 def need_image(image: Array) -> Array:
-    """The image; InputError when it is no uint8 picture (H, W, 3)."""
+    """The image; InputError when it is not uint8 (H, W, 3)."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise InputError(f"a face is looked at in a uint8 image (H, W, 3); got {image.dtype} {image.shape}")
+        raise InputError(f"a face network takes a uint8 image (H, W, 3); got {image.dtype} {image.shape}")
     return image
 
 
 def inside(box: Array, image: Array, least: float = 8) -> bool:
-    """Whether a box x0, y0, x1, y1 is finite, at least so many pixels wide and high, and centred in the picture."""
+    """Whether a box x0, y0, x1, y1 is finite, at least `least` pixels wide and high, and centred inside the image."""
     box, (h, w) = np.asarray(box)[:4], image.shape[:2]
     if not np.isfinite(box).all() or min(box[2] - box[0], box[3] - box[1]) < least:
         return False
@@ -69,7 +69,7 @@ def extent(points: Array) -> tuple[Array, Array]:
     """Corners (x0, y0), (x1, y1) of the box around 68 points; InputError when they are not 68 finite points of a face."""
     points = np.asarray(points, float)
     if points.shape != (68, 2) or not np.isfinite(points).all() or not (np.ptp(points, axis=0) > 1).all():
-        raise InputError(f"a face is aligned along 68 finite points (68, 2) in pixels; got {points.shape}"
+        raise InputError(f"alignment needs 68 finite points (68, 2) in pixels; got {points.shape}"
                          f"{' with missing or coinciding points' if points.shape == (68, 2) else ''}: "
                          f"leave out frames without a face")
     return points.min(0), points.max(0)

@@ -1,4 +1,4 @@
-"""The two halves of every update, in meta-learning and in fine-tuning: what G (and E, P) and what D (and W) minimise."""
+"""The two halves of every update, in meta-learning and fine-tuning: the losses of G (with E, P) and of D (with W)."""
 
 from __future__ import annotations
 
@@ -19,48 +19,48 @@ Precision = Literal["auto", "bf16", "fp32"]
 
 
 class Adversarial(BaseModel):
-    """L_ADV = -D(x_hat) + L_FM, and how often D learns."""
+    """L_ADV = -D(x_hat) + L_FM, and how often D is updated."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    realism: float  # weight of -D(x_hat); the paper's is 1
-    features: float  # weight of L_FM; the paper's is 10
-    start: int  # meta-learning step at which D and its terms come in; the paper's is 0
-    d_steps: PositiveInt  # updates of D an update of G
+    realism: float  # weight of -D(x_hat); 1 in the paper
+    features: float  # weight of L_FM; 10 in the paper
+    start: int  # meta-learning step from which D is trained and its terms used; 0 in the paper
+    d_steps: PositiveInt  # updates of D per update of G
 
 
 def device() -> torch.device:
-    """The first CUDA GPU where there is one, else the CPU."""
+    """The first CUDA GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def compute_dtype(precision: Precision, place: torch.device) -> torch.dtype:
-    """bf16 where asked for, or under "auto" where the processor multiplies it natively; else float32."""
+    """bfloat16 if set, or with "auto" if the processor multiplies it natively; else float32."""
     if precision == "auto":
         native = torch.cuda.is_bf16_supported(False) if place.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
     return torch.bfloat16 if precision == "bf16" or (precision == "auto" and native) else torch.float32
 
 
 def autocast(precision: Precision, place: torch.device) -> AbstractContextManager[None]:
-    """What multiplies works in the numbers of that precision, the weights stay in float32."""
+    """Context in which matrix products and convolutions use that precision; the weights stay in float32."""
     return torch.autocast(place.type, torch.bfloat16, enabled=compute_dtype(precision, place) == torch.bfloat16)
 
 
 @contextmanager
 def frozen(net: nn.Module) -> Iterator[None]:
-    """Within, `net` is a constant: gradients pass through it to its input, none is made for its own weights."""
-    learnt = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    for parameter in learnt:
+    """Context in which `net` is constant: gradients reach its input, but not its own weights."""
+    trainable = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    for parameter in trainable:
         parameter.requires_grad_(False)
     try:
         yield
     finally:
-        for parameter in learnt:
+        for parameter in trainable:
             parameter.requires_grad_(True)
 
 
 def generator_terms(content: nn.Module, D: Discriminator | None, x: Tensor, y: Tensor, x_hat: Tensor,
                     w: Tensor | None) -> dict[str, Tensor]:
-    """What x_hat (B, 3, H, W) is judged by: l_cnt and, with a D, l_adv = -D(x_hat) and l_fm. D's weights stay out of it."""
+    """Loss terms of x_hat (B, 3, H, W): l_cnt and, with a D, l_adv = -D(x_hat) and l_fm. D's weights get no gradient."""
     terms = {"l_cnt": content(x, x_hat)}
     if D is not None and w is not None:
         with torch.no_grad():
@@ -72,21 +72,21 @@ def generator_terms(content: nn.Module, D: Discriminator | None, x: Tensor, y: T
 
 
 def discriminator_loss(D: Discriminator, x: Tensor, y: Tensor, x_hat: Tensor, w: Tensor) -> Tensor:
-    """L_DSC on real and fake in one batch; nothing of it reaches G."""
+    """L_DSC on real and fake in one batch; no gradient reaches G."""
     r, _ = D(torch.cat([x, x_hat.detach()]), torch.cat([y, y]), w if len(w) == 1 else torch.cat([w, w]))
     return losses.l_dsc(*r.chunk(2))
 
 
 def weighted(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """Sum of the terms, each times its weight; 1 where none is named."""
+    """Sum of the terms times their weights; terms without a weight count once."""
     return torch.stack([weights.get(name, 1.0) * term for name, term in terms.items()]).sum()
 
 
 def finite(terms: Mapping[str, Tensor], step: int, who: str) -> dict[str, float]:
-    """The terms as numbers. InputError, naming step, term and videos or person, when one is not finite."""
+    """The terms as floats. InputError, naming step, term and videos or person, when one is not finite."""
     numbers = {name: float(term.detach()) for name, term in terms.items()}
     for name, number in numbers.items():
         if not math.isfinite(number):
             raise InputError(f"step {step}: {name} is {number} on {who}; lower the learning rate, set precision to fp32, "
-                             "or look at those frames")
+                             "or inspect those frames")
     return numbers

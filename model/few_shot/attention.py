@@ -1,4 +1,4 @@
-"""Self-attention of E, G and D (section 3.4; Zhang et al. 2018), a block of rows at a time on a CPU."""
+"""Self-attention of E, G and D (section 3.4; Zhang et al. 2018), computed in blocks of rows on a CPU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from model.few_shot.blocks import NO_PSI
 from model.few_shot.spectral_norm import Conv
 
-ROWS = 512  # positions that attend at a time on a CPU: their weights over all others then fit a cache
+ROWS = 512  # query positions per block on a CPU: their attention weights fit the cache
 
 
 class Attention(nn.Module):
@@ -36,7 +36,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     exact, height_width = torch.promote_types(q.dtype, torch.float32), v.shape[2:]
     q, k, v = (part.flatten(2).transpose(1, 2) for part in (q.to(exact), k.to(exact), v))
     with torch.autocast("cpu", enabled=False):
-        if torch.compiler.is_exporting():  # there the number of images is open
+        if torch.compiler.is_exporting():  # the number of images is symbolic
             rows = [torch.softmax(part @ k.transpose(1, 2), 2).to(v.dtype) @ v for part in q.split(ROWS, 1)]
             found = torch.cat(rows, 1)
         else:
@@ -45,8 +45,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class _Attention(torch.autograd.Function):
-    """softmax(q k^T) v of one image, q, k (n, d) in full precision, v (n, c). ROWS rows of the softmax at a time stay in the
-    processor's cache; the gradient works them out again rather than fetch n x n numbers from memory."""
+    """softmax(q k^T) v of one image, q, k (n, d) in full precision, v (n, c). Blocks of ROWS rows of the softmax stay in the
+    processor's cache; the backward pass recomputes them instead of reading n x n values from memory."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -69,8 +69,8 @@ class _Attention(torch.autograd.Function):
 
 
 def _times(a: Tensor, b: Tensor) -> Tensor:
-    """a b^T, (n, d) and (m, d) -> (n, m). In float32 as a 1x1 convolution: the same products, on a CPU of several threads in
-    half the time of a matrix product."""
+    """a b^T, (n, d) and (m, d) -> (n, m). In float32 as a 1x1 convolution: the same products, in half the time of a matrix
+    product on a CPU with several threads."""
     if a.dtype == torch.bfloat16:
         return a @ b.t()
     return F.conv2d(a.t().unsqueeze(0).unsqueeze(3), b.unsqueeze(2).unsqueeze(3)).squeeze(0).squeeze(2).t()

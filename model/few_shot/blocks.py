@@ -1,4 +1,4 @@
-"""Residual blocks of E, G and D with their norms: AdaIN, instance norm (section 3.4)."""
+"""Residual blocks of E, G and D and their norms: AdaIN, instance norm (section 3.4)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def norm_relu(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, 
     1 / std and weight / std over space, (B, C) each."""
     n, exact = x.shape[2] * x.shape[3], weight.dtype
     mean = x.sum((2, 3), dtype=exact) / n
-    near = mean.to(x.dtype)  # E[x^2] - mean^2 would cost a map that is far from 0 and nearly constant its digits
+    near = mean.to(x.dtype)  # E[x^2] - mean^2 cancels on maps that are far from 0 and nearly constant
     deviation = x - near[..., None, None]
     variance = (deviation.square_().sum((2, 3), dtype=exact) / n - (mean - near).square()).clamp_min(0)
     rstd = torch.rsqrt(variance + EPS)
@@ -28,9 +28,9 @@ def norm_relu(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, 
 
 
 class _NormReLU(torch.autograd.Function):
-    """relu(weight (x - mean) / std + bias), mean and std over space, one weight and bias a sample and channel.
+    """relu(weight (x - mean) / std + bias), mean and std over space, one weight and bias per sample and channel.
 
-    The same as var_mean and addcmul, with the gradient written out: on a CPU 3 to 5 times faster in channels-last memory.
+    Equals var_mean and addcmul, with an explicit gradient: on a CPU 3 to 5 times faster in channels-last memory.
     """
 
     @staticmethod
@@ -58,7 +58,7 @@ def _as_map(per_channel: Tensor, x: Tensor) -> Tensor:
 
 
 class AdaIN(nn.Module):
-    """Instance norm whose affine coefficients, a slice of psi, are an argument; the ReLU after it included."""
+    """Instance norm and ReLU, with affine coefficients taken from psi."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class AdaIN(nn.Module):
 
 
 class InstanceNorm(nn.Module):
-    """Ordinary affine instance norm of the down path, which no person steers; the ReLU after it included."""
+    """Affine instance norm and ReLU with its own coefficients, for the down path; independent of the person."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class InstanceNorm(nn.Module):
 
 
 class _ReLU(nn.Module):
-    """Where no norm belongs (E, V). Not in place: the skip path must see what came in, not its positive part."""
+    """ReLU without a norm (E, V). Not in place: the skip path needs the input, not its positive part."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -99,8 +99,8 @@ NO_PSI: Iterator[Tensor] = iter(())
 class ResBlock(nn.Module):
     """norm-ReLU-[up]-conv3-norm-ReLU-conv3-[down] + [up]-conv1-[down] (BigGAN; up nearest, down by average).
 
-    The skip has a convolution whenever the resolution or the width changes. A convolution has no bias where a norm
-    follows the same path anyway. `first`: the input is an image, so nothing stands before the first convolution.
+    The skip has a convolution if the resolution or the width changes. A convolution has no bias if a norm follows on its path.
+    `first`: the input is an image, so neither norm nor ReLU precedes the first convolution.
     """
 
     def __init__(self, c_in: int, c_out: int, norm: str, resample: str = "", first: bool = False) -> None:
@@ -119,7 +119,7 @@ class ResBlock(nn.Module):
         h = self.conv2.averaged(h) if self.resample == "down" else self.conv2(h)
         if self.resample == "down":
             x = F.avg_pool2d(x, 2)
-        if self.skip is not None:  # a 1x1 convolution commutes with averaging and copying pixels: convolve the small map
+        if self.skip is not None:  # a 1x1 convolution commutes with averaging and repeating pixels: use the smaller map
             x = self.skip(x)
         if self.resample == "up":
             x = F.interpolate(x, scale_factor=2, mode="nearest")

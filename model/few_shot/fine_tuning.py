@@ -1,7 +1,7 @@
-"""Few-shot learning by fine-tuning (section 3.3): G' and D' of one person go on learning from its T frames.
+"""Few-shot learning by fine-tuning (section 3.3): G' and D' of one person are trained further on its T frames.
 
-L' = L'_CNT + L'_ADV over psi (G's own weights) and psi', L'_DSC over theta, w' and b. E and P have done their work. All of it
-happens on copies.
+L' = L'_CNT + L'_ADV over psi (G's own weights) and psi', L'_DSC over theta, w' and b. E and P are not used. Only copies of G
+and D are changed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from model.training.optim import Adam
 
 
 class Budget(BaseModel):
-    """How long and how fast to learn from `shots` frames or more."""
+    """Steps and learning rates for `shots` frames or more."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     shots: int
@@ -29,26 +29,26 @@ class Budget(BaseModel):
 
 
 class Tuning(BaseModel):
-    """Fine-tuning. The paper: 40 epochs in batches of 8, that is 40, 40 and 160 steps for 1, 8 and 32 frames."""
+    """Settings of fine-tuning. The paper: 40 epochs in batches of 8, that is 40, 40 and 160 steps for 1, 8 and 32 frames."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     batch: int
     adam: Adam
-    final: float  # share of the learning rate left at the last step; it falls linearly
-    start: float  # share of the steps after which D comes in: 0 as in the paper, 1 never (its third ablation)
+    final: float  # fraction of the learning rate at the end; it falls linearly
+    start: float  # fraction of the steps before D is used: 0 as in the paper, 1 never (its third ablation)
     budgets: list[Budget]
 
     def budget(self, T: int) -> Budget:
-        """The one of the most shots not above T; the first where all are above."""
+        """The budget with the most shots not above T; the smallest if all are above."""
         ordered = sorted(self.budgets, key=lambda budget: budget.shots)
         return [budget for budget in ordered if budget.shots <= T or budget is ordered[0]][-1]
 
 
 class FineTuning:
-    """One person's G', psi', D', w' before, while and after they learn."""
+    """One person's G', psi', D' and w', and their fine-tuning."""
 
     def __init__(self, G: Generator, D: Discriminator, e_new: Tensor) -> None:
-        """psi' = P e_new, w' = w_0 + e_new; both are parameters of their own from here on. G and D are copied."""
+        """psi' = P e_new and w' = w_0 + e_new become parameters. G and D are copied."""
         self.G = copy.deepcopy(G).train()
         self.D = copy.deepcopy(D, {id(D.W): D.W}).train()  # W is not used and not copied
         with torch.no_grad():
@@ -88,7 +88,7 @@ class FineTuning:
 
 
 def _batches(T: int, batch: int, seed: int) -> Iterator[Tensor]:
-    """Rows of shuffled epochs without end; every batch is full where T allows."""
+    """Yields row indices of shuffled epochs forever; every batch is full if T allows."""
     order = torch.Generator().manual_seed(seed)
     waiting = torch.empty(0, dtype=torch.int64)
     while True:

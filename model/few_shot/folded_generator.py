@@ -1,9 +1,10 @@
-"""G of one person as a plain network: what is constant after few-shot learning (section 3.3) is worked out once.
+"""G of one person as a plain network: everything constant after few-shot learning (section 3.3) is computed once.
 
-With psi' = P e_hat_NEW given, or learnt on, nothing in G depends on the person any more. Spectral norm becomes the weight
-W / sigma; the coefficients of an adaptive instance norm become its own; P goes. A 3x3 convolution after doubling or before
-averaging becomes one 4x4 convolution of stride 2. Only the statistics of the instance norms still follow the input. In float32
-it does what G does in the same order and draws G's frames to the last bit, from plain layers: `torch.export` takes it as it is.
+Once psi' = P e_hat_NEW is given or fine-tuned, G takes no argument of the person. Spectral norm becomes the weight W / sigma;
+the coefficients of an adaptive instance norm become its own; P is dropped. A 3x3 convolution after doubling or before averaging
+becomes one 4x4 convolution of stride 2. Only the statistics of the instance norms still depend on the input. In float32 it
+computes the same operations as G in the same order and gives G's frames to the last bit, from plain layers that `torch.export`
+accepts.
 """
 
 from __future__ import annotations
@@ -21,23 +22,23 @@ from model.few_shot.networks import Generator
 from model.few_shot.spectral_norm import Conv
 from pipeline.core.errors import InputError
 
-WIDE = 1024  # pixels of a map from which on the norm in one kernel is the faster one in bf16 on a CPU
+WIDE = 1024  # from this many pixels per map the single-kernel norm is faster in bf16 on a CPU
 
 
 def folded(G: Generator, psi_hat: Tensor, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """G(y, psi_hat) of one person's psi_hat (1, adaptive) as a network of y alone, with weights of its own (section 3.1).
+    """G(y, psi_hat) for one person's psi_hat (1, adaptive) as a network of y alone, with its own weights (section 3.1).
 
-    It takes y (B, 3, H, W) in [0, 1] and draws (B, 3, H, W) in [0, 1], float32. dtype: of weights and maps; the statistics
-    and coefficients of the norms, the scores of the attention and the output's nonlinearity stay in float32 at least.
+    It maps y (B, 3, H, W) in [0, 1] to frames (B, 3, H, W) in [0, 1], float32. dtype: of weights and maps; statistics and
+    coefficients of the norms, attention scores and the output's nonlinearity stay in float32 at least.
     """
     if len(psi_hat) != 1:
-        raise InputError(f"psi_hat of {len(psi_hat)} people met a generator to be folded: fold one person at a time")
+        raise InputError(f"psi_hat of {len(psi_hat)} people cannot be folded into one generator: fold one person at a time")
     with torch.no_grad():
         return Folded(G, psi_hat, dtype).eval().requires_grad_(False)
 
 
 class Folded(nn.Module):
-    """The layers of G in their order, for one person."""
+    """The layers of G in order, for one person."""
 
     def __init__(self, G: Generator, psi_hat: Tensor, dtype: torch.dtype) -> None:
         super().__init__()
@@ -58,7 +59,7 @@ class Folded(nn.Module):
 
 
 class Block(nn.Module):
-    """A residual block (section 3.4) whose doubling or averaging is part of one of its convolutions."""
+    """A residual block (section 3.4) with its doubling or averaging folded into one convolution."""
 
     def __init__(self, block: Any, psi: Iterator[Tensor], dtype: torch.dtype) -> None:
         super().__init__()
@@ -70,7 +71,7 @@ class Block(nn.Module):
         self.skip = nn.Identity() if block.skip is None else _convolution(block.skip, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, c_in, h, w) -> (B, c_out, h, w), or twice or half as high and wide."""
+        """x (B, c_in, h, w) -> (B, c_out, h, w), or (B, c_out, 2h, 2w) or (B, c_out, h/2, w/2)."""
         h = self.conv2(self.norm2(self.conv1(self.norm1(x))))
         x = self.skip(F.avg_pool2d(x, 2) if self.resample == "down" else x)
         return h + (F.interpolate(x, scale_factor=2.0, mode="nearest") if self.resample == "up" else x)
@@ -91,7 +92,7 @@ class NormReLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (B, C, h, w) -> the same shape."""
         n = x.shape[2] * x.shape[3]
-        if n >= WIDE and x.dtype == torch.bfloat16 and x.device.type == "cpu":  # its plain sums would cost float32 two digits
+        if n >= WIDE and x.dtype == torch.bfloat16 and x.device.type == "cpu":  # plain sums in bf16 lose two digits of float32
             return F.group_norm(x, x.shape[1], self.weight, self.bias, EPS).relu_()
         return norm_relu(x, self.weight, self.bias)[0]
 
@@ -112,7 +113,7 @@ class SelfAttention(nn.Module):
 
 
 def _norm(norm: nn.Module, psi: Iterator[Tensor], dtype: torch.dtype) -> nn.Module:
-    """The norm with its coefficients, psi's next two for an adaptive one; each is followed by a ReLU."""
+    """The norm with its coefficients, for an adaptive norm the next two of psi; with the ReLU after it."""
     if isinstance(norm, AdaIN):
         weight, bias = next(psi), next(psi)  # (1, C) each
         return NormReLU(weight[0], bias[0], dtype)
@@ -120,7 +121,7 @@ def _norm(norm: nn.Module, psi: Iterator[Tensor], dtype: torch.dtype) -> nn.Modu
 
 
 def _convolution(layer: Conv, dtype: torch.dtype, resample: str = "") -> nn.Module:
-    """The layer with the weight W / sigma; "up": of its input doubled; "down": its output averaged."""
+    """The layer with the weight W / sigma; "up": applied to its doubled input; "down": with averaged output."""
     k = layer.kernel(resample)
     kind = nn.ConvTranspose2d if resample == "up" else nn.Conv2d
     c_in, c_out, size, stride = layer.in_channels, layer.out_channels, k.shape[2], 2 if resample else 1

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-# Weights of the two versions of the paper's text; they belong to Caffe networks on BGR images in 0-255.
+# Loss weights in the two versions of the paper; they apply to Caffe networks on BGR images in 0-255.
 PRESETS = {
     "v1": {"vgg19": 1e-2, "vggface": 2e-3, "features": 10.0, "matching": 80.0},  # May 2019
     "v2": {"vgg19": 1.5e-1, "vggface": 2.5e-2, "features": 10.0, "matching": 10.0},  # September 2019
@@ -24,11 +24,11 @@ class _Strict(BaseModel):
 
 
 class Vgg(_Strict):
-    """The paper's content loss; its weights files are the user's to provide."""
+    """The paper's content loss; the user provides its weights files."""
 
     kind: Literal["vgg"]
     preset: Literal["v1", "v2"]
-    weights: Literal["caffe", "torchvision"]  # of VGG19; the presets belong to caffe
+    weights: Literal["caffe", "torchvision"]  # of VGG19; the presets are meant for caffe
     pool: Literal["max", "avg"]
     face: bool  # the VGGFace term
 
@@ -38,21 +38,21 @@ class Pyramid(_Strict):
 
     kind: Literal["pyramid"]
     weight: float  # of the whole term
-    scales: int  # the picture halved scales - 1 times
-    gradient: float  # weight of each of the x and y gradients beside the pixels
+    scales: int  # the image is halved scales - 1 times
+    gradient: float  # weight of each of the x and y gradients relative to the pixels
     perceptual: float  # weight of the mean over the four feature maps
-    levels: list[float]  # mean absolute activation of each of them on training frames: their common scale
+    levels: list[float]  # mean absolute activation of each map on training frames, to normalise its term
 
 
 def backbones_of(config: Vgg | Pyramid) -> list[str]:
-    """Names in the registry of the networks that a content loss looks through."""
+    """Registry names of the networks of a content loss."""
     if isinstance(config, Vgg):
         return [f"vgg19_{config.weights}", *(["vggface_caffe"] if config.face else [])]
     return ["efflite0"] if config.perceptual else []
 
 
 class Content(nn.Module):
-    """L_CNT(x, x_hat): frozen networks compare what they see in both. No gradient reaches x or any of their weights."""
+    """L_CNT(x, x_hat): distance of both images' features in frozen networks. Only x_hat gets a gradient."""
 
     def __init__(self, config: Vgg | Pyramid) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class Content(nn.Module):
 
 
 def l_features(net: nn.Module, x: Tensor, x_hat: Tensor, levels: list[float] | None) -> Tensor:
-    """sum_l mean |f_l(x) - f_l(x_hat)| / c_l over the taps of a frozen network; c_l = 1 where no levels are given."""
+    """sum_l mean |f_l(x) - f_l(x_hat)| / c_l over the taps of a frozen network; c_l = 1 without levels."""
     with torch.no_grad():
         real = net.taps(x)  # type: ignore[operator]  # a method of every trunk in model/backbones/perceptual.py
     fake = net.taps(x_hat)  # type: ignore[operator]
@@ -108,9 +108,9 @@ def l_dsc(r: Tensor, r_hat: Tensor) -> Tensor:
 
 
 def l_fm(real: list[Tensor], fake: list[Tensor]) -> Tensor:
-    """L_FM: L1 between D's maps after each residual block; none of it reaches the features of the real image.
+    """L_FM: L1 between D's maps after each residual block; no gradient reaches the features of the real image.
 
-    Mean over the blocks, as the co-author's later code; the paper does not say whether sum or mean.
+    Mean over the blocks, as in the co-author's later code; the paper does not state whether sum or mean.
     """
     terms = [F.l1_loss(b.float(), a.detach().float()) for a, b in zip(real, fake, strict=True)]
     return torch.stack(terms).mean()
@@ -119,6 +119,6 @@ def l_fm(real: list[Tensor], fake: list[Tensor]) -> Tensor:
 def l_mch(e: Tensor, w_i: Tensor) -> Tensor:
     """L_MCH = mean |E(x_i(s_k), y_i(s_k)) - W_i|; e (B, K, N), w_i (B, N).
 
-    Where both sides follow its gradient freely, their common solution is 0: see `embedder` and `columns` of the settings.
+    If both sides follow its gradient freely, their common solution is 0: see `weight_e` and `weight_w` of the settings.
     """
     return (e - w_i[:, None]).abs().mean()

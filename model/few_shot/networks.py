@@ -1,8 +1,8 @@
 """The embedder E, the generator G with its projection P, and the discriminator D with V, W, w_0 and b (section 3.1).
 
-Images are RGB in [0, 1] at every border and centred to [-1, 1] inside: with inputs in [0, 1] under spectral norm the
-embedding keeps next to no spread over videos. What varies from person to person is an argument (psi_hat, w), never state,
-so that meta-learning and fine-tuning share one forward.
+Images are RGB in [0, 1] at every interface and centred to [-1, 1] inside: with inputs in [0, 1] under spectral norm the
+embedding has almost no spread over videos. What varies between people is an argument (psi_hat, w), never state, so that
+meta-learning and fine-tuning share one forward pass.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ Pooling = Literal["relu-sum", "sum-relu"]
 
 
 class Networks(BaseModel):
-    """The sizes. At 256 px the paper's are embedder 64-128-256-512-512-512, generator 64-128-256-512, 4 res blocks."""
+    """Network sizes. The paper's at 256 px: embedder 64-128-256-512-512-512, generator 64-128-256-512, 4 res blocks."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     embedder: list[int]  # channels after each down block of E and V; the last is N, the length of e_hat and W_i
     generator: list[int]  # channels after each down block of G; the up blocks mirror them
     res_blocks: int  # of constant resolution in the middle of G
-    attention_down: list[int]  # heights in pixels at which E, V and G's down path attend
+    attention_down: list[int]  # heights in pixels of the maps with self-attention in E, V and G's down path
     attention_up: list[int]  # the same for G's up path
-    pooling: Pooling  # "relu-sum" as the co-author's code; "sum-relu" as the words of section 3.4
+    pooling: Pooling  # "relu-sum" as in the co-author's code; "sum-relu" as in the text of section 3.4
     output: Literal["tanh", "sigmoid"]
-    spectral: Literal["all", "inner"]  # which layers of G are under spectral norm; "inner": not P and not the last convolution
+    spectral: Literal["all", "inner"]  # layers of G with spectral norm; "inner": all but P and the last convolution
 
     def check(self, size: int) -> None:
-        """InputError when the down blocks do not lead from `size` to 4x4 in E, or to a whole number of pixels in G."""
+        """Raises InputError when the down blocks do not lead from `size` to 4x4 in E, or to at least 4x4 in G."""
         if size != EMBEDDED << len(self.embedder):
             raise InputError(f"networks.embedder: {len(self.embedder)} blocks halve {EMBEDDED << len(self.embedder)} px to "
                              f"4x4, but the frames have {size}: name {max(size // EMBEDDED, 1).bit_length() - 1} widths")
@@ -49,7 +49,7 @@ class Networks(BaseModel):
 
 
 class _Down(nn.Module):
-    """Residual down blocks with attention where asked; returns the map after each block."""
+    """Residual down blocks, with self-attention at the sizes in `attention`; returns the map after each block."""
 
     def __init__(self, c_in: int, widths: Sequence[int], size: int, attention: Sequence[int], norm: str) -> None:
         super().__init__()
@@ -104,8 +104,8 @@ class Embedder(nn.Module):
 
 
 class Generator(nn.Module):
-    """G(y, psi_hat; psi): landmark image -> frame. psi are its own weights, psi_hat = P e_hat the affine coefficients of
-    every adaptive instance norm: in the constant-resolution blocks, the up blocks and before the last convolution."""
+    """G(y, psi_hat; psi): landmark image -> frame. psi are its own weights; psi_hat = P e_hat holds the affine coefficients of
+    all adaptive instance norms: in the constant-resolution blocks, the up blocks and before the last convolution."""
 
     def __init__(self, config: Networks, size: int) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class Generator(nn.Module):
         adaptive = [module.channels for module in self.modules() if isinstance(module, AdaIN)]  # in order of use
         self._split = [channels for channels in adaptive for _ in range(2)]
         self.P = Linear(config.embedder[-1], sum(self._split), config.spectral == "all")
-        with torch.no_grad():  # at first every AdaIN scales by about 1 and shifts by about 0
+        with torch.no_grad():  # initially every AdaIN scales by about 1 and shifts by about 0
             for n, part in enumerate(self.P.bias.split(self._split)):
                 part.fill_(1.0 - n % 2)
 
@@ -152,9 +152,9 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """D(x, y, i) = V(x, y; theta)^T (W_i + w_0) + b, with w = W_i + w_0 as an argument (in fine-tuning w').
+    """D(x, y, i) = V(x, y; theta)^T (W_i + w_0) + b, with w = W_i + w_0 (w' in fine-tuning) as an argument.
 
-    W and w_0 are vectors of equation (3), not layers: spectral norm of W would tie every video to every other.
+    W and w_0 are vectors of equation (3), not layers: spectral norm of W would couple all videos.
     """
 
     def __init__(self, config: Networks, size: int, num_videos: int) -> None:
@@ -162,7 +162,7 @@ class Discriminator(nn.Module):
         config.check(size)
         n, self.pooling = config.embedder[-1], config.pooling
         self.V = _Down(6, config.embedder, size, config.attention_down, "none")
-        self.last = ResBlock(n, n, "none")  # one more than E, at 4x4
+        self.last = ResBlock(n, n, "none")  # E has no such block; at 4x4
         self.W = Columns(num_videos, n, torch.initial_seed())  # neither a parameter nor in the state
         self.w_0, self.b = nn.Parameter(torch.empty(n).uniform_(-0.1, 0.1)), nn.Parameter(torch.zeros(()))
 

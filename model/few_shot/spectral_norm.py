@@ -12,9 +12,9 @@ EPS = 1e-4  # of spectral norm, as in the co-author's later code
 
 
 class _Spectral:
-    """W / sigma(W), sigma by one step of power iteration a training forward (Miyato et al. 2018).
+    """W / sigma(W), sigma by one step of power iteration per training forward pass (Miyato et al. 2018).
 
-    The vectors u, v move only while the weight itself is being learnt: no look at a frozen net, in whatever mode, changes it.
+    The vectors u, v are updated only if the weight itself requires a gradient: a frozen network never changes, in any mode.
     """
 
     weight: Tensor
@@ -27,7 +27,7 @@ class _Spectral:
         return _rows(self.weight).flatten(1)  # out x (h w in)
 
     def settle(self, iterations: int) -> None:
-        """Runs the power iteration to (near) convergence, for a weight that was just drawn."""
+        """Runs that many power iterations; for (near) convergence on newly initialised weights."""
         with torch.no_grad():
             matrix = self._matrix()
             for _ in range(iterations):
@@ -35,7 +35,7 @@ class _Spectral:
                 self.u.copy_(F.normalize(matrix.mv(self.v), dim=0, eps=EPS))
 
     def normalised(self, way: str = "") -> Tensor:
-        """W / sigma, resampled as `Conv.kernel` says."""
+        """W / sigma, resampled as in `Conv.kernel`."""
         if not self.spectral:
             return _resampled(self.weight, way)
         with torch.autocast(self.weight.device.type, enabled=False):  # sigma in full precision
@@ -57,17 +57,17 @@ class _Spectral:
 
 
 def _rows(weight: Tensor) -> Tensor:
-    """(O, I, h, w) or (O, I) -> (O, h w, I): a view when the weight lies channels-last in memory."""
+    """(O, I, h, w) or (O, I) -> (O, h w, I): a view of a channels-last weight."""
     return weight.permute(0, 2, 3, 1).flatten(1, 2) if weight.ndim == 4 else weight[:, None]
 
 
 def _kernel(rows: Tensor) -> Tensor:
-    """(O, s s, I) -> (O, I, s, s), channels-last in memory."""
+    """(O, s s, I) -> (O, I, s, s) in channels-last memory."""
     return rows.unflatten(1, (round(rows.shape[1] ** 0.5), -1)).permute(0, 3, 1, 2)
 
 
 def _spread(k: Tensor, way: str) -> Tensor:
-    """(O, 3, 3, I) -> (O, 4, 4, I): the sum of a kernel, "up": turned round, at the four places it has in a larger one."""
+    """(O, 3, 3, I) -> (O, 4, 4, I): the sum of the kernel ("up": flipped) at its four positions in the larger kernel."""
     for side in (1, 2):
         a, b, c = k.unbind(side)
         k = torch.stack([c, c + b, b + a, a] if way == "up" else [a, a + b, b + c, c], side)
@@ -83,7 +83,7 @@ def _gathered(g: Tensor, way: str) -> Tensor:
 
 
 class _Normalised(torch.autograd.Function):
-    """W / sigma with sigma = u^T W v, u and v constant, as the kernel of `Conv.kernel`: a few passes over the weight."""
+    """W / sigma with sigma = u^T W v, u and v constant, as the kernel of `Conv.kernel`, in a few passes over the weight."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, u: Tensor, v: Tensor, way: str) -> Tensor:
@@ -110,7 +110,7 @@ def _resampled(weight: Tensor, way: str) -> Tensor:
 
 
 class Conv(_Spectral, nn.Conv2d):
-    """A convolution that keeps the resolution, under spectral norm (or, for G's last one, without)."""
+    """A convolution that keeps the resolution, under spectral norm (optional for G's last one)."""
 
     def __init__(self, c_in: int, c_out: int, kernel: int, bias: bool = True, spectral: bool = True) -> None:
         nn.Conv2d.__init__(self, c_in, c_out, kernel, padding=kernel // 2, bias=bias)
@@ -119,8 +119,8 @@ class Conv(_Spectral, nn.Conv2d):
         self._prepare(spectral)
 
     def kernel(self, resample: str = "") -> Tensor:
-        """W / sigma (O, I, s, s). Of a 3x3 kernel also "up": the kernel (I, O, 4, 4) of a transposed convolution of stride 2
-        that does what the layer does to doubled pixels; "down": the one (O, I, 4, 4) of stride 2 that averages its output.
+        """W / sigma (O, I, s, s). For a 3x3 kernel also "up": the kernel (I, O, 4, 4) of the transposed convolution of stride 2
+        that equals the layer on doubled pixels; "down": the kernel (O, I, 4, 4) of stride 2 that also averages the output.
         """
         k = self.normalised(resample)
         return k.transpose(0, 1).contiguous(memory_format=torch.channels_last) if resample == "up" else k
@@ -129,17 +129,17 @@ class Conv(_Spectral, nn.Conv2d):
         return F.conv2d(x, self.kernel(), self.bias, padding=self.padding)
 
     def doubled(self, x: Tensor) -> Tensor:
-        """self(x with every pixel doubled) for a 3x3 kernel, in half the time: the pixels that the kernel meets twice are
-        weighed once, by a transposed 4x4 convolution of stride 2."""
+        """self(x with every pixel doubled) for a 3x3 kernel, in half the time: a transposed 4x4 convolution of stride 2
+        multiplies each repeated pixel once."""
         return F.conv_transpose2d(x, self.kernel("up"), self.bias, stride=2, padding=1)
 
     def averaged(self, x: Tensor) -> Tensor:
-        """avg_pool2d(self(x), 2) for a 3x3 kernel with 16 products an output instead of 36: a 4x4 convolution of stride 2."""
+        """avg_pool2d(self(x), 2) for a 3x3 kernel by a 4x4 convolution of stride 2: 16 products per output instead of 36."""
         return F.conv2d(x, self.kernel("down"), self.bias, stride=2, padding=1)
 
 
 class Linear(_Spectral, nn.Linear):
-    """A fully-connected layer, the same; in full precision always: psi_hat steers by small differences."""
+    """A fully-connected layer under spectral norm, always in full precision: small differences of psi_hat matter."""
 
     def __init__(self, n_in: int, n_out: int, spectral: bool = True) -> None:
         nn.Linear.__init__(self, n_in, n_out)

@@ -1,12 +1,12 @@
-"""W: one column a training video (section 3.1), kept in a sparse file with the optimiser that moves only those of a batch.
+"""W: one column per training video (section 3.1), in a sparse file, with an optimiser that updates only a batch's columns.
 
-The optimiser is exactly torch's Adam with betas (0, beta2) over the whole matrix, done lazily. With beta1 = 0 a column without
-a gradient does not move and its v decays by beta2 a step, so that all that was missed is made up at the column's next visit:
+The optimiser equals torch's Adam with betas (0, beta2) over the whole matrix, evaluated lazily. With beta1 = 0 a column without
+a gradient does not move and its v decays by beta2 per step, so that all missed steps are applied at the column's next update:
 
     v = beta2^(t - last) v + (1 - beta2) g^2        W_i = W_i - lr g / (sqrt(v / (1 - beta2^t)) + eps)
 
-where t counts the updates of W and `last` is the t of the column's own last one. Hence neither time nor memory of an update
-depends on the number of videos: nothing but the batch's columns is ever read, moved, or in the graph of the gradients.
+where t counts the updates of W and `last` is the t of the column's previous update. Time and memory of an update therefore do
+not depend on the number of videos: only the batch's columns are read, updated, and part of the autograd graph.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ PIECE = 2**20  # bytes copied at a time
 
 
 class Columns:
-    """The columns W_i, their v and `last`: record i of a file without a name, in the folder that TMPDIR names or /tmp.
+    """The columns W_i, their v and `last`: record i of an unnamed temporary file in TMPDIR or /tmp.
 
-    A column that was never moved is no data on the disk but a function of (seed, i): U(-0.1, 0.1).
+    A column without an update is not stored; it is a function of (seed, i): U(-0.1, 0.1).
     """
 
     def __init__(self, num_videos: int, n: int, seed: int) -> None:
@@ -43,15 +43,14 @@ class Columns:
         self.record = np.dtype([("last", np.int64), ("W", np.float32, (n,)), ("v", np.float32, (n,))])
 
     def __call__(self, i: Tensor) -> Tensor:
-        """i (B,) -> W_i (B, N), a leaf that takes its gradient."""
+        """i (B,) -> W_i (B, N), a leaf that requires a gradient."""
         return torch.from_numpy(self.read(i.tolist())["W"].copy()).to(i.device).requires_grad_()
 
     def step(self, i: Tensor, gradient: Tensor, lr: float, adam: Adam) -> None:
-        """One update, t + 1, by the gradients (B, N) of W_i as given to each process; the same in all their files.
+        """Makes one update, t + 1, from every process's gradients (B, N) of W_i; their files stay identical.
 
-        A video that comes twice has the sum of its gradients. Adam's beta1 is not used. InputError, and nothing is written,
-        when
-        what comes out is not finite: a checkpoint looks at no column again.
+        Gradients of a video that occurs twice are summed. Adam's beta1 is not used. InputError, and nothing is written, when
+        the result is not finite: checkpoints do not check the columns again.
         """
         i, gradient = distributed.gathered(i).cpu(), distributed.gathered(gradient).cpu().double() / distributed.world()
         videos, place = i.unique(return_inverse=True)
@@ -67,7 +66,7 @@ class Columns:
             _write(self.file.fileno(), record.tobytes(), video * self.record.itemsize)
 
     def read(self, videos: Sequence[int]) -> NDArray[np.void]:
-        """The records of these videos; `last` is 0 where a column was never moved."""
+        """The records of these videos; `last` is 0 for a column without an update."""
         file, size = self.file.fileno(), self.record.itemsize
         found = np.frombuffer(b"".join(os.pread(file, size, video * size) for video in videos), self.record).copy()
         for n, video in enumerate(videos):
@@ -77,36 +76,36 @@ class Columns:
 
     def initial(self, video: int) -> NDArray[np.float32]:
         """The column before its first update."""
-        draw = np.random.Generator(np.random.Philox(key=np.array([self.seed, video], np.uint64)))
-        return draw.uniform(-0.1, 0.1, self.record["W"].shape).astype(np.float32)
+        rng = np.random.Generator(np.random.Philox(key=np.array([self.seed, video], np.uint64)))
+        return rng.uniform(-0.1, 0.1, self.record["W"].shape).astype(np.float32)
 
     @cached_property
     def file(self) -> IO[bytes]:
-        """Made when first used. InputError where there would not be room for all videos."""
+        """The temporary file, created at first use. InputError when the disk has no room for the columns of all videos."""
         size, folder = self.num_videos * self.record.itemsize, tempfile.gettempdir()
         if shutil.disk_usage(folder).free < size:
-            raise InputError(f"{folder}: W of {self.num_videos} videos may come to {size / 2**20:.0f} MiB, which are not free "
-                             "there; let TMPDIR name another folder")
+            raise InputError(f"{folder}: W of {self.num_videos} videos may take {size / 2**20:.0f} MiB, which are not free "
+                             "there; set TMPDIR to another folder")
         made = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # open for as long as the run
         made.truncate(size)
         return made
 
     def save(self, path: Path) -> None:
-        """Writes a copy of the file, its holes left out: what was never moved takes no room."""
+        """Writes a sparse copy of the file: columns without an update take no space."""
         with path.open("wb") as copy:
             _copy(self.file.fileno(), copy.fileno())
 
     def load(self, path: Path) -> None:
-        """Takes what `save` wrote. InputError when it is of another number of videos or another N."""
+        """Loads what `save` wrote. InputError when it has another number of videos or another N."""
         if (found := path.stat().st_size) != (due := self.num_videos * self.record.itemsize):
-            raise InputError(f"{path} has {found} bytes where W of {self.num_videos} videos has {due}; it belongs to another "
-                             f"run")
+            raise InputError(f"{path} has {found} bytes where W of {self.num_videos} videos has {due}; "
+                             "it belongs to another run")
         with path.open("rb") as copy:
             _copy(copy.fileno(), self.file.fileno())
 
 
 def _copy(source: int, target: int) -> None:
-    """What a file holds, holes left out, into another, whose content goes."""
+    """Replaces the content of `target` by that of `source`, holes left out."""
     os.ftruncate(target, 0)
     os.ftruncate(target, os.fstat(source).st_size)
     end = 0
@@ -114,7 +113,7 @@ def _copy(source: int, target: int) -> None:
         try:
             start = os.lseek(source, end, os.SEEK_DATA)
         except OSError as error:
-            if error.errno == errno.ENXIO:  # nothing but a hole is left
+            if error.errno == errno.ENXIO:  # only a hole is left
                 return
             raise
         end = os.lseek(source, start, os.SEEK_HOLE)
@@ -125,7 +124,7 @@ def _copy(source: int, target: int) -> None:
 
 
 def _write(file: int, data: bytes, at: int) -> None:
-    """All of it. A disk that is nearly full takes a part without an error, which comes only with the next try."""
+    """Writes all of `data`. A nearly full disk writes a part without an error; only the next call raises it."""
     while data:
-        taken = os.pwrite(file, data, at)
-        data, at = data[taken:], at + taken
+        written = os.pwrite(file, data, at)
+        data, at = data[written:], at + written

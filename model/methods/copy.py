@@ -1,7 +1,7 @@
-"""A floor: the source frame whose landmarks are nearest to the driving ones.
+"""Trivial baseline: the source frame whose landmarks are nearest to the driving landmarks.
 
-A head is driven by landmark images, so "nearest" is by the L2 distance between those, blurred first: thin lines that miss each
-other by a pixel would otherwise count as far apart as lines on opposite sides.
+A head is driven by landmark images, so "nearest" means the smallest L2 distance between blurred landmark images. Without the
+blur, thin lines one pixel apart would count as far apart as lines on opposite sides.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from model.api import Head, Method
 
-CELLS, BLUR = 64, 9  # cells along each side, and how many of them the blur spans
+CELLS, BLUR = 64, 9  # cells along each side; width of the blur in cells
 
 
 class Copy(Method):

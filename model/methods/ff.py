@@ -1,10 +1,10 @@
-"""FF, feed-forward (section 4): trained without L_MCH, draws an unseen person with psi_hat = P e_hat, nothing is tuned."""
+"""FF, feed-forward (section 4): trained without L_MCH, generates an unseen person with psi_hat = P e_hat, no fine-tuning."""
 
 from model.few_shot.meta_learning import Config, FewShot
 
 
 class FF(FewShot):
-    """FewShot as it is: nothing is added, nothing tuned."""
+    """FewShot without L_MCH and without fine-tuning."""
     name, label = "ff", "Ours-FF"
 
 

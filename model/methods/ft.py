@@ -1,4 +1,4 @@
-"""FT, fine-tuning (section 4): trained with L_MCH; per person psi', psi, theta, w' and b go on learning."""
+"""FT, fine-tuning (section 4): trained with L_MCH; psi', psi, theta, w' and b are fine-tuned for each person."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from model.few_shot.meta_learning import FewShot, Matching
 
 
 class Config(meta_learning.Config):
-    """FF's settings, L_MCH and the fine-tuning."""
+    """Settings of FF, L_MCH and fine-tuning."""
 
     matching: Matching
     tuning: Tuning
@@ -37,11 +37,11 @@ class FT(FewShot):
         return self.head(tuned.G, tuned.psi_prime)
 
     def preview(self, x: Tensor, y: Tensor) -> Head:
-        """As FF would draw the person, without fine-tuning."""
+        """The head of FF, without fine-tuning."""
         return super().adapt(x, y)
 
     def start(self, x: Tensor, y: Tensor) -> FineTuning:
-        """The person before the first step: draws exactly what FF would with these weights."""
+        """The person before the first fine-tuning step: generates exactly what FF does with these weights."""
         return FineTuning(self.G_mean, self.D, self.embed(x, y))
 
 

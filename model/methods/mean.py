@@ -1,4 +1,4 @@
-"""A floor: whatever the pose, the mean of the T frames."""
+"""Trivial baseline: the mean of the T frames, for every pose."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from model.api import Head, Method
 
 
 class Mean(Method):
-    """The mean of the T frames, whatever the pose."""
+    """The mean of the T frames, for every pose."""
     name, label = "mean", "Mean of T frames"
 
     def adapt(self, x: Tensor, y: Tensor, seed: int = 0, report: Callable[[int, int], None] | None = None) -> Head:

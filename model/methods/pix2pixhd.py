@@ -1,9 +1,9 @@
 """pix2pixHD (Wang et al. 2018, NVIDIA/pix2pixHD) as the paper compares with it: landmark image in, frame out.
 
-No network sees who is to be drawn: meta-learning makes one G and one D of all training people, and a new person is learnt by
-training both further on its T frames. The global generator alone: the local enhancer is made for pictures of 2048x1024. Sizes,
-losses, order of updates and optimiser are those of the published code; python -m model.published.parity_pix2pixhd holds the
-networks against it. Inside, images and landmark images are in [-1, 1].
+No network gets the identity as input: meta-learning trains one G and one D on all training people, and both are fine-tuned on
+the T frames of a new person. Only the global generator: the local enhancer is meant for images of 2048x1024. Sizes, losses,
+order of updates and optimiser are those of the published code; python -m model.published.parity_pix2pixhd compares the networks
+with it. Inside, images and landmark images are in [-1, 1].
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from model.training import distributed
 from model.training.optim import Adam, Schedule
 from pipeline.core.errors import InputError
 
-CHUNK = 16  # frames drawn at a time
+CHUNK = 16  # frames generated at a time
 SLOPE = 0.2  # of D's leaky ReLU
 VGG_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)  # of relu1_1, 2_1, 3_1, 4_1, 5_1 (models/networks.py, VGGLoss)
 
-Maps = list[list[Tensor]]  # of each scale, the finest first, the five maps of its discriminator
+Maps = list[list[Tensor]]  # the five maps of the discriminator at each scale, the finest first
 
 
 class Networks(BaseModel):
@@ -43,15 +43,15 @@ class Networks(BaseModel):
     blocks: int  # residual ones
     padding: Literal["zero", "reflect"]  # of G's strided and transposed convolutions; see `Generator`
     ndf: int  # channels of D's first map
-    scales: int  # discriminators, each on pictures half as large as the one before
+    scales: int  # number of discriminators, each on images half as large as the one before
 
 
 class Tuning(BaseModel):
-    """Learning of one person. The paper: 40 epochs in batches of 8, that is 40, 40 and 160 steps for 1, 8 and 32 frames."""
+    """Settings of fine-tuning. The paper: 40 epochs in batches of 8, that is 40, 40 and 160 steps for 1, 8 and 32 frames."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    epochs: int  # each shows every frame once
-    max_steps: int | None  # stop there although epochs are left; null: never
+    epochs: int  # passes over the T frames
+    max_steps: int | None  # upper limit of the steps; null: none
     batch: int
     lr: float  # constant
 
@@ -62,13 +62,13 @@ class Tuning(BaseModel):
 
 
 class Config(importer.Config):
-    """Networks, losses, optimiser and both schedules."""
+    """Settings of networks, losses, optimiser, training and fine-tuning."""
 
-    micro_batch: PositiveInt  # episodes of a process that are in memory at a time; more than its share of the batch: all
+    micro_batch: PositiveInt  # episodes per process and backward pass; at or above its share of the batch: all at once
     precision: Precision
     networks: Networks
-    features: float  # weight of feature matching and of the VGG term; the authors' is 10 for both
-    vgg: bool  # the VGG19 term (torchvision's weights, which the user provides); the authors have it
+    features: float  # weight of feature matching and of the VGG term; 10 for both in the published code
+    vgg: bool  # the VGG19 term (torchvision's weights, provided by the user), as in the published code
     adam: Adam
     lr: float  # of G and of D
     schedule: Schedule
@@ -91,8 +91,8 @@ class Residual(nn.Module):
 class Generator(nn.Module):
     """The global generator (models/networks.py, GlobalGenerator): down, residual blocks, up; instance norm without parameters.
 
-    On a flat picture, such as thin lines on black, instance norm blows up whatever little the zeros around the maps add, and
-    spots appear. padding "reflect" is the authors' advice against it (their issue 46); "zero" is what they ship.
+    On a flat image, such as thin lines on black, instance norm amplifies the small effect of zero padding, and spots appear.
+    padding "reflect" is the authors' advice against it (their issue 46); "zero" is their default.
     """
 
     def __init__(self, net: Networks) -> None:
@@ -123,7 +123,7 @@ class Generator(nn.Module):
         return out
 
     def doubled(self, conv: nn.Module, h: Tensor) -> Tensor:
-        """h (B, c, h, w) -> (B, c/2, 2h, 2w). Of a reflected map, the crop keeps the pixels that zero padding would keep."""
+        """h (B, c, h, w) -> (B, c/2, 2h, 2w). With reflection, the crop keeps the pixels that zero padding would give."""
         out: Tensor = conv(reflected(h, 1))[..., 3:-2, 3:-2] if self.reflect else conv(h)
         return out
 
@@ -138,7 +138,7 @@ class Patches(nn.Module):
         self.convs = nn.ModuleList(nn.Conv2d(a, b, 4, s, 2) for (a, b), s in zip(pairwise(wide), strides))
 
     def forward(self, h: Tensor) -> list[Tensor]:
-        """h (B, 6, H, W) -> five maps, the last (B, 1, H/8 + 3, W/8 + 3) the verdict."""
+        """h (B, 6, H, W) -> five maps; the last, (B, 1, H/8 + 3, W/8 + 3), holds the scores."""
         maps = []
         for n, conv in enumerate(self.convs):
             h = conv(h)
@@ -151,7 +151,7 @@ class Patches(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """PatchGANs on the picture and on smaller ones (models/networks.py, MultiscaleDiscriminator)."""
+    """PatchGANs on the image and on smaller ones (models/networks.py, MultiscaleDiscriminator)."""
 
     def __init__(self, net: Networks) -> None:
         super().__init__()
@@ -167,34 +167,34 @@ class Discriminator(nn.Module):
 
 
 def normalised(h: Tensor) -> Tensor:
-    """Instance norm without parameters or running statistics; in float32, since on flat maps it magnifies every rounding."""
+    """Instance norm without parameters or running statistics; in float32, since it amplifies rounding on flat maps."""
     return F.instance_norm(h.float())
 
 
 def reflected(h: Tensor, n: int) -> Tensor:
-    """Reflects n pixels at each border."""
+    """h with n reflected pixels added at each border."""
     return F.pad(h, (n, n, n, n), "reflect")
 
 
 def initialised(part: nn.Module) -> None:
-    """Weights of convolutions ~ N(0, 0.02); biases stay as torch draws them, as in the published code."""
+    """Initialises weights of convolutions by N(0, 0.02); biases keep torch's initialisation, as in the published code."""
     if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(part.weight, 0.0, 0.02)
 
 
 def l_gan(judged: Maps, truth: float) -> Tensor:
-    """sum over scales of mean (D_s - truth)^2: least squares; truth 1 is real, 0 is drawn."""
+    """sum over scales of mean (D_s - truth)^2: least squares; truth is 1 for real, 0 for generated."""
     return torch.stack([(maps[-1].float() - truth).square().mean() for maps in judged]).sum()
 
 
 def l_fm(real: Maps, fake: Maps) -> Tensor:
-    """1/S sum_s sum_j mean |D_sj(x) - D_sj(x_hat)| over all maps but the verdicts; no gradient reaches the real ones."""
+    """1/S sum_s sum_j mean |D_sj(x) - D_sj(x_hat)| over all maps but the scores; no gradient reaches those of x."""
     terms = [F.l1_loss(b.float(), a.detach().float()) for r, f in zip(real, fake) for a, b in zip(r[:-1], f[:-1])]
     return torch.stack(terms).sum() / len(real)
 
 
 def l_vgg(net: VGG, x: Tensor, x_hat: Tensor) -> Tensor:
-    """sum_l v_l mean |f_l(x) - f_l(x_hat)|, v = VGG_WEIGHTS; x, x_hat (B, 3, H, W) as `net` takes them."""
+    """sum_l v_l mean |f_l(x) - f_l(x_hat)|, v = VGG_WEIGHTS; x, x_hat (B, 3, H, W) in the range that `net` takes."""
     with torch.no_grad():
         real = net.taps(x)
     terms = [v * F.l1_loss(b.float(), a.float()) for v, a, b in zip(VGG_WEIGHTS, real, net.taps(x_hat), strict=True)]
@@ -202,16 +202,16 @@ def l_vgg(net: VGG, x: Tensor, x_hat: Tensor) -> Tensor:
 
 
 class Pair:
-    """A G and a D that learn from each other: all training people's, or one new person's."""
+    """A G and a D trained against each other: of all training people, or of one new person."""
 
     def __init__(self, G: Generator, D: Discriminator, config: Config, lr: float, vgg: VGG | None) -> None:
         self.G, self.D, self.config, self.vgg = G, D, config, vgg
         self.optimisers = {"G": config.adam.over(G.parameters(), lr), "D": config.adam.over(D.parameters(), lr)}
 
     def learn(self, x: Tensor, y: Tensor, step: int, who: str) -> dict[str, float]:
-        """One update of G and of D, both on what the old G drew. x, y (B, 3, H, W) in [-1, 1].
+        """One update of G and of D, both from the frames of the G before it. x, y (B, 3, H, W) in [-1, 1].
 
-        InputError: a term not finite.
+        InputError: a term is not finite.
         """
         self.zero_grad()
         numbers = self.backward(x, y, step, who)
@@ -219,7 +219,7 @@ class Pair:
         return numbers
 
     def backward(self, x: Tensor, y: Tensor, step: int, who: str, share: float = 1.0) -> dict[str, float]:
-        """Adds the gradients of both, times `share`, the part that x and y are of the batch -> the terms, times the same."""
+        """Adds the gradients of both, times `share`, the fraction of the batch in x and y -> the terms, times the same."""
         terms, l_dsc = self.losses(x, y)
         numbers = finite({**terms, "l_dsc": l_dsc}, step, who)
         loss = torch.stack([term * (1.0 if name == "l_gan" else self.config.features) for name, term in terms.items()]).sum()
@@ -228,30 +228,30 @@ class Pair:
         return {name: share * number for name, number in numbers.items()}
 
     def zero_grad(self) -> None:
-        """Before the first backward of an update."""
+        """Clears the gradients before the first backward pass of an update."""
         for optimiser in self.optimisers.values():
             optimiser.zero_grad()
 
     def step(self) -> None:
-        """By the gradients there are."""
+        """Makes a step of both optimisers with the current gradients."""
         for optimiser in self.optimisers.values():
             optimiser.step()
 
     def losses(self, x: Tensor, y: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """({l_gan, l_fm, l_vgg} of G, l_dsc of D) of one forward pass of G and three of D. D is a constant in G's terms."""
+        """({l_gan, l_fm, l_vgg} of G, l_dsc of D) from one forward pass of G and three of D. D is constant in G's terms."""
         with autocast(self.config.precision, x.device):
             x_hat = self.G(y)
-            drawn, real = self.D(y, x_hat.detach()), self.D(y, x)
+            fake, real = self.D(y, x_hat.detach()), self.D(y, x)
             with frozen(self.D):
                 judged = self.D(y, x_hat)
             terms = {"l_gan": l_gan(judged, 1.0), "l_fm": l_fm(real, judged)}
             if self.vgg is not None:
                 terms["l_vgg"] = l_vgg(self.vgg, x, x_hat.float())
-        return terms, 0.5 * (l_gan(drawn, 0.0) + l_gan(real, 1.0))
+        return terms, 0.5 * (l_gan(fake, 0.0) + l_gan(real, 1.0))
 
 
 class Pix2PixHD(importer.Baseline):
-    """One G and D of all training people; both learn on from the T frames of a new one."""
+    """One G and one D of all training people; both are fine-tuned on the T frames of a new person."""
 
     name, label = "pix2pixhd", "Pix2pixHD"
     driven_by: ClassVar[Literal["landmarks", "frames"]] = "landmarks"
@@ -265,8 +265,7 @@ class Pix2PixHD(importer.Baseline):
         least = 2 ** (config.networks.downsamplings + 1)
         if facts.size < least or facts.size % (least // 2):
             raise InputError(f"pix2pixhd: {facts.size} px cannot be halved {config.networks.downsamplings} times down to 2 px "
-                             f"or "
-                             f"more; take a multiple of {least // 2} from {least} on, or lower networks.downsamplings")
+                             f"or more; use a multiple of {least // 2} from {least} on, or lower networks.downsamplings")
         self.place, self.step = device(), 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -286,7 +285,7 @@ class Pix2PixHD(importer.Baseline):
 
     @cached_property
     def vgg(self) -> VGG | None:
-        """VGG19 that takes images in [-1, 1] as they are: the authors do not normalise them for it (their issue 136)."""
+        """VGG19 on images in [-1, 1] without further normalisation, as in the published code (their issue 136)."""
         if not self.config.vgg:
             return None
         from model.backbones import perceptual
@@ -306,14 +305,14 @@ class Pix2PixHD(importer.Baseline):
         return {"G": self.G, "D": self.D}
 
     def learn(self, episode: Episode) -> dict[str, float]:
-        """One update on the targets and their landmark images; the sources go unused. InputError: a term not finite.
+        """One update on the targets and their landmark images; source frames are not used. InputError: a term is not finite.
 
-        `episode` is this process's share of the batch, what comes out is of the whole.
+        `episode` is this process's share of the batch; the returned scalars are those of the whole batch.
         """
         size = self.facts.size
         if episode.x_t.shape[1:] != (3, size, size):
-            raise InputError(f"an episode of {tuple(episode.x_t.shape)} targets met a method of {size} px: make both from the "
-                             "same data")
+            raise InputError(f"an episode has targets {tuple(episode.x_t.shape)}, but the method is for {size} px: make both "
+                             "from the same data")
         lr = self.config.lr * self.config.schedule.factor(self.step, self.config.steps)
         for optimiser in self.pair.optimisers.values():
             optimiser.param_groups[0]["lr"] = lr
@@ -330,11 +329,11 @@ class Pix2PixHD(importer.Baseline):
         return distributed.mean({name: sum(share[name] for share in shares) for name in shares[0]})
 
     def adapt(self, x: Tensor, y: Tensor, seed: int = 0, report: Callable[[int, int], None] | None = None) -> Head:
-        """Copies of G and D learn on from the T frames, with new moments; the copy of G draws.
+        """Fine-tunes copies of G and D on the T frames, with new Adam moments; the copy of G generates.
 
         Frames are not mirrored: left and right parts of the face have different colours in y, so that a mirrored pair would
-        show a right eye in the left one's colour. In meta-learning the reader of episodes can mirror, since it draws the
-        landmarks anew.
+        show the right eye in the left one's colour. In meta-learning the episode reader can mirror, because it rasterises the
+        landmarks itself.
         """
         tuning = self.config.tuning
         own = Pair(copy.deepcopy(self.G), copy.deepcopy(self.D), self.config, tuning.lr, self.vgg)
@@ -347,23 +346,23 @@ class Pix2PixHD(importer.Baseline):
         return self.head(own.G)
 
     def preview(self, x: Tensor, y: Tensor) -> Head:
-        """G before it has seen the person: what meta-learning has come to."""
+        """The head of the meta-learned G, without fine-tuning."""
         return self.head(copy.deepcopy(self.G))
 
     def head(self, G: Generator) -> Head:
-        """A G of its own -> the person's head."""
+        """A person's own G -> the head."""
         G = G.requires_grad_(False)
-        G.zero_grad()  # the gradients take as much memory as the weights
+        G.zero_grad()  # frees the gradients, which take as much memory as the weights
 
-        def draw(pose: Tensor) -> Tensor:
+        def generate(pose: Tensor) -> Tensor:
             with autocast(self.config.precision, self.place):
-                drawn = [G(part).float() for part in self._received(pose)[0].split(CHUNK)]
-            return (torch.cat(drawn).to(pose.device) + 1) / 2
+                frames = [G(part).float() for part in self._received(pose)[0].split(CHUNK)]
+            return (torch.cat(frames).to(pose.device) + 1) / 2
 
-        return Head(draw, self.facts.size)
+        return Head(generate, self.facts.size)
 
     def _received(self, *images: Tensor) -> list[Tensor]:
-        """Images in [0, 1] -> in [-1, 1], where the networks are."""
+        """Images in [0, 1] -> in [-1, 1], on the device of the networks."""
         return [image.to(self.place) * 2 - 1 for image in images]
 
     def state(self) -> dict[str, Any]:
@@ -385,7 +384,7 @@ def published_names(kind: str, net: Networks) -> dict[str, str]:
 
 
 def _layers_G(net: Networks) -> dict[str, str]:
-    """Published name of each layer of G -> ours. Each convolution stands among 3 numbered parts, a block is 1."""
+    """Published name of each layer of G -> ours. A convolution with its norm and activation counts 3, a block counts 1."""
     n, block, up = net.downsamplings, 4 + 3 * net.downsamplings, 4 + 3 * net.downsamplings + net.blocks
     layers = {"model.1": "head", **{f"model.{4 + 3 * k}": f"down.{k}" for k in range(n)}}
     for k in range(net.blocks):
@@ -401,7 +400,7 @@ def _layers_D(net: Networks) -> dict[str, str]:
 
 
 def _batches(T: int, batch: int, seed: int) -> Iterator[Sequence[int]]:
-    """Rows of shuffled epochs without end; the last batch of an epoch has what is left of it."""
+    """Yields row indices of shuffled epochs forever; the last batch of an epoch may be smaller."""
     order = torch.Generator().manual_seed(seed)
     while True:
         yield from (rows.tolist() for rows in torch.randperm(T, generator=order).split(batch))

@@ -1,17 +1,17 @@
-"""X2Face (Wiles, Koepke, Zisserman, ECCV 2018): frames are warped into one embedded face, and that by the driving frame.
+"""X2Face (Wiles, Koepke, Zisserman, ECCV 2018): warps source frames into one embedded face and warps that by a driving frame.
 
-Written from a description of the published networks (github.com/oawiles/X2Face, UnwrapMosaic/): the same layers under the same
-weights, so that its checkpoints load; `python -m model.published.parity_x2face` holds both against each other. A person is
-learnt by one pass over its T frames, without a gradient. The driver is the RGB frame itself: in self-reenactment that is the
-ground truth.
+Written from a description of the published networks (github.com/oawiles/X2Face, UnwrapMosaic/): same layers, same weights, so
+that its checkpoints load; `python -m model.published.parity_x2face` compares the two. A person is adapted by one pass over its
+T frames, without gradients. The driving signal is the RGB frame itself: in self-reenactment that is the ground truth.
 
-Training. Stage I is the L1 between the drawn frame and the driver, another frame of the sources' video: all that the published
-script does, and all that others retrain with. Stage II was never published and its author will not (issue 5 there). Known of
-it: content losses of a face network, no adversarial loss, one driver from the sources' video and one from another, terms of one
-identity scaled to the photometric loss layer by layer, those of two to a tenth of it, a learning rate of 1e-4. Not known, and
-chosen here: the layers (conv1_1 to conv5_1 of VGG16 in model/backbones/perceptual.py; the original has conv2-5 and conv7 of an
-11-layer net), the scale (each step's own), the pairing (the next video of the batch, at times of the same person) and the
-source that a frame driven from another video is held against (the first).
+Training. Stage I minimises the L1 between the generated and the driving frame, another frame of the sources' video: that is all
+the published script does, and all that others retrain with. Stage II was never published, and its author will not publish it
+(issue 5 there). Known: content losses of a face network, no adversarial loss, one driving frame from the sources' video and one
+from another, terms of one identity scaled to the photometric loss layer by layer, those of two identities to a tenth of it, a
+learning rate of 1e-4. Not known, and chosen here: the layers (conv1_1 to conv5_1 of VGG16 in
+model/backbones/perceptual.py; the original has conv2-5 and conv7 of an 11-layer net), the scale (computed at each step), the
+pairing (the next video of the batch, sometimes of the same person) and the source frame that a frame driven by another video is
+compared with (the first).
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from model.published.importer import Baseline
 from model.training import optim
 from pipeline.core.errors import InputError
 
-BOTTLENECK = 128  # numbers that say everything about pose and expression, at every size
-CHUNK = 8  # frames embedded or drawn at a time: memory does not grow with T
-FLOOR = 0.1  # of the confidence exp(o) + 0.1
+BOTTLENECK = 128  # length of the code of pose and expression, at every size
+CHUNK = 8  # frames embedded or generated at a time: memory does not grow with T
+FLOOR = 0.1  # added to the confidence: exp(o) + 0.1
 
 
 class Sgd(BaseModel):
-    """The authors' optimiser: 1e-3 and 0.9."""
+    """The authors' optimiser: lr 1e-3, momentum 0.9."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     kind: Literal["sgd"]
@@ -54,7 +54,7 @@ class Sgd(BaseModel):
 
 
 class Adam(BaseModel):
-    """For short runs: with the authors' optimiser those end at the source, unmoved."""
+    """For short runs, in which the authors' optimiser only learns to copy the source frame."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     kind: Literal["adam"]
@@ -69,25 +69,25 @@ class Adam(BaseModel):
 
 
 class Plateau(BaseModel):
-    """The learning rate falls where the training loss no longer does."""
+    """Lowers the learning rate when the training loss no longer falls."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    every: int  # steps whose mean loss is one observation
-    patience: int  # observations in a row without a new least loss that are borne
-    factor: float  # of the learning rate after one more
+    every: int  # steps per observation, which is their mean loss
+    patience: int  # tolerated observations in a row without a new minimum
+    factor: float  # multiplies the learning rate after one more
 
 
 @dataclass
 class Watch:
-    """How the photometric loss has gone on so far."""
+    """History of the photometric loss for `Plateau`."""
 
-    seen: list[float] = field(default_factory=list)  # since the last observation
+    seen: list[float] = field(default_factory=list)  # losses since the last observation
     least: float = float("inf")
-    borne: int = 0  # observations since the least
-    share: float = 1.0  # of the learning rate that is left
+    borne: int = 0  # observations since the minimum
+    share: float = 1.0  # current fraction of the learning rate
 
     def observe(self, l_pix: float, plateau: Plateau) -> None:
-        """Lowers the share on a plateau. What counts as lower is what torch's ReduceLROnPlateau takes for it: by 1e-4."""
+        """Lowers `share` on a plateau. As in torch's ReduceLROnPlateau, lower means by a fraction of at least 1e-4."""
         self.seen.append(l_pix)
         if len(self.seen) < plateau.every:
             return
@@ -101,21 +101,21 @@ class Watch:
 
 
 class StageTwo(BaseModel):
-    """Content losses after stage I; as far as they are known, see the head of this file."""
+    """Content losses after stage I, as far as known: see the top of this file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     start: int  # step
     lr: float
-    same: float  # size of each layer's term against the photometric loss where driver and source are one person; 1
-    other: float  # and where the driver is of another video; 0.1
+    same: float  # each layer's term relative to the photometric loss, driving frame and sources of one video; 1
+    other: float  # the same, driving frame of another video; 0.1
 
 
 class Config(importer.Config):
-    """X2Face: sizes, how the sources are combined, and its training."""
+    """Settings of X2Face: sizes, combination of the sources, training."""
 
     precision: Precision
     ngf: int  # channels after the first convolution; 64 in the published weights
-    combine: Literal["mean", "weighted"]  # the paper averages, the published code weights by confidence
+    combine: Literal["mean", "weighted"]  # average as in the paper; weighted by confidence as in the published code
     optimiser: Annotated[Sgd | Adam, Field(discriminator="kind")]
     schedule: optim.Schedule
     plateau: Plateau | None
@@ -123,9 +123,9 @@ class Config(importer.Config):
 
 
 class Hourglass(nn.Module):
-    """Down to 1 x 1 by 4x4 convolutions of stride 2, and up again by bilinear doubling and 3x3 convolutions; no biases.
+    """Encoder to 1 x 1 by 4x4 convolutions of stride 2, decoder by bilinear doubling and 3x3 convolutions; no biases.
 
-    x (N, 3, size, size) -> (N, outputs, size, size). With skips, what went down is put behind what comes up (up first).
+    x (N, 3, size, size) -> (N, outputs, size, size). With skips, encoder maps are concatenated after the decoder's.
     """
 
     def __init__(self, outputs: int, size: int, ngf: int, skips: bool, bottleneck: int) -> None:
@@ -142,25 +142,25 @@ class Hourglass(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.xavier_normal_(module.weight)
             elif isinstance(module, nn.BatchNorm2d):
-                nn.init.uniform_(module.weight, 0.02, 1.0)  # as published; N(1, 0.02) was meant, it seems
+                nn.init.uniform_(module.weight, 0.02, 1.0)  # as published, apparently meant as N(1, 0.02)
 
     def forward(self, x: Tensor) -> Tensor:
-        last, went = len(self.down) - 1, []
+        last, maps = len(self.down) - 1, []
         for n, down in enumerate(self.down):
             x = down(F.leaky_relu(x, 0.2) if n else x)
             if 0 < n < last:
                 x = self.down_norm[n - 1](x)
-            went.append(x)
+            maps.append(x)
         for n in range(last, -1, -1):
             x = self.up[n](F.interpolate(F.relu(x), scale_factor=2, mode="bilinear", align_corners=True))
             if n:
                 x = self.up_norm[n - 1](x)
-                x = torch.cat([x, went[n - 1]], 1) if self.skips else x
-        return x.float() if x.dtype == torch.bfloat16 else x  # places are added to and looked up in full precision
+                x = torch.cat([x, maps[n - 1]], 1) if self.skips else x
+        return x.float() if x.dtype == torch.bfloat16 else x  # sampling positions need full precision
 
 
 class Driving(Hourglass):
-    """The driving network: no skips, so that the bottleneck says all, and a tanh as its own last layer."""
+    """The driving network: no skips, so that all information passes the bottleneck; ends in a tanh."""
 
     def __init__(self, size: int, ngf: int) -> None:
         super().__init__(2, size, ngf, False, BOTTLENECK)
@@ -170,35 +170,35 @@ class Driving(Hourglass):
 
 
 class Embedding(Hourglass):
-    """The embedding network: two channels of offsets before their tanh, and the logarithm of a confidence."""
+    """The embedding network: two channels of offsets before their tanh, and one with the log of a confidence."""
 
     def __init__(self, size: int, ngf: int) -> None:
         super().__init__(3, size, ngf, True, 8 * ngf)
 
 
 def warp(x: Tensor, offset: Tensor) -> Tensor:
-    """x (N, C, H, W) looked up at its own places plus offset (N, 2, H, W): x and y, in half sides. Outside is black.
+    """x (N, C, H, W) sampled at each position plus offset (N, 2, H, W), x and y in units of half a side. Outside is black.
 
-    align_corners: the corners of [-1, 1]² are the centres of the corner pixels, as they were for every torch before 1.3.
+    align_corners: the corners of [-1, 1]² are the centres of the corner pixels, as in torch before 1.3.
     """
     height, width = x.shape[-2:]
     rows, columns = (torch.linspace(-1, 1, n, dtype=torch.float64).to(x.device, torch.float32) for n in (height, width))
-    here = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), 2)  # (H, W, 2)
-    return F.grid_sample(x, here + offset.permute(0, 2, 3, 1), "bilinear", "zeros", align_corners=True)
+    grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), 2)  # (H, W, 2)
+    return F.grid_sample(x, grid + offset.permute(0, 2, 3, 1), "bilinear", "zeros", align_corners=True)
 
 
 class X2Face(Baseline):
-    """Embeds frames by warping, combines them, and warps the result by a driving frame."""
+    """Embeds frames by warping, combines them, and warps the result according to a driving frame."""
 
     name, label = "x2face", "X2Face"
     driven_by = "frames"
-    shares_batches = False  # batch norm and stage II look at the whole batch
+    shares_batches = False  # batch norm and stage II need the whole batch
     Config: ClassVar[type[Settings]] = Config
     kinds = ("the networks' file",)
-    extras = frozenset({"num_batches_tracked"})  # counters of later torch; nothing is drawn with them
+    extras = frozenset({"num_batches_tracked"})  # counters of later torch versions, unused in inference
 
     def __init__(self, config: Any, facts: DataInfo, seed: int = 0) -> None:
-        """InputError for a size that halving does not take to 1 x 1, and for a stage II that has no other video."""
+        """InputError when `size` cannot be halved to 1 x 1, or when stage II has no other video."""
         super().__init__(config, facts, seed)
         _check(config, facts.size)
         self.place, self.step = device(), 0
@@ -219,7 +219,7 @@ class X2Face(Baseline):
         return {"embedding": self.embedding, "driving": self.driving}
 
     def published(self, kind: str) -> dict[str, str]:
-        """The 136 names; theirs nest one level in another."""
+        """The 136 published names, nested one level in another, -> ours."""
         return {f"{theirs}.netG.model{'.submodule' * n}.{place}.{part}": f"{ours}.{name}.{index}.{part}"
                 for theirs, ours in (("pix2pixUnwrapped", "embedding"), ("pix2pixSampler", "driving"))
                 for n in range(len(self.embedding.down)) for place, name, index, parts in _places(n, len(self.embedding.down))
@@ -232,26 +232,26 @@ class X2Face(Baseline):
         c = o[:, 2:].exp() + FLOOR if self.config.combine == "weighted" else torch.ones_like(o[:, 2:])
         return warp(x, o[:, :2].tanh()), c
 
-    def offset(self, driver: Tensor, driving: nn.Module | None = None) -> Tensor:
-        """driver (N, 3, H, W) -> (N, 2, H, W) within ± tanh(1): the tanh of a network that itself ends in one."""
+    def offset(self, driving_frame: Tensor, net: nn.Module | None = None) -> Tensor:
+        """driving_frame (N, 3, H, W) -> (N, 2, H, W) within ± tanh(1): a tanh after a network that ends in one."""
         with autocast(self.config.precision, self.place):
-            return (driving or self.driving)(driver).tanh()
+            return (net or self.driving)(driving_frame).tanh()
 
     def embedded(self, x_s: Tensor) -> Tensor:
-        """x_s (B, K, 3, H, W) -> the embedded face (B, 3, H, W) = sum_k c_k face_k / sum_k c_k, for each pixel."""
+        """x_s (B, K, 3, H, W) -> the embedded face (B, 3, H, W) = sum_k c_k face_k / sum_k c_k at each pixel."""
         faces, c = (part.unflatten(0, x_s.shape[:2]) for part in self.embed(x_s.flatten(0, 1)))
         return (c * faces).sum(1) / c.sum(1)
 
-    def forward(self, x_s: Tensor, driver: Tensor) -> Tensor:
-        """x_s (B, K, 3, H, W), driver (B, 3, H, W) -> (B, 3, H, W), not clamped."""
-        return warp(self.embedded(x_s), self.offset(driver))
+    def forward(self, x_s: Tensor, driving_frame: Tensor) -> Tensor:
+        """x_s (B, K, 3, H, W), driving_frame (B, 3, H, W) -> (B, 3, H, W), not clamped."""
+        return warp(self.embedded(x_s), self.offset(driving_frame))
 
     def learn(self, episode: Episode) -> dict[str, float]:
-        """One update of both networks: the target drives, and is the truth. InputError when a term is not finite."""
+        """One update of both networks; the target frame is driving frame and ground truth. InputError: a term is not finite."""
         episode = self._received(episode)
         videos = "videos " + ", ".join(map(str, episode.i.tolist()))
         if self.config.stage2 and self.step == self.config.stage2.start:
-            self.watch = Watch()  # its learning rate is its own
+            self.watch = Watch()  # stage II has its own learning rate
         for group in self.optimiser.param_groups:
             group["lr"] = self.lr()
         self.embedding.train(), self.driving.train()
@@ -269,7 +269,7 @@ class X2Face(Baseline):
         return numbers
 
     def lr(self) -> float:
-        """The learning rate of this step."""
+        """Learning rate of this step."""
         second = self.config.stage2 if self._second() else None
         full = second.lr if second else self.config.optimiser.lr
         return float(full * self.watch.share * self.config.schedule.factor(self.step, self.config.steps))
@@ -279,11 +279,11 @@ class X2Face(Baseline):
 
     @cached_property
     def optimiser(self) -> torch.optim.Optimizer:
-        """Of both networks together."""
+        """The optimiser of both networks."""
         return self.config.optimiser.over([*self.embedding.parameters(), *self.driving.parameters()])
 
     @cached_property
-    def eyes(self) -> nn.Module:
+    def face_network(self) -> nn.Module:
         """The frozen face network of stage II."""
         return perceptual.vggface().to(self.place).requires_grad_(False).eval()
 
@@ -291,7 +291,7 @@ class X2Face(Baseline):
         return super().backbones() | (registry.hashes("vggface_caffe") if self.config.stage2 else {})
 
     def _losses(self, episode: Episode) -> tuple[Tensor, dict[str, Tensor]]:
-        """What is minimised, and the terms to log: stage II's as they are before they are scaled."""
+        """The loss, and the terms to log; those of stage II before scaling."""
         face = self.embedded(episode.x_s)
         x_hat = warp(face, self.offset(episode.x_t))
         l_pix = F.l1_loss(x_hat, episode.x_t)
@@ -299,19 +299,19 @@ class X2Face(Baseline):
             return l_pix, {"l_pix": l_pix}
         same, l_same = self._content(episode.x_t, x_hat, l_pix, self.config.stage2.same)
         others = _other_video(episode.i)
-        here = others >= 0
-        if not bool(here.any()):
+        rows = others >= 0
+        if not bool(rows.any()):
             return l_pix + same, {"l_pix": l_pix, "l_same": l_same}
-        reenacted = warp(face[here], self.offset(episode.x_t[others[here]]))
-        other, l_other = self._content(episode.x_s[here, 0], reenacted, l_pix, self.config.stage2.other)
+        reenacted = warp(face[rows], self.offset(episode.x_t[others[rows]]))
+        other, l_other = self._content(episode.x_s[rows, 0], reenacted, l_pix, self.config.stage2.other)
         return l_pix + same + other, {"l_pix": l_pix, "l_same": l_same, "l_other": l_other}
 
     def _content(self, x: Tensor, x_hat: Tensor, l_pix: Tensor, share: float) -> tuple[Tensor, Tensor]:
-        """sum_l a_l mean |f_l(x) - f_l(x_hat)|, a_l such that each layer weighs share * L_pix; and the same with a_l = 1."""
+        """sum_l a_l mean |f_l(x) - f_l(x_hat)|, a_l such that each layer contributes share * L_pix; the same with a_l = 1."""
         with autocast(self.config.precision, self.place):
             with torch.no_grad():
-                real = self.eyes.taps(x)  # type: ignore[operator]
-            fake = self.eyes.taps(x_hat)  # type: ignore[operator]
+                real = self.face_network.taps(x)  # type: ignore[operator]
+            fake = self.face_network.taps(x_hat)  # type: ignore[operator]
         layers = torch.stack([F.l1_loss(b.float(), a.float()) for a, b in zip(real, fake, strict=True)])
         scale = share * l_pix.detach() / layers.detach().clamp_min(1e-12)
         return (scale * layers).sum(), layers.sum()
@@ -319,13 +319,13 @@ class X2Face(Baseline):
     def _received(self, episode: Episode) -> Episode:
         size = self.facts.size
         if episode.x_t.shape[1:] != (3, size, size) or episode.x_s.shape[2:] != (3, size, size):
-            raise InputError(f"an episode of {tuple(episode.x_t.shape)} targets and {tuple(episode.x_s.shape)} sources met a "
-                             f"method of {size} px: make both from the same data")
+            raise InputError(f"an episode has targets {tuple(episode.x_t.shape)} and sources {tuple(episode.x_s.shape)}, but "
+                             f"the method is for {size} px: make both from the same data")
         return Episode(*(part.to(self.place) for part in episode))
 
     @torch.no_grad()
     def adapt(self, x: Tensor, y: Tensor, seed: int = 0, report: Callable[[int, int], None] | None = None) -> Head:
-        """The embedded face of the T frames, and nothing learnt. y is not looked at."""
+        """Embeds the face of the T frames; no weight is changed, y is not used."""
         total, weight = torch.zeros(()), torch.zeros(())
         for part in x.split(CHUNK):
             faces, c = self.embed(part.to(self.place))
@@ -333,12 +333,12 @@ class X2Face(Baseline):
             weight = weight.to(c) + c.sum(0, keepdim=True)
         face, driving = total / weight, copy.deepcopy(self.driving).requires_grad_(False)  # (1, 3, H, W)
 
-        def draw(driver: Tensor) -> Tensor:
-            drawn = [warp(face.expand(len(part), -1, -1, -1), self.offset(part, driving)).clamp(0, 1)
-                     for part in driver.to(self.place).split(CHUNK)]
-            return torch.cat(drawn).to(driver.device)
+        def generate(driving_frames: Tensor) -> Tensor:
+            frames = [warp(face.expand(len(part), -1, -1, -1), self.offset(part, driving)).clamp(0, 1)
+                      for part in driving_frames.to(self.place).split(CHUNK)]
+            return torch.cat(frames).to(driving_frames.device)
 
-        return Head(draw, self.facts.size)
+        return Head(generate, self.facts.size)
 
     def state(self) -> dict[str, Any]:
         return {"step": self.step, "embedding": self.embedding.state_dict(), "driving": self.driving.state_dict(),
@@ -355,17 +355,15 @@ class X2Face(Baseline):
 def _check(config: Any, size: int) -> None:
     if size < 8 or size & (size - 1):
         near = max(8, 1 << (size - 1).bit_length())
-        raise InputError(f"x2face.size: its networks halve the picture down to one pixel, which {size} px do not allow; set "
-                         f"it to "
-                         f"a power of 2, and resize the frames to it: {near} is the next")
+        raise InputError(f"x2face.size: its networks halve the image down to one pixel, which {size} px do not allow; set it "
+                         f"to a power of 2, and resize the frames to it: {near} is the next")
     if config.stage2 and config.batch < 2:
-        raise InputError(f"x2face.stage2: it needs drivers from other videos, and a batch of {config.batch} has none; set "
-                         f"batch "
-                         "to 2 or more, or stage2 to null")
+        raise InputError(f"x2face.stage2: it needs driving frames of other videos, and a batch of {config.batch} has none; set "
+                         "batch to 2 or more, or stage2 to null")
 
 
 def _other_video(i: Tensor) -> Tensor:
-    """i (B,) -> (B,): the next row of the batch, around its end, that is of another video; -1 where there is none."""
+    """i (B,) -> (B,): index of the next row, cyclically, of another video; -1 if there is none."""
     differs = i[:, None] != i  # (B, B)
     distance = (torch.arange(len(i), device=i.device) - torch.arange(len(i), device=i.device)[:, None]) % len(i)
     nearest = torch.where(differs, distance, len(i)).argmin(1)
@@ -373,12 +371,12 @@ def _other_video(i: Tensor) -> Tensor:
 
 
 def _places(n: int, depth: int) -> list[tuple[str, str, int, tuple[str, ...]]]:
-    """Level n of the published nesting: (place there, list here, index here, tensors)."""
+    """Level n of the published nesting: (published name, our list, our index, tensors)."""
     norm = ("weight", "bias", "running_mean", "running_var")
     found: list[tuple[str, str, int, tuple[str, ...]]] = [("up.2", "up", n, ("weight",))]
     if n:
         found.append(("up.3", "up_norm", n - 1, norm))
-    found.append((f"down.{min(n, 1)}", "down", n, ("weight",)))  # the outermost has no activation before it
+    found.append((f"down.{min(n, 1)}", "down", n, ("weight",)))  # the outermost follows no activation
     if 0 < n < depth - 1:
         found.append(("down.2", "down_norm", n - 1, norm))
     return found

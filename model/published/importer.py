@@ -1,7 +1,7 @@
-"""Published checkpoints of the baselines: opened as hostile, matched name by name and shape by shape, kept as safetensors.
+"""Imports published checkpoints of the baselines: untrusted files, matched by name and shape, stored as safetensors.
 
-Opening a pickle may run code that it carries. So torch's loader of plain tensors comes first, and what that refuses is opened
-only where the user says that the file is to be trusted; afterwards nothing opens the pickle again.
+Unpickling may run code in the file. torch's loader of plain tensors is therefore tried first; a file that it rejects is opened
+only if the user trusts it. After the import the pickle is not opened again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LARGEST = 4 * 2**30  # bytes; the largest published file has 0.7 GiB
 
 
 class Pretrained(BaseModel):
-    """Weights to start from, as `python -m stages.import_weights` wrote and printed them."""
+    """Initial weights, as written and printed by `python -m stages.import_weights`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     file: str  # in weights/
@@ -37,16 +37,16 @@ class Pretrained(BaseModel):
 
 
 class Config(Learning):
-    """A method of others."""
+    """Settings of a baseline."""
 
-    pretrained: Pretrained | None  # null: trained here from scratch; with steps: 0 used as it is
+    pretrained: Pretrained | None  # null: trained from scratch; with `steps: 0` the weights are used unchanged
 
 
 class Baseline(Method):
-    """A method of others, which may start from a published checkpoint."""
+    """A method by other authors, which may start from a published checkpoint."""
 
-    kinds: ClassVar[tuple[str, ...]]  # the files that a checkpoint consists of, those it may lack last
-    extras: ClassVar[frozenset[str]]  # last parts of names that a file may have and that are not used
+    kinds: ClassVar[tuple[str, ...]]  # the files of a checkpoint, optional ones last
+    extras: ClassVar[frozenset[str]]  # last parts of the names of tensors that a file may contain and that are ignored
 
     def __init__(self, config: Any, facts: DataInfo, seed: int = 0) -> None:
         super().__init__(config, facts, seed)
@@ -54,11 +54,11 @@ class Baseline(Method):
 
     @abstractmethod
     def whose(self) -> str:
-        """Whose weights these are, for the label."""
+        """The origin of the weights, for the label."""
 
     @abstractmethod
     def published(self, kind: str) -> dict[str, str]:
-        """Published name of each tensor of that file -> its name in `weights()`."""
+        """Published name of each tensor in that file -> its name in `weights()`."""
 
     def prepare(self) -> str:
         if self.config.pretrained is None:
@@ -73,15 +73,15 @@ class Baseline(Method):
 
 
 def import_weights(method: Baseline, files: Sequence[Path], trained_on: str, trust: bool) -> Path:
-    """Published files -> one safetensors file in weights/, with where it came from. InputError at the first difference."""
+    """Published files -> one safetensors file in weights/, with its origin. InputError at the first difference."""
     if not 1 <= len(files) <= len(method.kinds):
         raise InputError(f"{method.name}: a checkpoint consists of {' and '.join(method.kinds)}; {len(files)} files were given")
-    due, source = method.weights(), []
+    own, source = method.weights(), []
     found: dict[str, Tensor] = {}
     for kind, path in zip(method.kinds, files):
         names = method.published(kind)
-        tensors = matched(opened(path, trust), {theirs: due[ours].shape for theirs, ours in names.items()}, method.extras, path)
-        found |= {names[theirs]: value.to(due[names[theirs]].dtype).contiguous() for theirs, value in tensors.items()}
+        tensors = matched(opened(path, trust), {theirs: own[ours].shape for theirs, ours in names.items()}, method.extras, path)
+        found |= {names[theirs]: value.to(own[names[theirs]].dtype).contiguous() for theirs, value in tensors.items()}
         dated = datetime.fromtimestamp(path.stat().st_mtime, UTC).date()
         source.append(f"{path.name}, sha256 {registry.sha256(path)}, dated {dated}")
     from safetensors.torch import save_file
@@ -95,25 +95,25 @@ def import_weights(method: Baseline, files: Sequence[Path], trained_on: str, tru
 
 
 def opened(path: Path, trust: bool = False) -> dict[str, Tensor]:
-    """The state dict of a torch file (bare, or under "state_dict"), DataParallel's `module.` taken off its names.
+    """The state dict of a torch file (bare, or under "state_dict"), without DataParallel's prefix `module.`.
 
-    InputError when the file cannot be read, or holds more than tensors and `trust` is not set: only then may its code run.
+    InputError when the file cannot be read, or contains more than tensors without `trust`. Its code can run only with `trust`.
     """
     if not path.is_file() or not 0 < path.stat().st_size <= LARGEST:
         raise InputError(f"{path}: " + ("there is no such file" if not path.is_file() else
-                                     f"{path.stat().st_size} bytes are no checkpoint; it has 1 to {LARGEST}"))
+                                     f"{path.stat().st_size} bytes are no checkpoint; one has 1 to {LARGEST}"))
     try:
         if zipfile.is_zipfile(path) and _unpacked(path) > LARGEST:
-            raise InputError(f"{path}: unpacks to more than {LARGEST} bytes; this is no checkpoint")
+            raise InputError(f"{path}: unpacks to more than {LARGEST} bytes; it is no checkpoint")
         found = _loaded(path, trust)
     except InputError:
         raise
-    except Exception as error:  # whatever a broken or hostile file makes the reader raise
+    except Exception as error:  # a broken or malicious file may make the reader raise anything
         raise InputError(_why(path, error, trust)) from error
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         found = found["state_dict"]
     if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
-        raise InputError(f"{path}: holds no dictionary of tensors; give the file of the network's weights")
+        raise InputError(f"{path}: contains no dictionary of tensors; give the file of the network's weights")
     return {re.sub(r"^module\.", "", str(name)): value.data for name, value in found.items()}
 
 
@@ -123,7 +123,7 @@ def _unpacked(path: Path) -> int:
 
 
 def _loaded(path: Path, trust: bool) -> Any:
-    """Tensors alone where that will do; everything else only on trust."""
+    """The file's content, by the loader of plain tensors; by the unrestricted one only if that fails and `trust` is set."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -137,24 +137,23 @@ def _loaded(path: Path, trust: bool) -> Any:
 def _why(path: Path, error: Exception, trust: bool) -> str:
     found = re.search(r"(?:[Uu]nsupported (?:global: )?GLOBAL|Unsupported class) ([\w.]+)", str(error))
     if found and not trust:
-        return (f"{path}: holds more than tensors ({found[1]}), and opening it could run code; pass --trust only if you know "
-                "who made the file")
-    return f"{path}: cannot be read as a torch file ({type(error).__name__}); it is broken off or another kind of file"
+        return (f"{path}: contains more than tensors ({found[1]}), and opening it could run code; pass --trust only if you "
+                "know who made the file")
+    return f"{path}: cannot be read as a torch file ({type(error).__name__}); it is truncated or another kind of file"
 
 
 def matched(found: Mapping[str, Tensor], due: Mapping[str, Sequence[int]], extras: frozenset[str],
             where: Path) -> dict[str, Tensor]:
-    """The tensors of `due`, every one, finite and of its shape. InputError at the first name, shape or value that differs."""
+    """The tensors named in `due`, all finite and of the given shape. InputError at the first wrong name, shape or value."""
     for name, shape in due.items():
         if name not in found:
-            raise InputError(f"{where}: has no {name!r} ({len(found)} tensors, {len(due)} are due); it is another network's "
-                             f"file, "
-                             "or other sizes are configured")
+            raise InputError(f"{where}: has no {name!r} ({len(found)} tensors, expected {len(due)}); it is another network's "
+                             "file, or other sizes are configured")
         if tuple(found[name].shape) != tuple(shape):
-            raise InputError(f"{where}: {name!r} is {tuple(found[name].shape)} where {tuple(shape)} is due; other sizes are "
-                             "configured, or it is another network's file")
+            raise InputError(f"{where}: {name!r} has shape {tuple(found[name].shape)}, expected {tuple(shape)}; other sizes "
+                             "are configured, or it is another network's file")
         if not _finite(found[name]):
-            raise InputError(f"{where}: {name!r} does not hold finite floating-point numbers; take another copy of the file")
+            raise InputError(f"{where}: {name!r} does not hold finite floating-point numbers; get another copy of the file")
     for name in found:
         if name not in due and name.rpartition(".")[2] not in extras:
             raise InputError(f"{where}: {name!r} is unknown to this network; it is another network's file")
@@ -162,20 +161,20 @@ def matched(found: Mapping[str, Tensor], due: Mapping[str, Sequence[int]], extra
 
 
 def _finite(value: Tensor) -> bool:
-    """Whether these are numbers, all in memory: a file may also hold sparse tensors, or shapes without numbers."""
+    """Whether the tensor is dense, on the CPU and finite: a file may also contain sparse tensors, or shapes without values."""
     plain = value.layout == torch.strided and value.device.type == "cpu" and value.is_floating_point()
     return plain and bool(value.isfinite().all())
 
 
 def read(given: Pretrained) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """(tensors, facts) of an imported file whose hash is the one stated. InputError otherwise."""
+    """(tensors, metadata) of an imported file. InputError when it is missing or its sha256 differs from the one stated."""
     from safetensors import safe_open
 
     path = registry.folder() / given.file
     if not path.is_file() or Path(given.file).name != given.file:
-        raise InputError(f"pretrained.file: there is no {path}; `python -m stages.import_weights` makes one")
+        raise InputError(f"pretrained.file: there is no {path}; create it with `python -m stages.import_weights`")
     if (sha := registry.sha256(path)) != given.sha256:
-        raise InputError(f"{path} has sha256 {sha} where pretrained.sha256 says {given.sha256}; import the file again")
+        raise InputError(f"{path} has sha256 {sha}, but pretrained.sha256 is {given.sha256}; import the file again")
     with safe_open(path, "pt") as file:
         names = file.keys()
         return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})

@@ -1,12 +1,12 @@
-"""Holds our pix2pixHD networks against the published ones: the same weights must give the same output.
+"""Compares the pix2pixHD networks with the published code: the same weights must give the same output.
 
     git clone https://github.com/NVIDIA/pix2pixHD DIR
     python -m model.published.parity_pix2pixhd DIR [G.pth [D.pth]]
 
 This RUNS THE CODE in DIR/models/networks.py: give it a clone that you trust, in an environment where that is safe. Both sides
-get the same random weights, at the authors' sizes those of the files where files are given, and the same random pictures.
-Printed is the largest difference over the largest value of the published output, for G and for each map of D; the exit status
-is 1 where one is above 1e-5 or something is not as it should be.
+get the same random images and the same random weights; at the authors' sizes the weights of the given files, if any. It prints
+the largest difference divided by the largest value of the published output, for G and for each map of D. The exit status is 1
+if one is above 1e-5 or an input is wrong.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ State = Mapping[str, Tensor]  # by published names
 
 
 def main() -> int:
-    """0: every difference is at most LARGEST; 1 otherwise."""
+    """Returns 0 if every difference is at most LARGEST, else 1."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("dir", type=Path, help="a clone of NVIDIA/pix2pixHD; its code is run")
-    arguments.add_argument("files", nargs="*", type=Path, help="*_net_G.pth [*_net_D.pth] of the authors' sizes")
+    arguments.add_argument("files", nargs="*", type=Path, help="*_net_G.pth [*_net_D.pth] with the authors' sizes")
     given = arguments.parse_args()
     theirs, worst = repository(given.dir), 0.0
     for sizes, (pixels, net) in SIZES.items():
@@ -50,9 +50,9 @@ def main() -> int:
 
 
 def repository(folder: Path) -> ModuleType:
-    """models/networks.py of the clone, run as a module. InputError where there is none.
+    """models/networks.py of the clone, executed as a module. InputError when the file is missing.
 
-    Its last class looks for VGG19 in torchvision, which is not asked for here: an empty module stands in while the file runs.
+    Its last class imports VGG19 from torchvision, which is not needed here: an empty module replaces it while the file runs.
     """
     path = folder / "models" / "networks.py"
     if not path.is_file():
@@ -90,7 +90,7 @@ def differences(theirs: Any, net: Networks, pixels: int, files: Sequence[Path]) 
 
 
 def same_weights(kind: str, net: Networks, ours: nn.Module, theirs: nn.Module, files: Sequence[Path]) -> None:
-    """Gives `theirs` the weights of `ours`; both get those of a file if one is given. InputError: it is another network's."""
+    """Copies the weights of `ours`, or of a given file, into both. InputError when the file is of another network."""
     names, have = published_names(kind, net), ours.state_dict()
     state: State = {published: have[name] for published, name in names.items()}
     for file in files:
@@ -100,7 +100,7 @@ def same_weights(kind: str, net: Networks, ours: nn.Module, theirs: nn.Module, f
 
 
 def relative(ours: Tensor, theirs: Tensor) -> float:
-    """max |ours - theirs| / max |theirs|; infinite where the shapes differ or a number is not finite."""
+    """max |ours - theirs| / max |theirs|; infinite if the shapes differ or a value is not finite."""
     if ours.shape != theirs.shape or not bool(ours.isfinite().all() and theirs.isfinite().all()):
         return float("inf")
     return float((ours - theirs).abs().max() / theirs.abs().max())

@@ -1,12 +1,12 @@
-"""Holds our X2Face against the published one: the same weights, the same pictures, the largest difference between the outputs.
+"""Compares X2Face with the published code: same weights, same images, largest difference between the outputs.
 
-`python -m model.published.parity_x2face DIR [FILE] [--trust]`, DIR being a clone of github.com/oawiles/X2Face, any of
-its branches.
+`python -m model.published.parity_x2face DIR [FILE] [--trust]`, where DIR is a clone of github.com/oawiles/X2Face, on any
+branch.
 
-THIS RUNS THE CODE IN DIR, with your rights. Read it first, or let this run where it can do no harm. Nothing is written: what
-keeps that code from running today is changed in memory only (see ADAPTED). FILE is a published checkpoint; without one both get
-the same random weights. All in float64, where rounding is far below what is looked for, on the CPU. The exit status is 1 where
-a relative difference is above 1e-5.
+THIS RUNS THE CODE IN DIR, with your permissions. Read it first, or run it in an isolated environment. Nothing is written: the
+changes that the code needs to run today are made in memory only (see ADAPTED). FILE is a published checkpoint; without one both
+get the same random weights. All computations are in float64 on the CPU, where rounding is far below the tolerance. The exit
+status is 1 if a relative difference is above 1e-5.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ from model.methods.x2face import METHOD, X2Face
 from model.published.importer import matched, opened
 from pipeline.core.errors import InputError
 
-WITHIN = 1e-5  # of the largest output
+WITHIN = 1e-5  # relative to the largest output
 FILES = ("SkipNet", "NoSkipNet_X2Face", "NoSkipNet_X2Face_pose", "UnwrappedFace")  # each imports those before it
-ADAPTED = (  # what the published code says -> what it says under the torch of today, and on any machine
+ADAPTED = (  # pattern in the published code -> replacement for current torch, and for machines without a GPU
     (r"\.cuda\(\)", ""),
     (r"'xavier', \[0\]", "'xavier', []"),  # its list of GPUs
     (r"\binit\.(uniform|constant|xavier_normal|kaiming_normal|orthogonal)\(", r"init.\1_("),
-    (r"init\.uniform_\((.*?), 1\.0, 0\.02\)", r"init.uniform_(\1, 0.02, 1.0)"),  # upside down, which torch 0.2 let pass
-    (r"mode='bilinear'\)", "mode='bilinear', align_corners=True)"),  # what torch did before 0.4
+    (r"init\.uniform_\((.*?), 1\.0, 0\.02\)", r"init.uniform_(\1, 0.02, 1.0)"),  # bounds reversed, accepted by torch 0.2
+    (r"mode='bilinear'\)", "mode='bilinear', align_corners=True)"),  # the default before torch 0.4
     (r"nn\.functional\.grid_sample\(", "grid_sample_of_its_time("))
-SETTINGS = {"size": 256, "ngf": 64,  # the published code has no others
+SETTINGS = {"size": 256, "ngf": 64,  # the only sizes of the published code
             "combine": "weighted", "precision": "fp32", "pretrained": None, "steps": 0, "batch": 1, "K": 1, "threads": 1,
             "augment": {}, "log_every": 1, "save_every": 1, "optimiser": {"kind": "sgd", "lr": 1e-3, "momentum": 0.9},
             "schedule": {"warm_up": 1, "decay_from": 1, "final": 1.0}, "plateau": None, "stage2": None}
 
 
 def main(arguments: list[str]) -> int:
-    """Prints a line for each comparison; returns the exit status."""
+    """Prints one line per comparison; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m model.published.parity_x2face", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", metavar="DIR", type=Path, help="a clone of github.com/oawiles/X2Face; ITS CODE IS RUN")
     parser.add_argument("file", metavar="FILE", type=Path, nargs="?", help="a published checkpoint; else random weights")
-    parser.add_argument("--trust", action="store_true", help="open FILE even if that may run code which it carries")
+    parser.add_argument("--trust", action="store_true", help="open FILE even if that may run code contained in it")
     given = parser.parse_args(arguments)
     try:
         config = METHOD.Config.model_validate(SETTINGS)
@@ -70,29 +70,29 @@ def main(arguments: list[str]) -> int:
 
 
 def weights(ours: X2Face, file: Path | None, trust: bool) -> dict[str, Tensor]:
-    """Those of the file, or random ones whose running statistics are no longer 0 and 1; by our names."""
+    """The weights of the file, or random ones with running statistics other than 0 and 1, under our names."""
     names, due = ours.published(""), ours.weights()
     if file:
         found = matched(opened(file, trust), {theirs: due[mine].shape for theirs, mine in names.items()}, ours.extras, file)
         return {names[theirs]: value.float() for theirs, value in found.items()}
-    draw = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
 
     def random(name: str, value: Tensor) -> Tensor:
-        number = torch.rand(value.shape, generator=draw).to(value.device)
+        number = torch.rand(value.shape, generator=rng).to(value.device)
         return {"running_mean": number - 0.5, "running_var": number + 0.5}.get(name.rpartition(".")[2], value)
 
     return {name: random(name, value) for name, value in due.items() if name in names.values()}
 
 
 def take(ours: X2Face, given: dict[str, Tensor]) -> None:
-    """Our networks get the weights, and keep their counters of batches."""
+    """Loads the weights into our networks, which keep their batch counters."""
     ours.load_weights({**ours.weights(), **given})
 
 
 def network(folder: Path) -> nn.Module:
-    """The published network, with 128 numbers between driver and flow.
+    """The published network, with a bottleneck of 128 between driving frame and flow.
 
-    Runs the code in `folder`; InputError where that fails.
+    Runs the code in `folder`; InputError when that fails.
     """
     sources = {name: folder / "UnwrapMosaic" / f"{name}.py" for name in FILES}
     if absent := [str(path) for path in sources.values() if not path.is_file()]:
@@ -102,7 +102,7 @@ def network(folder: Path) -> nn.Module:
             warnings.simplefilter("ignore")
             net: nn.Module = modules["UnwrappedFace"].UnwrappedFaceWeightedAverage(
                 output_num_channels=2, input_num_channels=3, inner_nc=128)
-    except Exception as error:  # whatever foreign code may raise
+    except Exception as error:  # third-party code may raise anything
         raise InputError(f"{folder}: its code does not run ({type(error).__name__}: {error}); "
                          "give an unchanged clone") from error
     return net
@@ -110,7 +110,7 @@ def network(folder: Path) -> nn.Module:
 
 @contextlib.contextmanager
 def _imported(sources: dict[str, Path]) -> Iterator[dict[str, types.ModuleType]]:
-    """The files as modules that find each other; afterwards sys.modules is as before."""
+    """The files as modules that can import each other; restores sys.modules afterwards."""
     before, modules = dict(sys.modules), {}
     try:
         for name, path in sources.items():
@@ -126,7 +126,7 @@ def _imported(sources: dict[str, Path]) -> Iterator[dict[str, types.ModuleType]]
 
 
 def adapted(source: str) -> str:
-    """The text of a published file that Python 3 and the torch of today run as theirs did: tabs of 8, and ADAPTED."""
+    """The source of a published file, changed to run unchanged in effect under Python 3 and current torch: tabs, ADAPTED."""
     source = source.expandtabs(8)
     for pattern, replacement in ADAPTED:
         source = re.sub(pattern, replacement, source)
@@ -135,19 +135,19 @@ def adapted(source: str) -> str:
 
 @torch.no_grad()
 def differences(ours: X2Face, theirs: nn.Module) -> dict[str, float]:
-    """What is compared -> max |ours - theirs| / max |theirs|. Both networks are float64 on the CPU afterwards."""
+    """Compared part -> max |ours - theirs| / max |theirs|. Afterwards both networks are in float64 on the CPU."""
     ours.place = torch.device("cpu")
     for net in (*ours.nets.values(), theirs):
         net.to(ours.place, torch.float64).eval()
-    draw = torch.Generator().manual_seed(1)
-    x = torch.rand(4, 3, 8, 8, generator=draw, dtype=torch.float64)
-    driver, *sources = F.interpolate(x, ours.facts.size, mode="bicubic").clamp(0, 1).split(1)
+    rng = torch.Generator().manual_seed(1)
+    x = torch.rand(4, 3, 8, 8, generator=rng, dtype=torch.float64)
+    driving_frame, *sources = F.interpolate(x, ours.facts.size, mode="bicubic").clamp(0, 1).split(1)
     embedding, driving = (theirs.get_submodule(name) for name in ("pix2pixUnwrapped", "pix2pixSampler"))
     found = {"embedding network": relative(ours.embedding(sources[0]), embedding(sources[0])[0]),
-             "driving network": relative(ours.driving(driver), driving(driver)[0])}
+             "driving network": relative(ours.driving(driving_frame), driving(driving_frame)[0])}
     for count, name in ((1, "whole, 1 source"), (3, "whole, 3 sources")):
-        x_hat = ours.forward(torch.stack(sources[:count], 1), driver)
-        found[name] = relative(x_hat, theirs(driver, *sources[:count]))
+        x_hat = ours.forward(torch.stack(sources[:count], 1), driving_frame)
+        found[name] = relative(x_hat, theirs(driving_frame, *sources[:count]))
     return found
 
 

@@ -1,10 +1,10 @@
-"""Checkpoints of a training run: a folder each, there only when whole; the newest and the one before it are kept.
+"""Checkpoints of a training run: one folder each, complete or absent; the newest two are kept.
 
-    checkpoint-00005000/state.json           step, what was logged, numbers of the method; size and sha256 of the other files
+    checkpoint-00005000/state.json           step, logged rows, values of the method; size and sha256 of the other files
                         tensors.safetensors  the tensors of `Method.state`
-                        table                what `Method.save_table` streams, where it does
+                        table                what `Method.save_table` streams, if anything
 
-Random generators are no part of it: sampling depends on the step alone, and the loop seeds torch anew before each step.
+Random generators are not stored: sampling depends on the step alone, and the loop seeds torch before each step.
 """
 
 from __future__ import annotations
@@ -27,51 +27,51 @@ from model.training.step_progress import say
 from pipeline.core.errors import InputError
 
 STATE, TENSORS, TABLE = "state.json", "tensors.safetensors", "table"
-PAUSES = (1.0, 10.0)  # seconds before the second and the third try
+PAUSES = (1.0, 10.0)  # seconds before the second and the third attempt
 
 
 def save(method: Method, step: int, logged: dict[str, Any], work: Path) -> bool:
-    """Writes the state after `step` updates, with `logged` (JSON) beside it -> whether the disk took it.
+    """Writes the state after `step` updates, with `logged` (JSON) -> whether it was written.
 
-    Where it fails three times, training can go on: what was saved before stays. InputError when a tensor is not finite: such a
-    state would take the place of a good one.
+    After three failed attempts training can continue: earlier checkpoints stay. InputError when a tensor is not finite: such a
+    state would replace a good one.
     """
     state, tensors = packed(method.state())
     for name, value in tensors.items():
         if value.is_floating_point() and not bool(value.isfinite().all()):
-            raise InputError(f"after step {step}: {name} holds numbers that are not finite; lower the learning rate or set "
-                             "precision to fp32; what was saved before stays as it was")
+            raise InputError(f"after step {step}: {name} has values that are not finite; lower the learning rate or set "
+                             "precision to fp32; earlier checkpoints are unchanged")
     for pause in (*PAUSES, None):
         try:
             _write(method, {"step": step, "method": state, **logged}, tensors, work)
             return True
         except (OSError, SafetensorError) as error:
             shutil.rmtree(_place(work, step).with_suffix(".part"), ignore_errors=True)
-            then = f"trying again in {pause:.0f} s" if pause is not None else "going on without it; what was saved before stays"
+            then = f"trying again in {pause:.0f} s" if pause is not None else "continuing without it; earlier ones are kept"
             say(f"the checkpoint after step {step} cannot be written to {work} ({error}): {then}")
             time.sleep(pause or 0)
     return False
 
 
 def load(method: Method, work: Path) -> dict[str, Any] | None:
-    """Takes the newest whole checkpoint into `method` -> its step and what was saved beside it; None where there is none."""
+    """Loads the newest intact checkpoint into `method` -> its step and the `logged` of `save`; None without a checkpoint."""
     found = _all(work)
     for folder in reversed(found):
         try:
             content, tensors = _read(folder)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            say(f"{folder} is damaged ({error}); " + ("beginning anew" if folder == found[0] else "trying the one before"))
+            say(f"{folder} is damaged ({error}); " + ("starting anew" if folder == found[0] else "trying the one before"))
             continue
         method.load_state(unpacked(content.pop("method"), tensors))
         if (folder / TABLE).exists():
             method.load_table(folder / TABLE)
-        say(f"going on after step {content['step']}, from {folder}")
+        say(f"resuming after step {content['step']}, from {folder}")
         return content
     return None
 
 
 def _write(method: Method, content: dict[str, Any], tensors: dict[str, Tensor], work: Path) -> None:
-    """Under another name first, in place when it is on the disk; then what is older than the one before goes."""
+    """Writes under a temporary name, renames once everything is on disk, then deletes all but the newest two."""
     place = _place(work, content["step"])
     part = place.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
@@ -82,7 +82,7 @@ def _write(method: Method, content: dict[str, Any], tensors: dict[str, Tensor], 
     (part / STATE).write_text(json.dumps({"sha256": _digest(content), "content": content}))
     for path in (*part.iterdir(), part):
         _sync(path)
-    shutil.rmtree(place, ignore_errors=True)  # was found damaged, or it would have been gone on from
+    shutil.rmtree(place, ignore_errors=True)  # a damaged one, or training would have resumed from it
     os.replace(part, place)
     _sync(work)
     kept = {place, *[path for path in _all(work) if path < place][-1:]}
@@ -91,14 +91,14 @@ def _write(method: Method, content: dict[str, Any], tensors: dict[str, Tensor], 
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Content and tensors. ValueError when anything is not as it was written, OSError when it cannot be read."""
+    """Content and tensors of a checkpoint. ValueError when it differs from what was written, OSError when unreadable."""
     found = json.loads((folder / STATE).read_bytes())
     content: dict[str, Any] = found["content"]
     if _digest(content) != found["sha256"]:
-        raise ValueError(f"{STATE} has another hash")
+        raise ValueError(f"the hash of {STATE} differs")
     for name, facts in content.pop("files").items():
         if _facts(folder / name) != facts:
-            raise ValueError(f"{name} has another size or hash")
+            raise ValueError(f"size or hash of {name} differs")
     return content, load_file(folder / TENSORS)
 
 
@@ -129,10 +129,10 @@ def _sync(path: Path) -> None:
 
 
 def packed(state: object) -> tuple[Any, dict[str, Tensor]]:
-    """Nested dicts, lists and tuples of tensors and plain values -> the same as JSON, and its tensors by name.
+    """Nested dicts, lists and tuples of tensors and plain values -> the same structure as JSON, and its tensors by name.
 
-    A dict becomes {"dict": [[key, value], …]}, as an optimiser's keys are numbers; a tensor its name and how it lies in memory:
-    the fused Adam goes through weights and moments side by side and needs them alike.
+    A dict becomes {"dict": [[key, value], …]}, because an optimiser's keys are integers; a tensor becomes its name and strides,
+    because the fused Adam needs weights and moments in the same memory layout.
     """
     tensors: dict[str, Tensor] = {}
 
@@ -153,7 +153,7 @@ def packed(state: object) -> tuple[Any, dict[str, Tensor]]:
 
 
 def unpacked(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """What `packed` was given."""
+    """The inverse of `packed`."""
     if not isinstance(value, dict):
         return value
     if "tensor" in value:

@@ -1,4 +1,4 @@
-"""The curves of a training in a folder, as DVC reads them. No clock enters: the same run gives the same bytes."""
+"""Training curves in a folder that DVC reads. They contain no times: the same run gives the same bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Curves:
-    """Writes each row as it comes. What a full disk did not take is written at the end, when there may be room again."""
+    """Writes each row at once. After a failed write, as on a full disk, all rows are written again at the end."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.live, self.whole = folder, _live(folder), True
@@ -28,12 +28,12 @@ class Curves:
         except OSError as error:
             if self.whole:
                 with suppress(OSError):  # stderr may be a file on the same disk
-                    print(f"{self.folder} cannot be written ({error}); training goes on, the log is written at its end",
+                    print(f"{self.folder} cannot be written ({error}); training continues, the log is written at its end",
                           file=sys.stderr)
             self.whole = False
 
     def end(self) -> None:
-        """The last of it; OSError where the disk does not take it now either."""
+        """Completes the folder; OSError when writing fails again."""
         if not self.whole:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.live = _live(self.folder)
@@ -44,10 +44,10 @@ class Curves:
 
 @contextmanager
 def curves(folder: Path) -> Iterator[Curves]:
-    """Within, rows can be logged."""
-    made = Curves(folder)
-    yield made
-    made.end()
+    """Context in which rows can be logged; completes the folder at its end."""
+    opened = Curves(folder)
+    yield opened
+    opened.end()
 
 
 def _live(folder: Path) -> Live:

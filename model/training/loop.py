@@ -1,4 +1,4 @@
-"""The training loop: episodes fetched ahead, scalars to a log, a checkpoint now and then, going on from it, leaving in time."""
+"""The training loop: prefetched episodes, logged scalars, periodic checkpoints, resuming, clean exit on signals."""
 
 from __future__ import annotations
 
@@ -26,23 +26,24 @@ Scalars = dict[str, float]
 def train(method: Method, episode: Callable[[int], Episode], steps: int, *, work: Path, log: Callable[[int, Scalars], None],
           log_every: int, save_every: int, readers: int = 1, look: Callable[[int], None] | None = None,
           who: Callable[[int], str] | None = None, bar: Callable[..., tqdm] = tqdm) -> None:
-    """Takes `method` to `steps` updates, from the newest checkpoint in `work` where there is one.
+    """Trains `method` up to `steps` updates, from the newest checkpoint in `work` if there is one.
 
-    `episode(step)` must depend on nothing but the step; then an interrupted and resumed run ends with the bytes of an
-    uninterrupted one (on a CPU, with the same number of threads). `readers` threads call it, some steps ahead. `log(step,
-    scalars)` gets the means over each `log_every` updates; on resuming, what was logged before the checkpoint comes again, so
-    `log` may start afresh. `look(step)` is called after each update; it may draw from the method, not change it. Of several
-    processes (model/training/distributed.py) each calls this with an `episode` of its own slots; the first one writes, logs
-    and looks.
+    `episode(step)` must depend on the step alone; then an interrupted and resumed run ends with the bytes of an
+    uninterrupted one (on a CPU, with the same number of threads). `readers` threads call it some steps ahead. `log(step,
+    scalars)` receives the means over each `log_every` updates; on resuming, the rows up to the checkpoint are logged again, so
+    `log` may start empty. `look(step)` is called after each update; it may generate frames, but must not change the method.
+    With several processes (model/training/distributed.py) each calls this with an `episode` that returns its own share; only
+    the first process writes, logs and calls `look`.
     `bar` makes the progress bar: tqdm, or what takes the same arguments.
 
-    SIGTERM, a lost terminal (SIGHUP) and Ctrl-C let the running step end, save, and leave by SystemExit(143), the last by
-    KeyboardInterrupt. InputError when the method refuses a step; the message has `who(step)`, its videos, and what was saved
-    before stays as it was. InputError, too, in one of several processes by a method that does not share batches.
+    After SIGTERM, a lost terminal (SIGHUP) or Ctrl-C the running step ends, its state is saved, and the process exits by
+    SystemExit(143), after Ctrl-C by KeyboardInterrupt. InputError when the method rejects a step; the message includes
+    `who(step)`, the videos of the batch, and saved checkpoints stay unchanged. InputError also when several processes run a
+    method that does not share batches.
     """
     if distributed.world() > 1 and not method.shares_batches:
-        raise InputError(f"{method.name}: {distributed.world()} processes were started, but it learns from whole batches "
-                         "only; start it in one")
+        raise InputError(f"{method.name}: {distributed.world()} processes were started, but the method trains on whole batches "
+                         "only; start one process")
     found = checkpoint.load(method, work) or {"step": 0, "history": [], "recent": []}
     history: list[tuple[int, Scalars]] = [(step, scalars) for step, scalars in found["history"]]
     recent, first, saved = list(found["recent"]), int(found["step"]), int(found["step"])
@@ -80,50 +81,50 @@ def train(method: Method, episode: Callable[[int], Episode], steps: int, *, work
 
 @contextmanager
 def heard() -> Iterator[list[int]]:
-    """Within, SIGTERM, SIGHUP and Ctrl-C end nothing: their numbers come into the list. In the main thread; others get none.
+    """Context in which SIGTERM, SIGHUP and Ctrl-C only append their number to the list. Has an effect in the main thread only.
 
-    SIGHUP stays ignored where it is, as under nohup.
+    If SIGHUP is ignored, as under nohup, it stays ignored.
     """
-    came: list[int] = []
+    received: list[int] = []
 
-    def hear(number: int, _: FrameType | None) -> None:
-        came.append(number)
-        say(f"{signal.Signals(number).name}: this step ends, its state is saved, then I leave")
+    def handle(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        say(f"{signal.Signals(number).name}: finishing this step, saving its state, then exiting")
 
     if threading.current_thread() is not threading.main_thread():
-        yield came
+        yield received
         return
-    lost = [signal.SIGHUP] * (signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN)
-    before = {number: signal.signal(number, hear) for number in (signal.SIGTERM, signal.SIGINT, *lost)}
+    hangup = [signal.SIGHUP] * (signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN)
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT, *hangup)}
     try:
-        yield came
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)
 
 
 def _leave(signals: list[int], done: int, saved: int) -> None:
-    say(f"stopped after step {done}; run again to go on after step {saved}")
+    say(f"stopped after step {done}; run again to resume after step {saved}")
     if set(signals) == {signal.SIGINT} and distributed.first():
         raise KeyboardInterrupt
     raise SystemExit(128 + signal.SIGTERM)
 
 
-def _sentence(refused: str, videos: str, saved: int) -> str:
-    kept = f"the checkpoint after step {saved} stays as it is" if saved else "there is no checkpoint yet"
-    return "; ".join(filter(None, (refused, videos and f"the batch: {videos}", kept)))
+def _sentence(error: str, videos: str, saved: int) -> str:
+    kept = f"the checkpoint after step {saved} is unchanged" if saved else "there is no checkpoint yet"
+    return "; ".join(filter(None, (error, videos and f"the batch: {videos}", kept)))
 
 
 def _seed(seed: int, step: int) -> None:
-    """Torch's generators start anew at each step: a method that draws random numbers in `learn` resumes as it would go on."""
-    start = int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
-    torch.default_generator.manual_seed(start)
+    """Seeds torch's generators from the step, so that random numbers in `learn` are the same after resuming."""
+    value = int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
+    torch.default_generator.manual_seed(value)
     if torch.cuda.is_initialized():
-        torch.cuda.manual_seed(start)
+        torch.cuda.manual_seed(value)
 
 
 def _ahead(episode: Callable[[int], Episode], first: int, steps: int, readers: int) -> Generator[Episode, None, None]:
-    """episode(first), … in order: while one is learnt from, the next ones are made."""
+    """Yields episode(first), … in order; `readers` threads prepare the next ones meanwhile."""
     pool, waiting = ThreadPoolExecutor(readers, "reader"), deque[Future[Episode]]()
     try:
         for step in range(first, steps):
@@ -137,6 +138,6 @@ def _ahead(episode: Callable[[int], Episode], first: int, steps: int, readers: i
 
 
 def _means(rows: list[Scalars]) -> Scalars:
-    """The mean of each scalar over the updates that gave it."""
+    """The mean of each scalar over the updates that returned it."""
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: sum(values) / len(values) for name in names if (values := [row[name] for row in rows if name in row])}

@@ -1,4 +1,4 @@
-"""Adam, and its learning rate as a function of the step. The one of W is in model/few_shot/video_embeddings.py."""
+"""Adam and its learning-rate schedule. The optimiser of W is in model/few_shot/video_embeddings.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 
 class Schedule(BaseModel):
-    """Learning rates rise linearly over `warm_up` steps, stay, and fall linearly from step `decay_from` to `final` of them."""
+    """Linear rise over `warm_up` steps, constant, linear fall from step `decay_from` to the fraction `final` at the end."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     warm_up: int
@@ -18,14 +18,14 @@ class Schedule(BaseModel):
     final: float
 
     def factor(self, step: int, steps: int) -> float:
-        """Share of the full learning rate at `step` of `steps` (both counted from 0)."""
+        """Fraction of the full learning rate at `step` of `steps` (counted from 0)."""
         rise = min(1.0, (step + 1) / max(self.warm_up, 1))
         past = max(0, step - self.decay_from) / max(steps - self.decay_from, 1)
         return rise * (1 - (1 - self.final) * min(past, 1.0))
 
 
 class Adam(BaseModel):
-    """What every Adam of a run has in common."""
+    """Settings that all Adam optimisers of a run share."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     beta1: float

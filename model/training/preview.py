@@ -1,4 +1,4 @@
-"""A look at a training under way: a few fixed people drawn as the method would draw them now, beside the truth."""
+"""Previews during training: a few fixed people as the method generates them now, beside the ground truth."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from model.api import Method
 from model.training.step_progress import say
 from pipeline.core.errors import InputError
 
-SHOWN, STRIP = 3, 14  # source frames shown, at most; height of the line over a row, pixels
+SHOWN, STRIP = 3, 14  # largest number of source frames shown; height of the caption above a row, pixels
 
 
 class Person(NamedTuple):
-    """What a row shows. Images are RGB in [0, 1]."""
+    """One row of a preview. Images are RGB in [0, 1]."""
 
-    name: str  # printed over the row
+    name: str  # printed above the row
     x_s: Tensor  # (K, 3, H, W) source frames
     y_s: Tensor  # (K, 3, H, W) their landmark images
-    x: Tensor  # (3, H, W) another frame of the person, the truth
+    x: Tensor  # (3, H, W) another frame of the person, the ground truth
     y: Tensor  # (3, H, W) its landmark image
 
 
 class Look:
-    """Draws into `folder` every so many minutes; called after each step with its number. The first process of several draws."""
+    """Writes a preview into `folder` every `minutes`; called after each step with the step, in the first process only."""
 
     def __init__(self, method: Method, people: Sequence[Person], folder: Path, minutes: float) -> None:
-        self.method, self.people, self.folder, self.pause = method, people, folder, 60 * minutes
-        self.due = time.monotonic() + self.pause
+        self.method, self.people, self.folder, self.interval = method, people, folder, 60 * minutes
+        self.due = time.monotonic() + self.interval
 
     def __call__(self, step: int) -> None:
         if time.monotonic() < self.due:
@@ -48,11 +48,11 @@ class Look:
             say(f"preview: {path}")
         except (OSError, torch.OutOfMemoryError) as error:
             say(f"{path}: no preview ({error})")
-        self.due = time.monotonic() + self.pause
+        self.due = time.monotonic() + self.interval
 
 
 def write(path: Path, method: Method, people: Sequence[Person]) -> None:
-    """A PNG: over each row who it is, then source frames, landmark image, what the method draws, and the truth."""
+    """Writes a PNG with one captioned row per person: source frames, landmark image, generated frame, ground truth."""
     mark = PngImagePlugin.PngInfo()
     mark.add_text("synthetic", "true")
     png, shown = io.BytesIO(), min(SHOWN, *(len(person.x_s) for person in people))
@@ -64,19 +64,19 @@ def write(path: Path, method: Method, people: Sequence[Person]) -> None:
 
 
 def _row(method: Method, person: Person, shown: int) -> np.ndarray:
-    """(STRIP + H, W columns, 3) uint8, with so many source frames."""
-    pictures = [*person.x_s[:shown], person.y, _drawn(method, person), person.x]
-    strip = Image.new("RGB", (person.x.shape[-1] * len(pictures), STRIP))
-    ImageDraw.Draw(strip).text((2, 1), f"{person.name}: {shown} of {len(person.x_s)} sources, landmarks, drawn, truth")
-    row = (torch.cat(pictures, 2).permute(1, 2, 0) * 255).round().byte().numpy()
+    """One row with `shown` source frames: (STRIP + H, W columns, 3) uint8."""
+    images = [*person.x_s[:shown], person.y, _generated(method, person), person.x]
+    strip = Image.new("RGB", (person.x.shape[-1] * len(images), STRIP))
+    ImageDraw.Draw(strip).text((2, 1), f"{person.name}: {shown} of {len(person.x_s)} sources, landmarks, generated, truth")
+    row = (torch.cat(images, 2).permute(1, 2, 0) * 255).round().byte().numpy()
     return np.concatenate([np.asarray(strip), row])
 
 
-def _drawn(method: Method, person: Person) -> Tensor:
-    """(3, H, W); grey, with a sentence, where the method refuses."""
-    driver = person.x if method.driven_by == "frames" else person.y
+def _generated(method: Method, person: Person) -> Tensor:
+    """The generated frame (3, H, W); a grey one, and a message, if the method raises InputError."""
+    driving = person.x if method.driven_by == "frames" else person.y
     try:
-        return method.preview(person.x_s, person.y_s)(driver[None])[0].cpu()
+        return method.preview(person.x_s, person.y_s)(driving[None])[0].cpu()
     except InputError as error:
-        say(f"{person.name} cannot be drawn: {error}")
+        say(f"{person.name} cannot be generated: {error}")
         return torch.full_like(person.x, 0.5)

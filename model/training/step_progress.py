@@ -16,9 +16,9 @@ from model.training import distributed
 
 
 def say(sentence: str) -> None:
-    """A line on stderr, above the bar where there is one; of several processes the first one speaks.
+    """Prints a line to stderr, above the bar if there is one; only in the first of several processes.
 
-    Lost where nothing takes it, as a log on a full disk: no training ends for that.
+    A failed write, such as to a log on a full disk, is ignored: it must not end a training.
     """
     if distributed.first():
         with suppress(OSError):
@@ -42,13 +42,13 @@ class Pace:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Within, the run waits for data."""
+        """Context whose time counts as waiting for data."""
         start = time.monotonic()
         yield
         self.waited += time.monotonic() - start
 
     def update(self, images: int, scalars: Mapping[str, float] | None) -> None:
-        """One more update, of that many images, is done; with scalars, when there are some to tell."""
+        """Counts one update of that many images; prints a line if there are scalars."""
         self.step, self.images = self.step + 1, self.images + images
         if scalars is not None:
             seconds = time.monotonic() - self.started
@@ -58,7 +58,7 @@ class Pace:
         self.bar.update()
 
     def __exit__(self, *_: object) -> None:
-        """The last line: what this run did, at what pace, with how much memory."""
+        """Prints the last line: steps, rate and peak memory of this run."""
         self.bar.close()
         seconds, done = time.monotonic() - self.started, self.step - self.first
         if done:
@@ -68,7 +68,7 @@ class Pace:
 
 
 def peak() -> str:
-    """The most memory that this process has had so far."""
+    """Peak memory of this process so far, as text."""
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     gpu = f", {torch.cuda.max_memory_allocated() / 2**20:.0f} MiB on the GPU" if torch.cuda.is_available() else ""
     return f"peak memory {own:.0f} MiB{gpu}"

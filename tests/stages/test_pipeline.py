@@ -172,7 +172,7 @@ def test_a_stage_killed_on_the_way_ends_with_the_bytes_of_an_uninterrupted_one(m
     assert again.returncode == 0, again.stderr
     assert contents(out) == due
     if stage == "train":
-        assert "going on after step" in again.stderr
+        assert "resuming after step" in again.stderr
 
 
 @pytest.mark.parametrize(("change", "sentence"), [

@@ -130,7 +130,7 @@ def test_a_collapsed_embedding_stops_the_run_with_a_sentence():
     for parameter in ff.E.parameters():
         parameter.data.mul_(0)
     ff.learn(episode(0))
-    with pytest.raises(InputError, match=r"step 1: the embedding has collapsed, its spread over videos is 0 \(guard"):
+    with pytest.raises(InputError, match=r"step 1: the embedding has collapsed.* 0 \(guard"):
         ff.learn(episode(1))
 
 

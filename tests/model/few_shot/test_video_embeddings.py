@@ -132,9 +132,9 @@ def test_a_loaded_table_replaces_the_one_that_was_there(tmp_path):
 
 def test_a_table_of_another_run_and_a_disk_without_room_are_refused(tmp_path):
     Columns(3, 4, seed=0).save(tmp_path / "W")
-    with pytest.raises(InputError, match="has 120 bytes where W of 4 videos has 160; it belongs to another run"):
+    with pytest.raises(InputError, match="has 120 bytes where W of 4 videos has 160"):
         Columns(4, 4, seed=0).load(tmp_path / "W")
-    with pytest.raises(InputError, match=r"W of 1000000000000 videos may come to .* MiB, which are not free there; let TMPDIR"):
+    with pytest.raises(InputError, match=r"W of 1000000000000 videos may .* MiB, which are not free there.*TMPDIR"):
         Columns(10**12, 512, seed=0)(torch.tensor([0]))
 
 

@@ -309,7 +309,7 @@ def test_sources_and_videos_of_an_episode_do_not_matter():
 
 def test_an_episode_of_another_size_is_refused():
     x = torch.rand(1, 3, 32, 32)
-    with pytest.raises(InputError, match=f"a method of {SIZE} px: make both from the same data"):
+    with pytest.raises(InputError, match=f"{SIZE} px: make both from the same data"):
         made().learn(Episode(x, x, x[None], x[None], torch.tensor([0])))
 
 
@@ -440,14 +440,14 @@ def without(state, name):
 
 
 WRONG = {
-    "a shape": (lambda g, d: g | {"model.1.weight": torch.zeros(8, 3, 7, 7)}, r"'model\.1\.weight' is \(8, 3, 7, 7\) where"),
+    "a shape": (lambda g, d: g | {"model.1.weight": torch.zeros(8, 3, 7, 7)}, r"'model\.1\.weight' .*\(8, 3, 7, 7\)"),
     "renamed": (lambda g, d: without(g, "model.1.bias") | {"model.1.b": g["model.1.bias"]}, r"has no 'model\.1\.bias'"),
     "one more": (lambda g, d: g | {"model.99.weight": torch.zeros(1)}, r"'model\.99\.weight' is unknown to this network"),
     "x2face": (lambda g, d: {"state_dict": {"pix2pixUnwrapped.netG.model.down.0.weight": torch.zeros(64, 3, 4, 4)}},
                r"has no 'model\.1\.weight' \(1 tensors"),
     "d as g": (lambda g, d: d, r"has no 'model\.1\.weight' \(20 tensors"),
     "not finite": (lambda g, d: g | {"model.1.bias": g["model.1.bias"] * float("nan")}, r"'model\.1\.bias' does not hold"),
-    "a list": (lambda g, d: list(g.values()), "holds no dictionary of tensors")}
+    "a list": (lambda g, d: list(g.values()), "no dictionary of tensors")}
 
 
 @pytest.mark.parametrize("what", WRONG)
@@ -464,7 +464,7 @@ def test_a_file_broken_off_is_refused(folder, tmp_path):
     whole = kept(named(one, "G"), file).read_bytes()
     for part in (whole[:len(whole) // 2], whole[:10], b""):
         file.write_bytes(part)
-        with pytest.raises(InputError, match=r"broken off|no checkpoint"):
+        with pytest.raises(InputError, match=r"cannot be read as a torch file|no checkpoint"):
             import_weights(one, [file], "faces", trust=False)
     assert not folder.exists()
 
@@ -482,7 +482,7 @@ class Hostile:
 def test_code_in_a_file_does_not_run(folder, tmp_path):
     one, mark = made(), tmp_path / "ran"
     file = kept(named(one, "G") | {"model.1.weight": Hostile(str(mark))}, tmp_path / "G.pth")
-    with pytest.raises(InputError, match=r"holds more than tensors \(\w+\.mkdir\), and opening it could run code"):
+    with pytest.raises(InputError, match=r"more than tensors \(\w+\.mkdir\), and opening it could run code"):
         import_weights(one, [file], "faces", trust=False)
     assert not mark.exists() and not folder.exists()
     torch.load(file, weights_only=False)

@@ -375,7 +375,7 @@ def test_stage_two_comes_in_at_its_step_with_its_learning_rate_and_both_content_
     before = {name: value.clone() for name, value in one.weights().items()}
     assert set(one.learn(episode(1))) == {"l_pix", "l_same", "l_other"} and one.optimiser.param_groups[0]["lr"] == 1e-4
     moved = {name for name, value in one.weights().items() if not torch.equal(value, before[name])}
-    assert moved == set(before) and all(parameter.grad is None for parameter in one.eyes.parameters())
+    assert moved == set(before) and all(parameter.grad is None for parameter in one.face_network.parameters())
     assert set(one.learn(episode(2, (4, 4, 4)))) == {"l_pix", "l_same"}  # no other video in the batch
 
 
@@ -384,7 +384,7 @@ def test_each_layer_of_a_content_term_weighs_its_share_of_the_photometric_loss_a
     x, x_hat, l_pix = pictures(2).requires_grad_(), pictures(2, seed=3).requires_grad_(), torch.tensor(0.3, requires_grad=True)
     scaled, raw = one._content(x, x_hat, l_pix, 0.1)
     assert scaled.item() == pytest.approx(2 * 0.1 * 0.3, rel=1e-5)
-    layers = [F.l1_loss(a, b) for a, b in zip(one.eyes.taps(x_hat), one.eyes.taps(x))]
+    layers = [F.l1_loss(a, b) for a, b in zip(one.face_network.taps(x_hat), one.face_network.taps(x))]
     assert raw.item() == pytest.approx(sum(layers).item(), rel=1e-5)
     grad = torch.autograd.grad(scaled, (x, x_hat, l_pix), allow_unused=True)
     assert grad[0] is None and grad[2] is None
@@ -397,7 +397,7 @@ def test_the_other_driver_is_the_next_frame_of_another_video_and_its_content_is_
     assert x2face._other_video(torch.tensor([7, 7])).tolist() == [-1, -1]
     one, batch = make(stage2={**STAGE2, "start": 0}), episode(0)
     one._losses(batch)
-    target, _, source, drawn = one.eyes.seen
+    target, _, source, drawn = one.face_network.seen
     assert torch.equal(target, batch.x_t) and torch.equal(source, batch.x_s[:, 0])
     with torch.no_grad():
         torch.testing.assert_close(drawn, one.forward(batch.x_s, batch.x_t[[1, 2, 0]]), atol=1e-4, rtol=0)
@@ -457,7 +457,7 @@ def test_a_published_file_of_any_age_is_imported_and_draws_as_the_network_it_was
 def test_arrays_beside_the_weights_are_opened_only_on_trust(shelf, tmp_path):
     one, x = deep(), pictures(1, size=256)
     path = stored({"state_dict": in_their_names(one), "stats": np.zeros(3)}, tmp_path / "x2face_model.pth")
-    with pytest.raises(InputError, match=r"holds more than tensors \(numpy.*pass --trust only if you know who made the file"):
+    with pytest.raises(InputError, match=r"more than tensors \(numpy.*pass --trust only if you know who made the file"):
         importer.import_weights(one, [path], "VoxCeleb1", False)
     assert not shelf.exists()
     torch.testing.assert_close(imported(one, path, True).adapt(x, x)(x), one.adapt(x, x)(x), atol=0, rtol=0)
@@ -480,15 +480,15 @@ def changed(kind: str, theirs: dict[str, torch.Tensor]) -> dict[str, torch.Tenso
 
 
 @pytest.mark.parametrize(("kind", "sentence"), [
-    ("renamed", r"has no 'pix2pixSampler\.netG\.model\.up\.2\.weight' \(136 tensors, 136 are due\)"),
-    ("missing", r"has no 'pix2pixSampler\.netG\.model(\.submodule){7}\.down\.1\.weight' \(135 tensors, 136 are due\)"),
+    ("renamed", r"has no 'pix2pixSampler\.netG\.model\.up\.2\.weight' \(136 tensors, .*136\)"),
+    ("missing", r"has no 'pix2pixSampler\.netG\.model(\.submodule){7}\.down\.1\.weight' \(135 tensors, .*136\)"),
     ("added", r"'pix2pixSampler\.netG\.model\.bias' is unknown to this network"),
-    ("wide", r"down\.1\.weight' is \(512, 8, 4, 4\) where \(128, 8, 4, 4\) is due"),
+    ("wide", r"down\.1\.weight' .*\(512, 8, 4, 4\).* \(128, 8, 4, 4\)"),
     ("nan", r"'pix2pixUnwrapped\.netG\.model\.up\.2\.weight' does not hold finite floating-point numbers"),
     ("whole numbers", r"up\.2\.weight' does not hold finite floating-point numbers"),
     ("sparse", r"up\.2\.weight' does not hold finite floating-point numbers"),
     ("meta", r"up\.2\.weight' does not hold finite floating-point numbers"),
-    ("pix2pixHD", r"has no 'pix2pixUnwrapped\.netG\.model\.up\.2\.weight' \(2 tensors, 136 are due\); it is another")])
+    ("pix2pixHD", r"has no 'pix2pixUnwrapped\.netG\.model\.up\.2\.weight' \(2 tensors, .*136\)")])
 def test_a_file_that_differs_is_refused_at_the_first_difference_and_nothing_is_written(kind, sentence, shelf, tmp_path):
     one = deep()
     path = stored({"state_dict": changed(kind, in_their_names(one))}, tmp_path / "x2face_model.pth")

@@ -95,7 +95,7 @@ def test_more_processes_than_gpus_are_refused_before_they_wait_for_each_other(mo
     monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_: pytest.fail("waits"))
     for name, value in {"WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(InputError, match="process 2 has no GPU of its own, there are 1; set no more"):
+    with pytest.raises(InputError, match="process 2 has no GPU of its own"):
         distributed.start()
 
 

@@ -65,10 +65,10 @@ def test_begun_by_one_and_ended_by_two_processes_a_training_comes_to_what_one_ma
         time.sleep(0.01)
     both.send_signal(signal.SIGTERM)
     said = both.communicate(timeout=100)[0]
-    assert both.returncode == 143 and "going on after step 3" in said and "stopped after step" in said and "Trace" not in said
+    assert both.returncode == 143 and "after step 3, from" in said and "stopped after step" in said and "Trace" not in said
     ended = subprocess.run(**start, capture_output=True, timeout=200)
     assert ended.returncode == 0, ended.stderr
-    assert ended.stderr.count("train made ft: 20 steps") == ended.stderr.count("going on after step") == 1
+    assert ended.stderr.count("train made ft: 20 steps") == ended.stderr.count("resuming after step") == 1
     assert not work.exists()
     assert_alike(root / "one", root / "two")
 
