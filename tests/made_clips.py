@@ -97,3 +97,7 @@ def publish(out: Path, work: Path, items: Sequence[extract.Item], shelves: clips
     job = sharded_map.Work(partial(extract.pack, clips=shelves, config=CONFIG, detect=find), extract.lost, extract.finish)
     folders = sharded_map.make(job, sharded_map.cut(items, CONFIG.per_shard), work, executor.local(workers), "test")
     return extract.publish(out, list(folders))
+
+
+def talking(n: int = 20, x: float = 80, step: float = .3) -> list[np.ndarray]:
+    return [picture([(x + step * k, 60, 20)], tone=40 + 3 * (k % 40)) for k in range(n)]

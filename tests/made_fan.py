@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -125,3 +126,18 @@ def crop_slowly(image: np.ndarray, centre: np.ndarray, side: float) -> np.ndarra
             out[i, j] = (1 - b) * ((1 - a) * pixel(x, y) + a * pixel(x + 1, y)) + b * ((1 - a) * pixel(x, y + 1)
                                                                                       + a * pixel(x + 1, y + 1))
     return out
+
+
+def one(landmarker, image, box):
+    """The points of a single picture."""
+    return landmarker.predict([image], np.array(box)[None])[0]
+
+
+def pictures(astronaut, box):
+    """Faces of several sizes, one at the edge, a box without a face, and a picture of another size: with their boxes."""
+    small = cv2.resize(astronaut, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    x0, y0 = int(box[0]) - 2, int(box[1]) - 2
+    cut = np.ascontiguousarray(astronaut[y0:y0 + 200, x0:x0 + 200])
+    made = [(astronaut, box[:4]), (small, (box[:4] + 0.5) / 4 - 0.5), (astronaut, (300, 300, 420, 420)),
+            (cut, box[:4] - [x0, y0, x0, y0]), (astronaut, (0, np.nan, 50, 50)), (astronaut[::2, ::2].copy(), box[:4] / 2)]
+    return [image for image, _ in made], np.array([at for _, at in made], np.float64)

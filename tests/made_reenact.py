@@ -13,7 +13,7 @@ import numpy as np
 from made_faces import face
 from made_params import published
 
-from eval.reenact import source_frames
+from eval.reenact import compose, driving_video, render_video, source_frames, synthetic_mark
 from pipeline.core import config
 from pipeline.core.manifest import write_manifest
 from pipeline.media import video
@@ -117,3 +117,18 @@ def cartoon() -> np.ndarray:
         cv2.circle(image, (x, 120), 12, (0, 0, 0), -1)
     cv2.ellipse(image, (150, 170), (60, 40), 0, 10, 170, (0, 0, 0), 6)
     return image
+
+
+LIMITS = made_clips.LIMITS
+
+
+def job(path: Path, view: compose.View = "crop", label: bool = False, adapt: driving_video.Adapt = None) -> render_video.Job:
+    of = driving_video.open_driver(path, 0.0, None, EYES)
+    still = made_clips.picture([(80, 60, 20)], tone=200)
+    who = source_frames.Source(still[None, :64, :64], face(64)[None], still, (40., 20., 120., 100.), "0" * 64)
+    return render_video.Job(of, EYES, Head(), 64, "landmarks", who, view, label, adapt)
+
+
+def film_of(folder: Path, of: render_video.Job) -> tuple[np.ndarray, render_video.Report]:
+    report = render_video.make(of, folder / "out.mp4", synthetic_mark.make(method="ff"))
+    return pictures(folder / "out.mp4"), report

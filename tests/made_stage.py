@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import os
@@ -19,6 +20,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import made_clips
+import made_clips as clips
 import made_faces
 import numpy as np
 
@@ -121,3 +123,20 @@ def jobs(folder: str) -> None:
     work = sharded_map.Work(partial(noted, slow), given_up, texts)
     config = executor.Config(kind="slurm", workers=2, slurm={"cluster": "local"})
     list(sharded_map.make(work, sharded_map.cut([(n, "") for n in range(10)], 5), Path(folder) / "shelf", config, "test"))
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def talking(path: Path, x: float = 60, tone: int = 60, n: int = 8) -> Path:
+    return clips.write(path, [clips.picture([(x + k, 60, 20)], tone=tone + k) for k in range(n)])
+
+
+def lost(item: tuple[str, int], reason: str) -> sharded_map.Record:
+    return {"value": np.full(5, -1), "status": np.array("corrupt")}
+
+
+def total(shard: sharded_map.Shard, records: Iterator[sharded_map.Record], folder: Path) -> None:
+    (folder / "values").write_text(" ".join(str(record["value"].tolist()) for record in records))

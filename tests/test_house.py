@@ -126,3 +126,10 @@ def test_the_tree_of_the_architecture_page_names_files_that_exist():
         path = "".join(folders[d] for d in sorted(folders) if d < depth) + name
         folders = {d: f for d, f in folders.items() if d < depth} | ({depth: name} if name.endswith("/") else {})
         assert (ROOT / path).exists() or path.split("/")[0] in ("data", "models", "results", "report", "weights"), path
+
+
+def test_no_file_is_over_300_lines_but_the_two_baselines():
+    folders = (*PACKAGES, "benchmarks", "tests")
+    long = {str(path.relative_to(ROOT)) for folder in folders for path in (ROOT / folder).rglob("*.py")
+            if len(path.read_text().splitlines()) > 300}
+    assert long <= {"model/methods/x2face.py", "model/methods/pix2pixhd.py"}

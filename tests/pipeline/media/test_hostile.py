@@ -18,6 +18,7 @@ from typing import Any
 
 import made_archives as archives
 import made_hostile as hostile
+import made_hostile_files as hostile_files
 import made_params
 import pandas as pd
 import pytest
@@ -204,7 +205,7 @@ def packed(ran, tmp_path_factory: pytest.TempPathFactory) -> Any:
     bad = [(ran.home / "among/videos/tiny" / os.fsdecode(path)).read_bytes()
            for path in sorted(ran.corpus) if path.startswith(b"x-boxes/")][::9]
     clips = [ran.made[name] for name in ("plain.mp4", "fast.mp4", "parts.mp4")]
-    whole, good, count = hostile.archive(clips, bad)
+    whole, good, count = hostile_files.archive(clips, bad)
     files = archives.cut(whole) | {archives.TEST: archives.zipped({f"mp4/id00099/21Uxsk56VDQ/{k:05d}.mp4": clip
                                                                    for k, clip in enumerate(clips)})}
     origin = home / "videos/tiny"

@@ -1,62 +1,25 @@
-"""Facts about long runs: every engine gives the same bytes, a kill costs the items in flight, damage costs its record."""
+"""A map over shards: every engine gives the same bytes, damage costs its record, an item that kills is given up."""
 
-import hashlib
 import os
-import random
-import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections import defaultdict
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import made_clips as clips
-import made_params
 import made_stage
 import numpy as np
 import pandas as pd
 import pytest
-from made_params import published
-from ruamel.yaml import YAML
+from made_stage import contents, lost, total
 
-from pipeline.core import progress
 from pipeline.core import stage as core_stage
 from pipeline.frames import extract
 from pipeline.frames.clips import Shelves
-from pipeline.parallel import executor, journal, shard_progress, sharded_map
+from pipeline.parallel import executor, journal, sharded_map
 
 ROOT = Path(__file__).resolve().parents[3]
 PATHS = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
-KILLS = 50
 
-
-def contents(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-def talking(path: Path, x: float = 60, tone: int = 60, n: int = 8) -> Path:
-    return clips.write(path, [clips.picture([(x + k, 60, 20)], tone=tone + k) for k in range(n)])
-
-
-@pytest.fixture(scope="module")
-def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eleven videos of three people, four of them faulty."""
-    root = tmp_path_factory.mktemp("videos")
-    for number in range(7):
-        talking(root / f"p{number % 3}/v{number}.mp4", 50 + 5 * number, 20 if number == 3 else 60)
-    clips.write(root / "p1/nobody.mp4", [clips.picture([])] * 8)
-    clips.cut(root / "p0/v0.mp4", root / "p1/cut.mp4", .6)
-    (root / "p2/zero.mp4").touch()
-    (root / "p2/noise.mp4").write_bytes(np.random.default_rng(0).bytes(3000))
-    return root
-
-
-# ---- engines
 
 def shards(root: Path, out: Path, config: executor.Config, fatal: Path) -> pd.DataFrame:
     """The frames stage's work on all videos, three a shard."""
@@ -97,143 +60,6 @@ def test_every_engine_gives_the_same_bytes_also_where_a_worker_dies(name: str, a
     assert len({process for _, process, *_ in made_stage.notes(tmp_path / "notes")}) > 1
 
 
-# ---- kills
-
-def command(stage: str, folder: Path) -> list[str]:
-    """The command of dvc.yaml for data set `tiny`, its paths below `folder`."""
-    line = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"][stage]["cmd"].replace("${item.dataset}", "tiny")
-    given = line.split(f"stages.{stage} ")[1].split()
-    words = [str(folder / word) if re.match("(data|videos)/", word) else word for word in given]
-    code = "import made_stage; made_stage.main()"
-    return [sys.executable, "-c", code, stage, *words, "--params", str(folder / "params.yaml")]
-
-
-def start(stage: str, folder: Path) -> subprocess.Popen[bytes]:
-    env = os.environ | {"PYTHONPATH": PATHS, "OMP_NUM_THREADS": "1", "ROOT": str(folder), "NOTES": str(folder / "notes")}
-    return subprocess.Popen(command(stage, folder), cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-
-
-def lay(folder: Path, videos: Path) -> Path:
-    """A project of the data set `tiny`: a user's folder of videos, two workers, shards of three."""
-    shutil.copytree(videos, folder / "videos/tiny")
-    tiny = published("folder")
-    data = tiny["data"]
-    data |= {"engine": {"kind": "local", "workers": 2, "slurm": {}}, "landmarks": {"detector": "dlib68"}}
-    data["fetch"]["per_shard"] = data["frames"]["per_shard"] = 3
-    data["frames"] |= {"size": 64, "per_clip": 8, "least": 4}
-    made_params.write(folder, {}, tiny=tiny)
-    return folder
-
-
-def children(parent: int) -> list[int]:
-    """The workers of a stage."""
-    try:
-        found = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-        return [int(child) for child in found if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
-    except OSError:
-        return []
-
-
-def alive(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-class Killer:
-    """Ends a stage or one of its workers by SIGKILL at random moments."""
-
-    def __init__(self, seed: int, count: int, notes: Path) -> None:
-        self.rng, self.left, self.notes = random.Random(seed), count, notes
-        self.hits: list[float] = []  # moments, seconds
-
-    def may(self, worker: int, since: float) -> bool:
-        """Not a third time at one item: it would be given up."""
-        seen = [(process, item) for seconds, process, what, item in made_stage.notes(self.notes) if seconds > since
-                and what == "begin"]
-        at = [item for process, item in seen if process == worker][-1:]
-        return not at or [item for _, item in seen].count(at[0]) < sharded_map.LIVES
-
-    def wait(self, stage: subprocess.Popen[bytes]) -> int:
-        """Kills until the stage has ended."""
-        begun = time.time()
-        while self.left:
-            early = self.rng.random() < .1  # while it starts
-            while not early and stage.poll() is None and not children(stage.pid):
-                time.sleep(.01)
-            moment = time.monotonic() + self.rng.uniform(0, .7)
-            while stage.poll() is None and time.monotonic() < moment:
-                time.sleep(.01)
-            workers = children(stage.pid)
-            victim = self.rng.choice([stage.pid, *2 * [worker for worker in workers if self.may(worker, begun)]])
-            if stage.poll() is not None:
-                break
-            self.hits.append(time.time())
-            self.left -= 1
-            os.kill(victim, signal.SIGKILL)
-            if victim == stage.pid:
-                stage.wait()
-                gone = time.monotonic() + 5
-                while any(map(alive, workers)) and time.monotonic() < gone:
-                    time.sleep(.01)
-                assert not any(map(alive, workers)), "a worker outlived its driver"
-        return stage.wait()
-
-
-def test_50_kills_at_random_moments_leave_the_bytes_of_a_clean_run_and_cost_the_items_in_flight(videos: Path,
-                                                                                                 tmp_path: Path) -> None:
-    clean, folder = lay(tmp_path / "clean", videos), lay(tmp_path / "killed", videos)
-    stages = {"fetch": "videos", "frames": "frames", "landmarks": "landmarks"}
-    for stage in stages:
-        process = start(stage, clean)
-        assert process.wait() == 0, process.stderr.read().decode()
-    due = {out: contents(clean / "data/tiny" / out) for out in stages.values()}
-    killer, times = Killer(0, KILLS, folder / "notes"), 0
-    while killer.left:
-        shutil.rmtree(folder / "work", ignore_errors=True)
-        for stage, out in stages.items():
-            before = len(made_stage.notes(folder / "notes"))
-            while killer.wait(process := start(stage, folder)):
-                assert process.returncode == -signal.SIGKILL, process.stderr.read().decode()
-            assert contents(folder / "data/tiny" / out) == due[out], stage
-            repeated(made_stage.notes(folder / "notes")[before:], killer.hits)
-            times += 1
-    assert len(killer.hits) == KILLS and times >= len(stages)
-    assert not list((folder / "work").rglob("*.journal"))
-
-
-def repeated(notes: list[made_stage.Note], kills: list[float]) -> None:
-    """Each item was begun once, and once more for each kill that fell between its begin and its record."""
-    begun: dict[str, list[made_stage.Note]] = defaultdict(list)
-    ended = {(process, item): seconds for seconds, process, what, item in notes if what == "end"}
-    for note in notes:
-        if note[2] == "begin":
-            begun[note[3]].append(note)
-    for item, attempts in begun.items():
-        for seconds, process, *_ in attempts[:-1]:
-            end = ended.get((process, item), time.time()) + 1  # from the note to the journal, on a busy machine
-            assert any(seconds <= kill <= end for kill in kills), f"{item} was done again though nothing had hit it"
-
-
-def test_jobs_that_outlive_their_driver_and_the_next_driver_do_no_item_twice(tmp_path: Path) -> None:
-    code = f"import made_stage; made_stage.jobs({str(tmp_path)!r})"
-    env = os.environ | {"PYTHONPATH": PATHS, "NOTES": str(tmp_path / "notes")}
-    driver = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=env, stderr=subprocess.DEVNULL)
-    while len(made_stage.notes(tmp_path / "notes")) < 3:
-        assert driver.poll() is None
-        time.sleep(.02)
-    driver.kill()
-    driver.wait()
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, check=True, capture_output=True)
-    assert [(path / "texts").read_text() for path in sorted((tmp_path / "shelf").iterdir())] == [
-        "".join(f"{n} done\n" for n in range(5 * k, 5 * k + 5)) for k in range(2)]
-    begun = [item for _, _, what, item in made_stage.notes(tmp_path / "notes") if what == "begin"]
-    assert len(begun) == len(set(begun)) == 10
-
-
-# ---- damage
-
 ITEMS = [("item", n) for n in range(5)]
 
 
@@ -248,14 +74,6 @@ def broken_off(folder: Path) -> Path:
         list(sharded_map.make(sharded_map.Work(each, lost, total), sharded_map.cut(ITEMS, 5), folder, executor.local(1),
                               "test"))
     return journal.places(folder, 0)[1]
-
-
-def lost(item: tuple[str, int], reason: str) -> sharded_map.Record:
-    return {"value": np.full(5, -1), "status": np.array("corrupt")}
-
-
-def total(shard: sharded_map.Shard, records: Iterator[sharded_map.Record], folder: Path) -> None:
-    (folder / "values").write_text(" ".join(str(record["value"].tolist()) for record in records))
 
 
 def gone_on(folder: Path) -> list[int]:
@@ -325,8 +143,6 @@ def test_bytes_in_a_payload_that_look_like_a_record_are_none(tmp_path: Path) -> 
         assert 0 in again and 1 not in again
 
 
-# ---- items that kill, and a driver that dies
-
 def test_an_item_that_kills_its_workers_is_given_up_with_a_reason_and_the_others_are_done(tmp_path: Path) -> None:
     work = sharded_map.Work(made_stage.deadly, made_stage.given_up, made_stage.texts)
     items = [(n, str(tmp_path / "tries")) for n in range(6)]
@@ -356,42 +172,18 @@ def test_few_tasks_are_in_flight_and_few_results_wait_however_many_items_there_a
     results.close()
 
 
-# ---- progress
+def test_an_item_to_be_asked_for_again_is_not_remembered(tmp_path: Path) -> None:
+    asked: list[str] = []
 
-def test_progress_counts_what_is_done_by_status_while_shards_are_in_flight(tmp_path: Path) -> None:
-    run_ = b"thisrun."
-    statuses = ["ok", "ok", "no-face", "ok"]
+    def once(item: tuple[str]) -> sharded_map.Record:
+        asked.append(item[0])
+        return {"name": np.array(item[0])} | ({"again": np.array(True)} if item[0] == "a" and len(asked) < 4 else {})
 
-    def finish(shard: sharded_map.Shard, records: Iterator[sharded_map.Record], folder: Path) -> None:
-        assert watch.look() == {"ok": 3, "no-face": 1}
-        total(shard, records, folder)
+    def finish(shard: sharded_map.Shard, records, folder: Path) -> None:
+        (folder / "names").write_text("".join(str(record["name"]) for record in records))
 
-    work = sharded_map.Work(lambda item: {"value": np.array(0), "status": np.array(statuses[item[0]])}, lost, finish)
-    watch = shard_progress.Watch(tmp_path, 2, run_)
-    list(sharded_map.make(work, sharded_map.cut([(n,) for n in range(4)], 4), tmp_path, executor.local(1), "test"))
-    assert watch.look() == {"ok": 3, "no-face": 1}
-    with journal.Journal(journal.places(tmp_path, 1)[1], b"12345678", run_) as open_journal:
-        open_journal.begin(0)
-        open_journal.add(0, "gone", b"x" * 1000)
-        open_journal.add(1, "network", b"", again=True)
-        open_journal.begin(2)
-        assert watch.look() == {"ok": 3, "no-face": 1, "gone": 1, "network": 1}
-        assert shard_progress.Watch(tmp_path, 2, b"nextrun.").look() == {"ok": 3, "no-face": 1, "gone": 1}
-
-
-def test_a_log_gets_a_line_from_time_to_time_and_one_at_the_end(tmp_path: Path, capsys, monkeypatch) -> None:
-    monkeypatch.setattr(progress, "EVERY", .05)
-    work = sharded_map.Work(lambda item: time.sleep(.04) or {"value": np.array(0)}, lost, total)
-    list(sharded_map.make(work, sharded_map.cut([(n,) for n in range(8)], 4), tmp_path, executor.local(1), "frames x"))
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) > 2 and re.fullmatch(r"frames x: 8/8, [\d.]+item/s, ETA 00:00, 8 ok", lines[-1])
-    assert any(re.fullmatch(r"frames x: [1-7]/8, [\d.]+item/s, ETA 00:0\d, \d ok", text) for text in lines)
-
-
-def test_a_terminal_gets_a_bar_with_the_counts(tmp_path: Path, capsys, monkeypatch) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    monkeypatch.setattr(shard_progress, "GLANCE", .02)
-    work = sharded_map.Work(lambda item: time.sleep(.03) or {"value": np.array(0)}, lost, total)
-    list(sharded_map.make(work, sharded_map.cut([(n,) for n in range(6)], 3), tmp_path, executor.local(1), "frames x"))
-    shown = capsys.readouterr().err.split("\r")
-    assert "6/6" in shown[-1] and "6 ok" in shown[-1]
+    for _ in range(4):
+        work = sharded_map.Work(once, lambda item, reason: {}, finish)
+        made = list(sharded_map.make(work, sharded_map.cut([("a",), ("b",), ("c",)], 2), tmp_path, executor.local(1), "test"))
+        assert [(folder / "names").read_text() for folder in made] == ["ab", "c"]
+    assert asked == ["a", "b", "c", "a"] and sorted(path.name for path in tmp_path.iterdir()) == ["00000", "00001"]

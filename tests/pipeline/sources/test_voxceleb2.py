@@ -1,4 +1,4 @@
-"""Facts about VoxCeleb2 in small: from a moody server to frames, nothing unpacked, every member a row, the key nowhere."""
+"""VoxCeleb2 in small: from an unreliable server to frames, nothing unpacked, every member a row, the key nowhere."""
 
 import json
 import os
@@ -16,19 +16,16 @@ from pathlib import Path
 import made_archives as archives
 import made_clips as clips
 import made_params
-import numpy as np
 import pandas as pd
 import pytest
 from made_clips import CONFIG, LIMITS, detect
 from made_params import published
 from ruamel.yaml import YAML
 
-from pipeline.core import ledger
 from pipeline.core.errors import InputError
 from pipeline.frames import extract
 from pipeline.frames.clips import shelves
 from pipeline.media import video
-from pipeline.parallel import executor, sharded_map
 from pipeline.sources import voxceleb2
 from pipeline.sources.download import Retry
 from pipeline.sources.voxceleb2 import Config
@@ -276,44 +273,6 @@ def test_the_decoder_does_not_see_the_environment_of_its_caller(monkeypatch) -> 
     monkeypatch.setenv(voxceleb2.KEY, KEY)
     shown = video._limited([sys.executable, "-I", "-c", "import os; print(dict(os.environ))"], LIMITS).stdout.decode()
     assert "PATH" in shown and KEY not in shown and "VOXCELEB" not in shown
-
-
-def test_the_summary_counts_every_row_by_status_and_names_the_list(tmp_path: Path) -> None:
-    table = ledger.write(tmp_path / "ledger.parquet", [{"id": str(k), "status": status} for k, status in enumerate(
-        ["ok"] * 11 + ["gone", "takedown"])], {"id": "str", "status": "str"})
-    done = subprocess.run([sys.executable, "-m", "stages.fetch", "--summary", "--out", str(tmp_path)], cwd=ROOT,
-                          capture_output=True, text=True)
-    lines = done.stdout.splitlines()
-    assert lines[1].split() == ["11", "ok", "used"] and lines[2].split()[:2] == ["1", "gone"] and len(lines) == 5
-    assert lines[4] == f"11 of 13 ok; list sha256 {ledger.digest(table)}"
-    again = table.iloc[::-1].reset_index(drop=True)
-    assert ledger.digest(again) == ledger.digest(table)
-    assert ledger.digest(table.assign(status="ok")) != ledger.digest(table)
-
-
-def test_a_status_outside_the_closed_list_is_a_defect(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="status 'broken link' is not in"):
-        ledger.write(tmp_path / "ledger.parquet", [{"id": "a", "status": "broken link"}], {"id": "str", "status": "str"})
-    wanted = ("ok gone private age geo members throttled bot-check network no-format no-face too-small multi-face corrupt "
-              "takedown")
-    assert set(wanted.split()) <= set(ledger.STATUSES) and set(ledger.STATUSES) >= ledger.AGAIN
-
-
-def test_an_item_to_be_asked_for_again_is_not_remembered(tmp_path: Path) -> None:
-    asked: list[str] = []
-
-    def once(item: tuple[str]) -> sharded_map.Record:
-        asked.append(item[0])
-        return {"name": np.array(item[0])} | ({"again": np.array(True)} if item[0] == "a" and len(asked) < 4 else {})
-
-    def finish(shard: sharded_map.Shard, records, folder: Path) -> None:
-        (folder / "names").write_text("".join(str(record["name"]) for record in records))
-
-    for _ in range(4):
-        work = sharded_map.Work(once, lambda item, reason: {}, finish)
-        made = list(sharded_map.make(work, sharded_map.cut([("a",), ("b",), ("c",)], 2), tmp_path, executor.local(1), "test"))
-        assert [(folder / "names").read_text() for folder in made] == ["ab", "c"]
-    assert asked == ["a", "b", "c", "a"] and sorted(path.name for path in tmp_path.iterdir()) == ["00000", "00001"]
 
 
 def test_real_clips_go_from_nine_parts_to_the_split_through_the_stages(shared_data: Path, tmp_path: Path) -> None:

@@ -1,143 +1,26 @@
-"""Facts about VoxCeleb from YouTube in small: from a moody site to clips and boxes in tars; every id a row, the key nowhere."""
+"""VoxCeleb from YouTube in small: what the site says is a status, what the metadata lists is a clip with its boxes."""
 
 import io
 import json
-import os
 import re
-import signal
 import subprocess
-import sys
 import tarfile
-import time
 from pathlib import Path
 
 import made_archives as archives
-import made_params
 import made_site
 import numpy as np
 import pandas as pd
 import pytest
 from made_clips import LIMITS, detect
-from made_params import published
+from made_youtube import DATA, SPOKEN, VIDEO, VIDEOS, bytes_of, config, lay, rows, run
 
-from pipeline.core import fileio
 from pipeline.core.errors import InputError
 from pipeline.frames import clips
 from pipeline.media import video
 from pipeline.sources import youtube
 from pipeline.sources.download import Retry
-from pipeline.sources.youtube import Config
 from pipeline.sources.ytdlp import client
-from pipeline.sources.ytdlp.throttle import RateLimit
-
-ROOT = Path(__file__).resolve().parents[3]
-KEY = "planted-5e4d3c2b"
-VIDEOS = ["21Uxsk56VDQ", "2DLq_Kkc1r8", "-q-Y__nPMxI", "01dfn2spqyE"]
-SPOKEN = {  # person/video/utterance -> first picture, pictures
-    "id00012/21Uxsk56VDQ/00001": (5, 20), "id00012/21Uxsk56VDQ/00002": (40, 25), "id00012/2DLq_Kkc1r8/00016": (0, 30),
-    "id09272/-q-Y__nPMxI/00099": (10, 20), "id00017/01dfn2spqyE/00001": (12, 22), "id00017/01dfn2spqyE/00002": (44, 20)}
-DATA = "tiny-tube"
-
-
-@pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The four whole videos."""
-    folder = tmp_path_factory.mktemp("films")
-    return {name: made_site.film(folder, k) for k, name in enumerate(VIDEOS)}
-
-
-def lay(origin: Path, spoken: dict[str, tuple[int, int]] = SPOKEN) -> Path:
-    """VoxCeleb2's metadata in small."""
-    origin.mkdir(parents=True, exist_ok=True)
-    texts = {name: made_site.text(*name.split("/")[:2], first, made_site.boxes(first, count)).encode()
-             for name, (first, count) in spoken.items()}
-    tested = {name: data for name, data in texts.items() if name.startswith("id00017")}
-    for part, members in (("dev", {name: texts[name] for name in texts if name not in tested}), ("test", tested)):
-        packed = archives.zipped({f"txt/{name}.txt": text for name, text in members.items()})
-        (origin / f"vox2_{part}_txt.zip").write_bytes(packed)
-    (origin / "vox2_meta.csv").write_text("VoxCeleb2ID ,VGGFace2ID ,Gender ,Set \n" + "".join(
-        f"{person} ,n000012 ,m ,{'test' if person == 'id00017' else 'dev'} \n" for person in ("id00012", "id09272", "id00017")))
-    return origin
-
-
-def settings(**changes: object) -> dict[str, object]:
-    """`data.fetch` of params/voxceleb2_youtube.yaml, in a hurry."""
-    fetch = published("voxceleb2_youtube")["data"]["fetch"]
-    small = fetch | {"buckets": 2, "per_shard": 2, "connections": 1, "margin": .25,
-                               "rate_limit": {"pause": 0., "max_throttled": 9, "cooldown": 0.}, "limits": LIMITS.model_dump()}
-    small["ytdlp"] = fetch["ytdlp"] | {
-        "site": "http://127.0.0.1:1/{id}", "bytes": 10**6, "seconds": 60, "memory": 2048,
-        "retry": {"tries": 2, "pause": .001, "longest": .01, "stall": 1.}}
-    return small | changes
-
-
-def params(folder: Path, **changes: object) -> None:
-    tiny = published("voxceleb2_youtube")["data"] | {"fetch": settings(**changes)}
-    made_params.write(folder, {}, **{DATA: {"data": tiny}})
-
-
-def command(folder: Path) -> list[str]:
-    return [sys.executable, "-m", "stages.fetch", "--dataset", DATA, "--params", str(folder / "params.yaml"),
-            "--origin", str(folder / "videos" / DATA), "--out", str(folder / "data" / DATA / "videos")]
-
-
-def environment(address: str, **more: str) -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), client.ADDRESS: address, **more}
-
-
-def fetch(folder: Path, address: str, **more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(folder), cwd=ROOT, capture_output=True, text=True, env=environment(address, **more))
-
-
-def rows(folder: Path) -> pd.DataFrame:
-    return pd.read_parquet(folder / "data" / DATA / "videos/ledger.parquet").set_index("id")
-
-
-def stored(folder: Path) -> dict[str, bytes]:
-    """Every file of the data set's clips."""
-    return bytes_of(folder / "videos" / DATA)
-
-
-def config(origin: Path, address: str, **changes: object) -> Config:
-    own = {name: value for name, value in settings().items() if name != "per_shard"}
-    own["ytdlp"] = dict(own["ytdlp"]) | {"site": address}  # type: ignore[call-overload]
-    asked = {name: changes.pop(name) for name in list(changes) if name in client.Request.model_fields}
-    made = Config.model_validate(own | {"origin": str(origin)} | changes)
-    return made.model_copy(update={"ytdlp": made.ytdlp.model_copy(update=asked)})
-
-
-def run(settings: Config, folder: Path, backwards: bool = False) -> pd.DataFrame:
-    """What the stage does, in this process: the ledger."""
-    items = youtube.items(settings)
-    again = [row for item in (items[::-1] if backwards else items) for row in youtube.fetch(settings, item, folder / "videos")]
-    return pd.DataFrame(list(youtube.contents(settings, again))).set_index("id")
-
-
-def bytes_of(origin: Path) -> dict[str, bytes]:
-    found = sorted(path for path in (origin / "clips").rglob("*") if path.is_file())
-    return {str(path.relative_to(origin)): path.read_bytes() for path in found}
-
-
-@pytest.fixture(scope="module")
-def whole(films, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run through the stage without any trouble, asked for twice."""
-    folder = tmp_path_factory.mktemp("whole")
-    lay(folder / "videos" / DATA)
-    params(folder)
-    with made_site.site(films) as server:
-        done = fetch(folder, server.address)
-        assert done.returncode == 0, done.stderr
-        assert sorted(server.asked) == sorted(f"{place}/{name}" for name in VIDEOS for place in ("watch", "media"))
-        before = stored(folder)
-        again = fetch(folder, server.address)
-        assert again.returncode == 0 and len(server.asked) == 8 and stored(folder) == before  # nothing is asked twice
-    return folder
-
-
-@pytest.fixture(scope="module")
-def clean(whole) -> dict[str, bytes]:
-    """The clips of that run."""
-    return stored(whole)
 
 
 def test_every_utterance_is_a_clip_with_its_boxes_in_a_plain_tar(whole) -> None:
@@ -168,7 +51,6 @@ def test_every_utterance_is_a_clip_with_its_boxes_in_a_plain_tar(whole) -> None:
         assert (np.array(pictures.shape[2:0:-1]) <= least + .5 * 80 + 4).all()
 
 
-VIDEO = VIDEOS[0]
 FINAL = [  # moods of the page, of the file, status, requests
     (["404"], [], "gone", 1), (["removed"], [], "gone", 1), (["private"], [], "private", 1),
     (["age"], [], "age", 1), (["geo"], [], "geo", 1), (["members"], [], "members", 1),
@@ -200,56 +82,6 @@ def test_what_the_site_says_is_a_status_and_only_some_are_asked_again(films, tmp
             assert not server.asked and second.equals(first)
         else:
             assert len(server.asked) == 1 and second["status"].tolist() == ["gone"]
-
-
-def test_after_every_passing_trouble_and_in_any_order_the_tars_have_the_same_bytes(films, clean, tmp_path: Path) -> None:
-    with made_site.site(films) as server:
-        chosen = config(lay(tmp_path / "origin"), server.address)
-        server.moods = {f"watch/{VIDEOS[0]}": ["429", "", "500"], f"media/{VIDEOS[0]}": ["cut", "cut", "stall"],
-                        f"watch/{VIDEOS[1]}": ["bot"], f"media/{VIDEOS[1]}": ["long"], f"media/{VIDEOS[2]}": ["short"],
-                        f"media/{VIDEOS[3]}": ["flip", "503"]}
-        server.direct = {VIDEOS[2]}
-        table = run(chosen, tmp_path, backwards=True)
-        assert (table["status"] == "ok").all(), table[["status", "reason"]]
-        assert any(asked not in ("", "bytes=0-") for asked in server.ranges)  # what came is not asked for again
-    assert bytes_of(tmp_path / "origin") == clean
-
-
-def test_killed_again_and_again_it_ends_with_the_bytes_of_a_clean_run_and_asks_once_more_a_kill(films, clean,
-                                                                                                 tmp_path: Path) -> None:
-    lay(tmp_path / "videos" / DATA)
-    params(tmp_path)
-    rng, kills = np.random.default_rng(0), 0
-    with made_site.site(films) as server:
-        server.moods = {f"media/{VIDEOS[0]}": ["cut"], f"media/{VIDEOS[1]}": ["", "cut", "500"]}
-        for goal in (1, 3, 6):  # requests after which the next kill comes, at some moment
-            child = subprocess.Popen(command(tmp_path), cwd=ROOT, env=environment(server.address), stdout=subprocess.DEVNULL,
-                                     stderr=subprocess.DEVNULL)
-            while child.poll() is None and len(server.asked) < goal + 2 * kills:
-                time.sleep(.01)
-            time.sleep(rng.uniform(0, .5))
-            kills += child.poll() is None
-            child.send_signal(signal.SIGKILL)
-            child.wait()
-        done = fetch(tmp_path, server.address)
-        assert done.returncode == 0, done.stderr
-        pages = sum(asked.startswith("watch") for asked in server.asked)
-    assert kills == 3 and pages <= len(VIDEOS) + kills + 3  # the three moods above
-    assert stored(tmp_path) == clean
-
-
-def test_after_some_throttled_videos_in_a_row_the_rest_is_not_asked_until_the_next_run(films, tmp_path: Path) -> None:
-    rate_limit = RateLimit(pause=0., max_throttled=2, cooldown=60.)
-    with made_site.site(films) as server:
-        chosen = config(lay(tmp_path / "origin"), server.address, rate_limit=rate_limit,
-                        retry=Retry(tries=1, pause=0., longest=0., stall=1.))
-        server.moods = {f"watch/{name}": ["429"] if k % 2 else ["bot"] for k, name in enumerate(VIDEOS)}
-        table = run(chosen, tmp_path)
-        assert len(server.asked) == 2
-        told = table["reason"].str.startswith("not asked: the 2 videos before it were throttled")
-        assert told.sum() == 2 and set(table["status"]) == {"throttled", "bot-check"}
-        server.moods = {f"watch/{name}": ["404"] for name in VIDEOS}
-        assert run(chosen, tmp_path / "next")["status"].eq("gone").all()
 
 
 def test_the_take_down_list_is_honoured_before_asking_and_later_takes_clips_out_of_the_tars(films, tmp_path: Path) -> None:
@@ -330,29 +162,6 @@ def test_whatever_is_wrong_in_the_metadata_is_a_row_and_stops_nothing(films, tmp
     assert not Path("/tmp/evil.txt").exists()
 
 
-def test_no_secret_is_in_a_log_an_argument_or_a_file_and_two_processes_make_the_same_bytes(films, clean, tmp_path) -> None:
-    origin = lay(tmp_path / "videos" / DATA)
-    params(tmp_path, connections=2, per_shard=1)
-    jar = tmp_path / "secret" / "cookies.txt"
-    jar.parent.mkdir()
-    jar.write_text(f"# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t0\tSID\t{KEY}\n")
-    seen: list[bytes] = []
-    with made_site.site(films) as server:
-        server.watch = lambda: seen.append(archives.arguments())
-        server.moods = {f"watch/{VIDEOS[1]}": ["500"], f"media/{VIDEOS[2]}": ["403"]}
-        done = fetch(tmp_path, f"{server.address}&token={KEY}-site", TALKING_HEADS_VOXCELEB_KEY=f"{KEY}-other",
-                     **{client.COOKIES: str(jar)})
-        assert done.returncode == 0, done.stderr
-        assert any(KEY in cookie for cookie in server.cookies)  # they are used
-    jar.unlink()
-    assert stored(tmp_path) == clean
-    assert len(seen) > 5 and all(b"ytdlp_exec.py" in words and KEY.encode() not in words for words in seen)
-    places = [path for path in [*tmp_path.rglob("*"), *(ROOT / "work").rglob("*")] if path.is_file()]
-    assert any(origin in path.parents and path.suffix == ".tar" for path in places)
-    assert all(KEY not in text for text in (done.stdout, done.stderr, *map(str, places)))
-    assert all(KEY.encode() not in path.read_bytes() for path in places if path.stat().st_size < 2**24)
-
-
 @pytest.mark.parametrize("address", ["http://example.org/{id}", "file:///etc/{id}", "https://example.org/", "https://exämple/{id}"])
 def test_an_address_that_cannot_be_asked_is_refused_without_being_shown(tmp_path: Path, monkeypatch, address: str) -> None:
     monkeypatch.setenv(client.ADDRESS, address)
@@ -384,15 +193,6 @@ def test_a_video_that_cost_its_workers_their_lives_is_a_row_for_each_utterance(t
     table = pd.DataFrame(list(youtube.contents(chosen, [{"id": item, "status": "corrupt", "reason": "3 workers died"}])))
     assert table.set_index("video")["reason"].to_dict()[f"{VIDEO}/00001"] == "3 workers died"
     assert table["status"].value_counts().to_dict() == {"network": 4, "corrupt": 2}
-
-
-def test_on_a_full_disk_nothing_is_asked_and_nothing_is_judged(films, tmp_path: Path, monkeypatch) -> None:
-    with made_site.site(films) as server:
-        chosen = config(lay(tmp_path / "origin"), server.address)
-        monkeypatch.setattr(fileio, "SPARE", 2**60)
-        with pytest.raises(OSError, match="No space left"):
-            run(chosen, tmp_path)
-        assert not server.asked and not bytes_of(tmp_path / "origin")
 
 
 def test_sound_is_kept_beside_the_clip_where_it_is_wanted(tmp_path: Path) -> None:
