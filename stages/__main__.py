@@ -1,4 +1,4 @@
-"""`thb VERB …`, or `python -m stages VERB …`: runs the verb, a file of stages/, in this process."""
+"""`thb VERB …`, or `python -m stages VERB …`: runs a stage or another verb, a file of stages/, in this process."""
 
 from __future__ import annotations
 

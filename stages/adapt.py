@@ -1,4 +1,4 @@
-"""Few-shot learning of every test person from T frames, then drawing: their hold-out frames, and as other people drive them."""
+"""Adapts a method to every test person from T frames and generates their hold-out and cross-reenactment frames."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stages import _cli
 class Config(config.Strict):
     """The section `adapt` of params.yaml."""
 
-    engine: executor.Config  # a person is a task, on one thread: two processes do more than one with two threads
+    engine: executor.Config  # a task per person, on one thread: two processes do more work than one process with two threads
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Writes the drawn frames in shards, index.parquet, cross.parquet and the manifest."""
+    """Writes the generated frames in shards, index.parquet, cross.parquet and the manifest."""
     given = parser().parse_args(words)
     from eval import generation
     from pipeline import driving_pairs
@@ -36,7 +36,8 @@ def main(words: Sequence[str] | None = None) -> None:
     drivers = config.parse(driving_pairs.Config, params.cross, f"{given.params}: cross")
     dataset = config.dataset(given.params, given.dataset)
     paths = {name: getattr(given, name) for name in ("frames", "landmarks", "split", "model")}
-    listed = sorted(takedown.read(Path(takedown.NAME), given.frames.parent / takedown.NAME))  # who is left, and drives whom
+    # It decides who is left, and the pairs of cross-reenactment.
+    listed = sorted(takedown.read(Path(takedown.NAME), given.frames.parent / takedown.NAME))
     settings = [given.shots, params.seed, params.cross, listed]
     with stage.run("adapt", out=given.out, inputs=paths, config=settings, method=given.method) as job:
         cell = generation.Cell(**paths, shots=given.shots, seed=params.seed, drivers=drivers, work=job.work)

@@ -1,4 +1,4 @@
-"""Records what a stage made, or has begun, as made by the code as it is now: for a change that does not concern the result.
+"""Records the output of a stage, or its unfinished work, as made by the present code: for changes that keep the result.
 
 `make adopt STAGE=train@voxceleb2-ft` says which files have changed since and asks. It refuses where more than code has changed.
 """
@@ -50,7 +50,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def finished(repo: Any, given: argparse.Namespace, found: Any, dependency: Any, now: dict[str, str]) -> None:
-    """What lies there is recorded by `dvc commit`."""
+    """Records the output that is there by `dvc commit`."""
     name = Path(dependency.fs_path).name
     status = repo.status(targets=[given.stage])
     changed = [entry for entries in status.values() for one in entries if isinstance(one, dict)
@@ -59,7 +59,7 @@ def finished(repo: Any, given: argparse.Namespace, found: Any, dependency: Any, 
         raise InputError(f"STAGE={given.stage}: not only its code has changed ({', '.join(others)}); `dvc repro` makes it "
                          "anew")
     if not changed:
-        raise InputError(f"STAGE={given.stage}: its code is what it was made with; there is nothing to adopt")
+        raise InputError(f"STAGE={given.stage}: it was made by the present code; there is nothing to adopt")
     before = Path(repo.cache.local.oid_to_path(dependency.hash_info.value)) if dependency.hash_info else Path("-")
     told(given.stage, parsed(before.read_text()) if before.is_file() else None, now)
     if agreed(given):
@@ -68,21 +68,22 @@ def finished(repo: Any, given: argparse.Namespace, found: Any, dependency: Any, 
 
 
 def begun(given: argparse.Namespace, command: str, now: dict[str, str]) -> None:
-    """Work of a run that was interrupted gets the key of the code as it is now."""
+    """Gives the work of an interrupted run the key of the present code."""
     words = shlex.split(command)
     out, name = Path(words[words.index("--out") + 1]), words[words.index("-m") + 1].split(".")[-1]
     kept = [path for path in (stage.ROOT / "work" / name).glob(f"*/{stage.KEY}")
             if json.loads(path.read_text())["out"] == str(out)]
     if not kept:
-        raise InputError(f"STAGE={given.stage}: it has neither made nor begun anything; `dvc repro {given.stage}` begins")
+        raise InputError(f"STAGE={given.stage}: there is neither an output nor unfinished work of it; `dvc repro "
+                         f"{given.stage}` begins")
     newest = max(kept, key=lambda path: path.stat().st_mtime_ns)
     made_of = json.loads(newest.read_text())
     if made_of["code"] == now:
-        raise InputError(f"STAGE={given.stage}: what it has begun was begun by this code; `dvc repro {given.stage}` goes on")
+        raise InputError(f"STAGE={given.stage}: its unfinished work was begun by this code; `dvc repro {given.stage}` goes on")
     told(given.stage, made_of["code"], now)
     if agreed(given):
         to = stage.adopt(newest.parent, made_of | {"code": now})
-        print(f"{to}: `dvc repro {given.stage}` goes on from it, if its configuration and inputs are as they were")
+        print(f"{to}: `dvc repro {given.stage}` resumes it, if configuration and inputs are unchanged")
 
 
 def parsed(text: str) -> dict[str, str]:
@@ -93,7 +94,7 @@ def parsed(text: str) -> dict[str, str]:
 def told(name: str, before: dict[str, str] | None, now: dict[str, str]) -> None:
     """Prints which files have changed."""
     if before is None:
-        print(f"{name}: its code has changed; which files cannot be said, as DVC's cache has lost what it was")
+        print(f"{name}: its code has changed; the files cannot be named, as DVC's cache no longer has the old fingerprint")
         return
     print(f"{name}: changed since it ran:")
     for path in sorted(before.keys() | now.keys()):
@@ -106,8 +107,8 @@ def agreed(given: argparse.Namespace) -> bool:
     if given.yes:
         return True
     if not sys.stdin.isatty():
-        raise InputError(f"STAGE={given.stage}: nobody can be asked here; --yes (YES=1) says yes")
-    return input("Does none of this change the result? Record it as made by the code as it is now? [yes/no] ").strip() == "yes"
+        raise InputError(f"STAGE={given.stage}: there is no terminal to ask on; pass --yes (YES=1)")
+    return input("Is the result the same with these changes? Record it as made by the present code? [yes/no] ").strip() == "yes"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Writes the fingerprint of every stage's code: one small file for each stage and method, each line a hash and a path.
+"""Writes the fingerprint of every stage's code: one small file per stage and method with a hash and a path per line.
 
-DVC's other stages depend on these files instead of the code: a comment runs none of them again.
+The other stages depend on these files instead of the code, so a comment runs none of them again.
 """
 
 from __future__ import annotations

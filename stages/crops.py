@@ -1,4 +1,4 @@
-"""frames -> one picture to look at: stored frames, and other crops cut out of them, side by side. Changes nothing."""
+"""Draws stored frames and other crops of them side by side into one image for inspection."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIDE = 128  # pixels of a cell
 
 
 def labelled(name: str, picture: np.ndarray) -> np.ndarray:
-    """A picture (SIDE, SIDE, 3) under its name, with a white border on the right: (SIDE + 18, SIDE + 4, 3)."""
+    """An image (SIDE, SIDE, 3) under its name, with a white border on the right: (SIDE + 18, SIDE + 4, 3)."""
     import cv2
     import numpy as np
 
@@ -30,7 +30,7 @@ def labelled(name: str, picture: np.ndarray) -> np.ndarray:
 
 
 def chosen(frames: Path, count: int) -> list[tuple[int, int]]:
-    """The first frame of `count` clips spread over the index: its shard and its row there. InputError: all are taken down."""
+    """The first frame of `count` clips spread over the index: its shard and row. InputError: all are on the take-down list."""
     import numpy as np
     import pandas as pd
 
@@ -46,7 +46,7 @@ def chosen(frames: Path, count: int) -> list[tuple[int, int]]:
 
 
 def cells(image: np.ndarray, face: np.ndarray, found: np.ndarray | None, names: Sequence[str]) -> list[np.ndarray]:
-    """The stored picture and each preset of it; grey, and a line on the screen, where it cannot be cut."""
+    """The stored frame and each preset of it; a preset that cannot be cut is grey and gets a printed line."""
     import numpy as np
 
     from pipeline.core import image_ops

@@ -1,4 +1,4 @@
-"""source -> videos: verified files of one data set, and a ledger of every id. `--summary` prints how the ledgers stand."""
+"""Fetches the verified videos of one data set and writes a ledger with the status of every id."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from pipeline.parallel import sharded_map
 
 # path: a file below the videos folder, or ARCHIVE#place. boxes: "" or, in the same two forms, float32 (n, 4) of a .npy: the
-# given box x0, y0, x1, y1 of the face in every picture of the clip, pixels; NaN rows where none is given.
+# given box x0, y0, x1, y1 of the face in every frame of the clip, pixels; NaN rows where none is given.
 LEDGER = dict.fromkeys(["id", "person", "video", "path", "boxes", "status", "reason"], "str")
 ROWS = "rows.jsonl"  # in a shard's folder
 
 
 class Shards(config.Strict):
-    """The part of `data.fetch` that is the same for all sources."""
+    """The keys of `data.fetch` that all sources share."""
 
     per_shard: int = Field(ge=1)  # items of the source a task
 
@@ -47,7 +47,7 @@ def fetch(source: str, settings: Any, folder: Path, item: tuple[Any]) -> sharded
 
 
 def lost(item: tuple[Any], reason: str) -> sharded_map.Record:
-    """The record of an item that cost its workers their lives."""
+    """The record of an item whose workers died."""
     import numpy as np
 
     row = {"id": ledger.plain(str(item[0])), "status": "corrupt", "reason": reason}
@@ -122,7 +122,7 @@ def make(args: argparse.Namespace) -> None:
     per_shard = config.parse(Shards, shared, where).per_shard
     settings = config.parse(module.Config, own | brought, where)
     chosen = config.parse(executor.Config, data.engine, given.where("data.engine"))
-    if hasattr(settings, "connections"):  # a server is not asked by as many as there are cores
+    if hasattr(settings, "connections"):  # a server limits connections, whatever the number of cores
         chosen = chosen.model_copy(update={"workers": settings.connections})
     items = module.items(settings)
     with stage.run("fetch", out=args.out, inputs={}, config=[source, data.fetch, _digest(items)],
@@ -138,11 +138,11 @@ def make(args: argparse.Namespace) -> None:
         facts = {"made_from": module.facts()} if hasattr(module, "facts") else {}
         facts |= module.manifest(settings, table) if hasattr(module, "manifest") else {}
         job.publish("videos", {"status": ledger.summary(table), "list": ledger.digest(table)} | facts)
-        shutil.rmtree(job.shelf / "done", ignore_errors=True)  # files of the user may change: the next run looks at all again
+        shutil.rmtree(job.shelf / "done", ignore_errors=True)  # the user's files may change: the next run checks all of them
 
 
 def _digest(items: Sequence[str]) -> str:
-    """Shards of other items are not those of an interrupted run, even where settings and code are the same."""
+    """sha256 of the items: part of the key of resumed work, since settings and code do not determine them."""
     digest = hashlib.sha256()
     for item in items:
         digest.update(item.encode(errors="surrogateescape") + b"\n")

@@ -1,4 +1,4 @@
-"""Scores real frames in the place of generated ones: others of the same person, and of another person. No method is run."""
+"""Scores the reference rows: real frames of the same and of another person in place of generated ones."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def pixels(methods: list[str], dataset: config.DatasetParams) -> int:
-    """The size that the methods draw at; the largest where they differ."""
+    """Size of the generated frames, pixels; the largest if methods differ."""
     return max(int(config.pick(dataset.method(name), "size", dataset.where(f"learn.{name}"))) for name in methods)
 
 

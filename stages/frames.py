@@ -1,4 +1,4 @@
-"""videos -> frames: chosen pictures of every clip, cropped to the face, in shards with an index."""
+"""Extracts frames of every clip, cropped to the face, into shards with an index."""
 
 from __future__ import annotations
 

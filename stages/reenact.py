@@ -1,4 +1,4 @@
-"""A few photos, or a video, of a person who agreed to it and a driving video: an mp4 of that person, marked as synthetic.
+"""Generates an mp4 of a person who agreed to it, from photos or a video and a driving video, marked as synthetic.
 
 `make reenact SOURCE="a.jpg b.jpg" DRIVER=talk.mp4`, or `python -m stages.reenact a.jpg b.jpg --driver talk.mp4`. Not a stage of
 DVC's. docs/reenact.md says what each option does.
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from model.api import Head
 
 OUT = Path("reenact.mp4")
-LONG = 600  # seconds of a driver from which on it is said what that costs
-QUESTION = ("This makes pictures of a person doing what the person never did. Have the people in the source and in the driver "
-            "agreed to it? [yes/no] ")
+LONG = 600  # seconds of a driving video above which its cost is announced
+QUESTION = ("This generates images of a person doing what the person never did. Have the people in the source and in the "
+            "driving video agreed to it? [yes/no] ")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,10 +56,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Makes the film, ranks drivers, or reads a mark."""
+    """Generates the video, ranks driving videos, or reads a mark."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            signal.signal(number, lambda got, _: sys.exit(128 + got))  # so that what is half written goes
+            signal.signal(number, lambda got, _: sys.exit(128 + got))  # so that a half-written file is removed
     given = parser().parse_args(words)
     params = config.load(given.params)
     folder = given.model or Path("models") / params.datasets[0] / given.method
@@ -69,12 +69,12 @@ def main(words: Sequence[str] | None = None) -> None:
     try:
         make(given, params, folder)
     except KeyboardInterrupt:  # not what a stage says: nothing is kept to go on from
-        print("\ninterrupted; no film was written", file=sys.stderr)
+        print("\ninterrupted; no video was written", file=sys.stderr)
         raise SystemExit(130) from None
 
 
 def make(given: argparse.Namespace, params: config.Params, folder: Path) -> None:
-    """Consent, model, source, drivers, the person's head, and then the ranking, the film or both."""
+    """Asks for consent, opens model, source and driving videos, adapts, then ranks, generates or both."""
     check(given)
     consent(given.i_have_consent)
     places = (Path(), stage.ROOT, *(Path("data", dataset) for dataset in config.known_datasets(given.params)))
@@ -88,7 +88,7 @@ def make(given: argparse.Namespace, params: config.Params, folder: Path) -> None
     drivers = [driving_video.open_driver(path, given.start, given.seconds, eyes) for path in given.driver]
     who = source_frames.read(given.source, given.shots, given.face, eyes)
     for of in drivers:
-        render_video.size(of, given.view, model.size, who)  # refused before anything is learnt
+        render_video.size(of, given.view, model.size, who)  # fails before the adaptation
     adapts = [adaptation(of, eyes, who) if given.adapt_landmarks else None for of in drivers]
     head = learnt(model, who, params.seed)
     jobs = [render_video.Job(of, eyes, head, model.size, model.method.driven_by, who, given.view, not given.no_label, adapt)
@@ -160,7 +160,7 @@ def opened(given: config.DatasetParams) -> Eyes:
 
 
 def adaptation(of: driving_video.Driver, eyes: Eyes, who: Source) -> geometry.Adaptation:
-    """From the driver's face shape, as its first pictures show it, to the source's."""
+    """The map from the driving face's shape, as in its first frames, to the source's."""
     import numpy as np
 
     from eval.reenact import driving_video, geometry
@@ -172,7 +172,7 @@ def adaptation(of: driving_video.Driver, eyes: Eyes, who: Source) -> geometry.Ad
 
 
 def learnt(model: Model, who: Source, seed: int) -> Head:
-    """The person's head. On one thread: two on a machine that others use stand in each other's way."""
+    """The person's head, on one thread: two slow each other down on a shared machine."""
     import time
 
     import torch
@@ -208,7 +208,7 @@ def best_first(jobs: list[Job]) -> list[Job]:
 
 
 def film(given: argparse.Namespace, job: Job, model: Model, out: Path) -> None:
-    """Makes it and says what came of it."""
+    """Generates the video and prints a summary."""
     from eval.reenact import render_video, synthetic_mark
     from pipeline.media.video import RATE
 
@@ -229,7 +229,7 @@ def film(given: argparse.Namespace, job: Job, model: Model, out: Path) -> None:
 
 
 def told(report: Report, job: Job, view: str) -> list[str]:
-    """What a user should know of the driver."""
+    """Sentences about faults of the driving video."""
     from pipeline.media.video import RATE
 
     lines = []

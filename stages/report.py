@@ -1,4 +1,4 @@
-"""Makes the report: tables, claims, figures and one page. --show prints Tables 1 and 2 of a report that is there instead."""
+"""Makes the report: tables, claims, figures and one page; with --show prints Tables 1 and 2 of an existing one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores one cell of Table 1: every metric over the hold-out frames of one method at one T; and as other people drive them."""
+"""Computes every metric over the hold-out and cross-reenactment frames of one method at one T."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""frames + landmarks -> split: who trains, who is tested, and on which pictures."""
+"""Splits people into training and test, and the frames of test people into sources and hold-outs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""USER: trials of three pictures of which people look for the fake. build, serve, score or export (docs/study.md)."""
+"""Builds, serves, scores or exports the user study: which of three images is the fake? (docs/study.md)"""
 
 from __future__ import annotations
 

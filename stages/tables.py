@@ -1,4 +1,4 @@
-"""All tables anew from stored per-frame results, offline: metrics.json of every cell, then the report's tables and claims."""
+"""Derives metrics.json of every cell and the report's tables again from stored per-frame results, offline."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Writes what is not as it would be derived, and says it."""
+    """Rewrites and names every file that differs from what is derived."""
     given = parser().parse_args(words)
     from eval.scoring.results import Results
 

@@ -1,4 +1,4 @@
-"""Times one method: set-up, few-shot learning at each T, one fine-tuning step, one frame. Table 2."""
+"""Measures set-up, few-shot learning at each T, a fine-tuning step and per-frame inference of one method (Table 2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Meta-learns one method on the training videos of one data set."""
+"""Meta-trains one method on the training videos of one data set."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 
 class Config(config.Strict):
-    """The section `train` of params.yaml: how training runs, never what comes out; DVC does not look at it."""
+    """The section `train` of params.yaml: how training runs; it does not affect the result, and DVC does not track it."""
 
-    processes: PositiveInt  # that share each batch, one a GPU
+    processes: PositiveInt  # that share each batch, one per GPU
     readers: PositiveInt  # threads of each process that make episodes ahead
-    preview: float  # minutes between two pictures in the work folder
+    preview: float  # minutes between two previews in the work folder
 
 
 def parser() -> argparse.ArgumentParser:
@@ -77,7 +77,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def spread(processes: int, words: Sequence[str]) -> None:
-    """This stage in so many processes, by torchrun's own agent; it ends as the first of them that fails, or as told to.
+    """Runs this stage in several processes by torchrun's agent; ends as the first one that fails, or as signalled.
 
     words: its command line.
     """
@@ -86,7 +86,7 @@ def spread(processes: int, words: Sequence[str]) -> None:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     stage.die_with_parent(os.getppid())
-    logging.disable()  # what failed has said so itself
+    logging.disable()  # the failed process has printed its error
     chosen = LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=processes, rdzv_backend="c10d", max_restarts=0,
                           rdzv_endpoint="127.0.0.1:0", local_addr="127.0.0.1")
     try:
@@ -114,7 +114,7 @@ def together() -> Iterator[None]:
 
 
 def learn(method: Method, chosen: Any, how: Config, faces: Faces, where: str, job: stage.Job, dataset: str) -> None:
-    """All updates, logged to job.out/log; goes on from job.work. What came of them is shown in job.out/preview.png."""
+    """Runs all updates, resuming from job.work; logs to job.out/log and writes job.out/preview.png."""
     import torch
 
     from model.training import distributed, loop, preview, step_progress
@@ -149,7 +149,7 @@ def reader(faces: Faces, chosen: Any, seed: int, where: str) -> tuple[Callable[[
     def read(step: int) -> Episode:
         try:
             arrays = episode(faces, step, slots=distributed.share(chosen.batch), **given)
-        except InputError as error:  # the loop knows the other kind, and has all processes stop by it
+        except InputError as error:  # the loop stops all processes by it
             raise InputError(str(error)) from None
         return Episode(**{name: torch.from_numpy(array) for name, array in arrays.items()})
 
@@ -176,7 +176,7 @@ def look_at(faces: Faces, K: int) -> list[Person]:
 
 
 def save(method: Method, path: Path) -> None:
-    """What `adapt` needs, as safetensors."""
+    """Writes the weights that `adapt` needs, as safetensors."""
     from safetensors.torch import save_file
 
     save_file({name: value.detach().cpu().contiguous() for name, value in method.weights().items()}, path)

@@ -1,4 +1,4 @@
-"""Chooses the data set of params.yaml (`make repro DATA=ci`), or a folder of your own videos (`make repro FOLDER=path`).
+"""Selects the data set in params.yaml (`make repro DATA=ci`), or a folder of your own videos (`make repro FOLDER=path`).
 
 Without either it checks the names in params.yaml, before DVC complains of a missing file. Where there is no .git, as in an
 unpacked source archive, it tells DVC so.
@@ -93,7 +93,7 @@ def choose(path: Path, dataset: str) -> None:
     if config.load(path).datasets == [dataset]:
         return
     yaml = YAML()
-    yaml.width, yaml.preserve_quotes = 4096, True  # no other line is broken anew
+    yaml.width, yaml.preserve_quotes = 4096, True  # leaves other lines as they are
     body = yaml.load(path.read_text())
     body["datasets"][:] = [dataset]  # in place: the list stays on one line, or on several as DVC writes it
     part = path.with_suffix(".part")

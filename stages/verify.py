@@ -1,4 +1,4 @@
-"""Recomputes a results folder: hashes, metrics.json from per-frame results and, where images and data are there, some frames.
+"""Verifies a results folder: hashes, metrics.json from per-frame results and, where images and data exist, some frames.
 
 One line for each number or file that does not match, and exit code 1; else one line that says what was looked at.
 """

@@ -1,4 +1,4 @@
-"""What wraps every stage: a lease, a parent-death signal, room on the disk, a resumable work folder, an atomic end."""
+"""What wraps every stage: a lease, a parent-death signal, a check of free space, a resumable work folder, an atomic end."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Job:
     """One run of a stage."""
 
     work: Path  # survives an interruption; the next run with the same inputs, configuration and code goes on from it
-    shelf: Path  # the same for what took days to make: there until a stage that reads `final` begins, see `forget`
+    shelf: Path  # as `work`, for results of days: kept until a stage that reads `final` begins, see `forget`
     out: Path  # fresh; becomes `final` when published
     final: Path
     code: str  # sha256 over the files that the stage runs: two results with the same one were computed by the same code
@@ -95,7 +95,7 @@ def run(name: str, *, out: Path, inputs: Mapping[str, Path], config: object, met
 @contextmanager
 def beside(name: str, *, out: Path, inputs: Mapping[str, Path], config: object, method: str = "",
            source: str = "") -> Iterator[Job]:
-    """A run of a stage as other processes see it that share its work: no lease, nothing published, `out` is thrown away."""
+    """A run of a stage for the other processes of a distributed training: no lease, nothing published, `out` is discarded."""
     die_with_parent(os.getppid())
     manifests = {key: read_manifest(path) for key, path in inputs.items()}
     code = fingerprint.files(name, method=method, source=source)
@@ -105,7 +105,7 @@ def beside(name: str, *, out: Path, inputs: Mapping[str, Path], config: object, 
 
 
 def forget(out: Path) -> None:
-    """Drops what the stage that made `out` has on its shelf.
+    """Removes the kept work of the stage that made `out`.
 
     Not when it publishes: DVC may be killed while it hashes what was made, and would then remove it and have it made again.
     """
@@ -134,7 +134,7 @@ def _key(made_of: Mapping[str, Any]) -> str:
 
 
 def _why_not_resumed(work: Path, made_of: Mapping[str, Any]) -> str:
-    """A sentence about the newest work on the same output that cannot be gone on from; "" where there is none."""
+    """A sentence on the newest work for the same output that cannot be resumed and why; "" if there is none."""
     others = [path for path in work.parent.glob(f"*/{KEY}") if json.loads(path.read_text())["out"] == made_of["out"]]
     if not others:
         return ""
@@ -142,12 +142,12 @@ def _why_not_resumed(work: Path, made_of: Mapping[str, Any]) -> str:
     found = json.loads(newest.read_text())
     what = [f"{part}: {', '.join(changed(found[part], made_of[part]))}" for part in ("code", "config", "inputs")
             if found[part] != made_of[part]]
-    return (f"{made_of['out']}: begun anew; {newest.parent.relative_to(ROOT)} was made with other {'; '.join(what)}. "
+    return (f"{made_of['out']}: starting anew; {newest.parent.relative_to(ROOT)} was begun with other {'; '.join(what)}. "
             "docs/code-fingerprints.md says how to adopt it")
 
 
 def adopt(work: Path, made_of: Mapping[str, Any]) -> Path:
-    """Gives kept work, and what lies on the shelf of its output under the same key, the key of `made_of` -> where it is now."""
+    """Gives unfinished work, and the kept work of its output, the key of `made_of` -> its new folder."""
     key, shelves = _key(made_of), _shelves(Path(made_of["out"]))
     if (shelves / work.name).exists():
         os.replace(shelves / work.name, shelves / key)

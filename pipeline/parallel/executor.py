@@ -10,7 +10,7 @@ from pipeline.parallel.worker import Config
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-AHEAD = 4  # tasks a worker that may be begun before the first of them is done: a million results are never in memory at once
+AHEAD = 4  # tasks per worker begun before the first is done; bounds the results in memory
 
 
 class Pool(Protocol):
@@ -20,7 +20,7 @@ class Pool(Protocol):
         """Starts nothing yet that could not be stopped."""
 
     def give(self, number: int, item: Any) -> None:
-        """Begins a task."""
+        """Starts a task."""
 
     def take(self) -> list[tuple[int, tuple[bool, Any]]]:
         """Waits until a task has ended: its number, and what `caught` returned. RuntimeError: its workers died too often."""
@@ -30,7 +30,7 @@ class Pool(Protocol):
 
 
 def local(workers: int) -> Config:
-    """So many processes of this machine."""
+    """A configuration of `workers` processes on this machine."""
     return Config(kind="local", workers=workers, slurm={})
 
 

@@ -1,4 +1,4 @@
-"""An append-only file of records, one an item: what was whole before a kill is read back, what is torn or damaged is not.
+"""Write-ahead log of a shard: one record per finished item; complete records survive a kill, torn or damaged ones are dropped.
 
 A record is a header (mark, run, number, kind, status, length and crc32 of the payload, crc32 of the header) and the payload.
 The mark is a hash of the items, so that a journal of other items has no record. A header that is damaged is passed over up to
@@ -26,7 +26,7 @@ COUNTS = "counts.json"  # in the folder of a finished shard: how many items have
 
 
 def places(folder: Path, number: int) -> tuple[Path, Path]:
-    """Where the files of a shard are in the end, and its journal until then."""
+    """The folder of a finished shard, and its journal until then."""
     return folder / f"{number:05d}", folder / f"{number:05d}.journal"
 
 
@@ -83,7 +83,7 @@ def _entry(file: int, at: int) -> Entry | None:
 
 
 class Journal:
-    """The journal of one shard, opened to go on with it: locked, its torn tail cut off, damaged records forgotten."""
+    """The journal of one shard, opened to resume: locked, a torn tail cut off, damaged records dropped."""
 
     def __init__(self, path: Path, mark: bytes, run: bytes) -> None:
         self.path, self._mark, self._run = path, mark, run
@@ -117,12 +117,12 @@ class Journal:
 
     @property
     def empty(self) -> bool:
-        """Nothing was ever begun, or the file has been made just now."""
+        """No item was begun yet."""
         return not self._whole and not self._begun
 
     @property
     def again(self) -> bool:
-        """Some record is to be made anew by the next run."""
+        """The next run must make some record again."""
         return any(entry.kind == AGAIN for entry in self._whole.values())
 
     def counts(self) -> Counter[str]:
@@ -130,14 +130,14 @@ class Journal:
         return Counter(entry.status for entry in self._whole.values())
 
     def begin(self, number: int) -> int:
-        """Notes that an item is begun; how often this run had begun it before and not come to its end."""
+        """Records that an item is begun -> how often this run began it before without finishing."""
         before = self._begun[number]
         self._begun[number] += 1
         self._append(number, STARTED, "", b"")
         return before
 
     def add(self, number: int, status: str, payload: bytes, again: bool = False) -> None:
-        """Appends the record of an item. It outlives this process at once, and the machine a second later."""
+        """Appends the record of an item. It survives a kill at once, and a power failure after a second."""
         self._whole[number] = self._append(number, AGAIN if again else KEPT, status, payload)
         self._begun[number] = 0
         if time.monotonic() - self._synced >= 1:
@@ -159,7 +159,7 @@ class Journal:
         return os.pread(self._file, entry.length, entry.offset)
 
     def remove(self) -> None:
-        """Takes the file away: what it held is somewhere else, whole."""
+        """Removes the file, once its records are stored elsewhere."""
         self.path.unlink()
 
 

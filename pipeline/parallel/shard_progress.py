@@ -1,4 +1,4 @@
-"""How far a stage is: read from what its shards leave on the disk, so that it is the same for every engine."""
+"""Progress of a sharded stage, read from its files on disk, so that it works for every engine."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Watch:
 
 @contextmanager
 def watched(folder: Path, sizes: Sequence[int], run: bytes, what: str) -> Iterator[None]:
-    """While the context lasts a thread tells how far the shards in `folder` are, with the counts by status."""
+    """Shows the progress of the shards in `folder` with counts by status, in a thread, within the context."""
     watch, stop = Watch(folder, len(sizes), run), threading.Event()
     thread = threading.Thread(target=_tell, args=(watch, sum(sizes), what, stop), daemon=True)
     thread.start()

@@ -1,4 +1,4 @@
-"""A long map over items, cut into shards: one task a shard, each finished item in the shard's journal, the files at the end.
+"""A map over many items in shards: one task per shard; finished items wait in its journal until its files are written.
 
 A stage that was killed goes on where it stopped and loses the items in flight. What a shard leaves in its folder hangs on its
 items alone: not on the engine, the number of workers, their order, or how often they were killed.
@@ -24,7 +24,7 @@ from pipeline.core import fileio
 from pipeline.parallel import executor, shard_progress
 from pipeline.parallel.journal import COUNTS, Journal, places
 
-LIVES = 3  # so often a worker may die at one item before the item is given up
+LIVES = 3  # deaths of workers at one item before the item is rejected
 
 Item = TypeVar("Item", bound=tuple[Any, ...])  # of strings and numbers: its repr is its name
 Record = dict[str, np.ndarray]  # what one item gives; no objects, so that it is read without pickle
@@ -40,7 +40,7 @@ class Shard(Generic[Item]):
 
 @dataclass(frozen=True)
 class Work(Generic[Item]):
-    """What is done; functions that another process can import.
+    """The functions of a map, importable by other processes.
 
     A record may have `status` (counted while the stage runs) and `again`: the next run makes it anew.
     """
@@ -74,7 +74,7 @@ def cut(items: Sequence[Item] | pd.DataFrame, per_shard: int) -> Plan[Any]:
 
 
 def make(work: Work[Item], plan: Plan[Item], folder: Path, config: executor.Config, what: str) -> Iterator[Path]:
-    """Yields the folder of each shard in order; what `folder` (a job's work) has already is not made again."""
+    """Yields the folder of each shard in order; shards and items that `folder` has already are not made again."""
     folder.mkdir(parents=True, exist_ok=True)
     run, numbers = os.urandom(8), range(len(plan.sizes))
     due = {number for number in numbers if not _done(*places(folder, number))}
@@ -127,7 +127,7 @@ def _records(journal: Journal, count: int) -> Iterator[Record]:
 
 
 def _finish(work: Work[Item], shard: Shard[Item], journal: Journal, target: Path) -> None:
-    """The shard's folder, whole on the disk before it is in its place."""
+    """Writes the shard's folder, synced before it is moved into place."""
     if (deaths := journal.begin(len(shard.items))) >= LIVES:
         raise RuntimeError(f"{target}: {deaths} workers died while its files were written")
     part = target.with_name(f".{target.name}.part")

@@ -1,4 +1,4 @@
-"""What a worker process does, whatever started it: runs one function, on one thread, and carries its exception home."""
+"""What a worker process does, whatever started it: runs one function on one thread and returns its result or exception."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ THREADS, WORKER = "OMP_NUM_THREADS", "TALKING_HEADS_WORKER"
 
 
 class Config(Strict):
-    """`data.engine` of params/DATASET.yaml and `adapt.engine` of params.yaml: where the work is done, never what comes out."""
+    """`data.engine` of params/DATASET.yaml and `adapt.engine` of params.yaml: where work runs; it does not affect results."""
 
     kind: Literal["local", "ray", "slurm"]
     workers: int = Field(ge=1)  # tasks at a time
@@ -60,7 +60,7 @@ def number() -> int:
 
 
 def single() -> None:
-    """In the worker: one thread, so that as many workers as cores do not stand in each other's way."""
+    """In the worker: one thread, so that as many workers as cores do not slow each other down."""
     os.environ[THREADS] = "1"
     import cv2
 
