@@ -71,20 +71,20 @@ def test_another_table_of_crops_is_other_code(root):
 
 def test_only_one_process_makes_an_output_at_a_time(root):
     with stage.run("frames", out=root / "o", inputs={}, config={}) as job:
-        with pytest.raises(Refused, match="another process"), stage.run("frames", out=root / "o", inputs={}, config={}):
+        with pytest.raises(Refused, match=str(root / "o")), stage.run("frames", out=root / "o", inputs={}, config={}):
             pass
         job.publish("frames", {})
 
 
 def test_a_stage_refuses_an_input_that_is_not_whole(root):
-    with pytest.raises(Refused, match=r"manifest\.json: missing"):
+    with pytest.raises(Refused, match=r"nowhere/manifest\.json"):
         with stage.run("frames", out=root / "o", inputs={"videos": root / "nowhere"}, config={}):
             pass
 
 
 def test_a_full_disk_is_refused_before_work_starts(root, monkeypatch):
     monkeypatch.setattr(stage, "FREE", 2**80)
-    with pytest.raises(Refused, match="MiB free"), stage.run("frames", out=root / "o", inputs={}, config={}):
+    with pytest.raises(Refused, match="MiB"), stage.run("frames", out=root / "o", inputs={}, config={}):
         pass
 
 
