@@ -194,5 +194,5 @@ def test_no_side_sees_a_gpu_whose_work_its_clock_would_not_see(monkeypatch: pyte
 
 
 def test_an_unknown_commit_is_refused() -> None:
-    with pytest.raises(gate.InputError, match="no such commit"):
+    with pytest.raises(gate.InputError, match="no-such-branch"):
         gate.commit("no-such-branch")

@@ -104,7 +104,7 @@ def test_the_tables_show_what_was_measured_and_name_what_was_not(body):
     median = body["parts"]["table2"]["results"]["ft"]["few_shot"]["8"]["median"]
     assert f"{median:.3g} / 85.48" in text
     if body["device"] == "CPU":
-        assert "- not measured, folded, CUDA graph: RuntimeError: CUDA graphs want a CUDA device" in text
+        assert re.search("not measured.*CUDA graph.*RuntimeError", text)
 
 
 def test_the_page_shows_no_number_that_was_not_measured():

@@ -161,14 +161,14 @@ def test_a_listed_video_is_not_sampled_and_keeps_its_column(tmp_path: Path) -> N
     assert len(after.train_rows(0)) == 0
     seen = {int(i) for step in range(40) for i in episode(after, step, slots=range(4), K=2, seed=0, augment=OFF)["i"]}
     assert seen == set(range(1, after.num_videos))
-    with pytest.raises(InputError, match="take-down list"):
+    with pytest.raises(InputError, match="take-down"):
         after.images(before.train_rows(0))
 
 
 def test_too_few_frames_for_k_and_too_large_a_size_are_refused(root: Path, faces: Faces) -> None:
-    with pytest.raises(InputError, match=r"K = 7: no training video has 8 frames"):
+    with pytest.raises(InputError, match=r"K = 7.*\b8\b"):
         episode(faces, 0, slots=range(1), K=7, seed=0, augment=OFF)
-    with pytest.raises(InputError, match="stored at 64 pixels, 128 are asked for"):
+    with pytest.raises(InputError, match=r"64 .*128"):
         load(root, 128)
 
 

@@ -99,7 +99,7 @@ def test_points_far_outside_do_not_break_the_drawing() -> None:
 
 
 def test_other_shapes_are_an_error() -> None:
-    with pytest.raises(ValueError, match=r"\(68, 2\); got \(51, 2\)"):
+    with pytest.raises(ValueError, match=r"\(68, 2\).*\(51, 2\)"):
         draw(np.zeros((51, 2)), 64)
 
 
@@ -203,12 +203,12 @@ def test_the_manifest_names_the_one_detector_and_its_files(begun) -> None:
 def test_points_of_two_detectors_are_never_in_one_data_set(begun) -> None:
     out, turns = begun
     turns += ["dlib68", "fan"]
-    with pytest.raises(InputError, match="two detectors found points of one data set"):
+    with pytest.raises(InputError, match=r"dlib68.*fan"):
         landmarks_stage.main()
     assert not out.exists()
 
 
 def test_landmarks_of_another_stage_are_not_taken_for_ours(tmp_path: Path) -> None:
     root = made_faces.write(tmp_path)
-    with pytest.raises(InputError, match="kind 'landmarks' where schema 1, kind 'frames' is due"):
+    with pytest.raises(InputError, match=r"landmarks.*frames"):
         read_manifest(root / "landmarks", "frames")

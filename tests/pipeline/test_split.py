@@ -1,5 +1,7 @@
 """Facts about the split: people, not frames, are kept apart."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,7 +28,8 @@ def test_test_people_never_appear_in_training() -> None:
     tested = {subject["person"] for subject in made.test}
     assert len(tested) == 2 and not tested & set(made.train["person"])
     assert len(made.train) == 4 * 3
-    assert made.excluded["reason"].str.contains("is a test person").sum() == 2 * 2
+    assert set(made.excluded["video"]) == set(table["clip"]) - {*made.train["video"], *(one["video"] for one in made.test)}
+    assert len(made.excluded) == 2 * 2
 
 
 def test_every_video_is_in_exactly_one_place() -> None:
@@ -86,15 +89,15 @@ def test_a_video_with_too_few_landmarks_is_left_out_with_a_sentence() -> None:
     found[person["start"]:person["stop"] - 2] = False
     made = split.make(table, found, CONFIG, 0)
     reason = made.excluded.set_index("video")["reason"][person["video"]]
-    assert reason == "2 of 10 pictures have landmarks, 3 needed"
+    assert re.findall(r"\d+", reason) == ["2", "10", "3"]  # with landmarks, of all, needed
 
 
 def test_too_few_people_is_refused_with_the_way_out() -> None:
     table = index(people=3, count=6)
-    with pytest.raises(InputError, match=r"2 people are to be tested but 0 have a video with 7 usable .*lower test_people"):
+    with pytest.raises(InputError, match=r"\b2\b.*\b0\b.*\b7\b.*test_people"):
         split.make(table, everywhere(table), CONFIG, 0)
     table = index(people=2)
-    with pytest.raises(InputError, match="no video is left for training"):
+    with pytest.raises(InputError, match="test_people"):
         split.make(table, everywhere(table), CONFIG, 0)
 
 
@@ -103,7 +106,7 @@ def test_who_is_listed_is_neither_tested_nor_trained_on() -> None:
     made = split.make(table, everywhere(table), CONFIG, 0, {"p1", "p2/v0"})
     used = {*made.train["video"], *(subject["video"] for subject in made.test)}
     assert not any(video.startswith("p1/") or video == "p2/v0" for video in used)
-    listed = made.excluded[made.excluded["reason"] == "on the take-down list"]["video"]
+    listed = made.excluded[made.excluded["reason"].str.contains("take-down")]["video"]
     assert sorted(listed) == ["p1/v0", "p1/v1", "p1/v2", "p2/v0"]
 
 
@@ -113,12 +116,12 @@ def test_only_people_of_the_data_sets_own_test_part_are_tested_and_none_of_them_
     tested = {subject["person"] for subject in made.test}
     assert len(tested) == 2 and tested < {"p1", "p3", "p4"}
     assert set(made.train["person"]) == {"p0", "p2", "p5"}
-    assert made.excluded["reason"].str.contains("belongs to the data set's test part").sum() == 3
+    assert set(made.excluded["video"].str.split("/").str[0]) == {"p1", "p3", "p4"}
 
 
 def test_a_data_set_whose_test_part_is_too_small_is_refused() -> None:
     table = index()
-    with pytest.raises(InputError, match="2 people are to be tested but 1 have"):
+    with pytest.raises(InputError, match=r"\b2\b.*\b1\b"):
         split.make(table, everywhere(table), CONFIG, 0, reserved=["p1"])
 
 
@@ -136,4 +139,4 @@ def test_a_listed_utterance_costs_its_frames_and_a_listed_video_all_of_them(list
     config = CONFIG.model_copy(update={"test_people": 0})
     made = split.make(table, everywhere(table), config, 0, [listed])
     assert ("p0/v1" in set(made.train["video"])) == (count > 0)
-    assert made.excluded["reason"].eq("on the take-down list").sum() == {"p0/v1/0": 0, "p0/v1": 1, "p0": 3}[listed]
+    assert made.excluded["reason"].str.contains("take-down").sum() == {"p0/v1/0": 0, "p0/v1": 1, "p0": 3}[listed]

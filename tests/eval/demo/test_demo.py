@@ -61,7 +61,7 @@ def sprites(html):
 def test_the_trained_models_draw_a_page_that_loads_nothing_and_marks_what_is_synthetic(root, capsys):
     data = [word for name in ("frames", "landmarks", "split") for word in (f"--{name}", str(root / "data/made" / name))]
     where = ("--data", str(root / "data"), "--models", str(root / "models"), "--out", str(root / "demo"))
-    with pytest.raises(InputError, match=r"models/made/ff: there is no trained model; `make repro` makes it"):
+    with pytest.raises(InputError, match=r"models/made/ff.*make repro"):
         call(demo, root, *where)
     for method in ("ff", "ft"):
         call(train, root, *data, "--method", method, "--out", str(root / "models/made" / method))
@@ -76,7 +76,7 @@ def test_the_trained_models_draw_a_page_that_loads_nothing_and_marks_what_is_syn
     marked = {name for name, picture in found.items() if b"synthetic: true" in picture.info.get("xmp", b"")}
     assert marked == set(found) - {"truth"}  # these people's frames were not drawn by a network
     assert np.abs(np.asarray(found["ff-4"], int) - np.asarray(found["ft-4"], int)).max() > 10
-    with pytest.raises(InputError, match=r"no entry 'nobody'; known: p"):
+    with pytest.raises(InputError, match=r"'nobody'.*\bp\d"):
         call(demo, root, *where, "--person", "nobody")
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,7 +37,7 @@ def test_what_was_not_measured_is_a_dash_never_a_number(results):
     found = rows_of(table1_quality.quality(results))
     assert found["Ours-FT", "1"]["SSIM ↑"] == found["Ours-FT", "1"]["people × frames"] == "–"
     assert {row["USER ↓"] for row in found.values()} == {row["FID ↓"] for row in found.values()} == {"–"}
-    assert "fid is not measured: inception.pth is not here: fetch it" in table1_quality.quality(results).markdown()
+    assert any("fid" in note and "inception.pth" in note for note in table1_quality.quality(results).notes)
 
 
 def test_further_metrics_stand_in_a_table_of_their_own_with_the_rows_of_table_1(results):
@@ -46,14 +47,15 @@ def test_further_metrics_stand_in_a_table_of_their_own_with_the_rows_of_table_1(
     assert [row[:3] for row in more.rows] == [row[:3] for row in first.rows]
     assert rows_of(more)["Ours-FT", "8"]["NME (x) ↓"] == "0.0123 [0.0023, 0.0223]" and rows_of(more)["Ours-FT", "1"][
         "NME (x) ↓"] == "–"
-    assert "nme_x: 9 frames could not be scored" in more.markdown() and "nme_x" not in first.markdown()
+    assert any("nme_x" in note and re.findall(r"\b\d+\b", note) == ["9"] for note in more.notes)
+    assert "nme_x" not in first.markdown()
     assert [line["nme_x_failed"] for line in csv.DictReader(more.csv().splitlines())] == ["3", "3", "", "3"]
 
 
 def test_what_was_not_measured_is_said_under_the_table_that_would_have_it(results):
-    first, more = table1_quality.quality(results).markdown(), table1_quality.further(results).markdown()
-    assert "fid is not measured" in first and "kid is not" not in first
-    assert "kid is not measured" in more and "fid is not" not in more
+    for table, due, other in ((table1_quality.quality, "fid", "kid"), (table1_quality.further, "kid", "fid")):
+        about = [note for note in table(results).notes if "inception.pth" in note]
+        assert len(about) == 1 and due in about[0] and other not in about[0]
 
 
 def test_real_frames_stand_first_in_rows_that_no_method_can_be_taken_for(results, tmp_path):
@@ -74,7 +76,6 @@ def test_the_papers_numbers_stand_beside_the_method_they_belong_to_and_under_the
     assert found["Ours-FT", "8"]["paper on VC2: FID / SSIM / CSIM / USER"] == "42.2 / 0.68 / 0.42 / 0.39"
     assert found["Ours-FT", "1"]["paper on VC1: FID / SSIM / CSIM / USER"] == "43.0 / 0.67 / 0.15 / 0.62"
     assert found["Mean", "8"]["paper on VC2: FID / SSIM / CSIM / USER"] == "–"
-    assert "NOT comparable" in table1_quality.quality(results).markdown()
 
 
 def test_the_papers_data_file_holds_its_tables(shared_data):
@@ -99,8 +100,8 @@ def test_the_order_of_the_baselines_in_seconds_stands_beside_their_arithmetic(re
     for name, macs, seconds in (("x2face", 10**9, 0.02), ("pix2pixhd", 8 * 10**9, 0.18)):
         write(results.results / "sample" / name / "timing", "timing", {}, [("timing.json", {
             "macs": macs, "frame": {"median": seconds, "n": 3}})])
-    note = next(note for note in table2_seconds.seconds(results).notes if note.startswith("X2Face and pix2pixHD"))
-    assert note.endswith("Here on sample, pix2pixHD : X2Face = 8.00 in multiply-accumulates, 9.00 in seconds.")
+    note = next(note for note in table2_seconds.seconds(results).notes if "pix2pixHD : X2Face" in note)
+    assert re.findall(r"\d\.\d\d\b", note)[-2:] == ["8.00", "9.00"]  # multiply-accumulates, seconds
 
 
 def test_the_csv_has_one_line_a_cell_and_empty_fields_for_what_is_missing(results):
@@ -168,7 +169,7 @@ def test_the_ledger_counts_every_item_by_status_and_reason(results):
     made = data_ledger.table(results, "sample")
     assert made.rows[0] == ["source videos", "ok", "used", "40"] and sum(int(row[3]) for row in made.rows) == 70
     assert len(made.rows) == data_ledger.LISTED + 1
-    assert made.rows[-1][1:] == ["further", "11 rarer reasons; ledger.parquet has them all", "11"]
+    assert made.rows[-1][3] == "11" and re.findall(r"\d+", made.rows[-1][2]) == ["11"] and "ledger.parquet" in made.rows[-1][2]
 
 
 def test_results_that_are_not_whole_are_refused_not_dashed(results):
@@ -183,9 +184,9 @@ def test_generated_frames_must_be_exactly_the_hold_out_frames(results):
     folder = results.results / "sample" / "ft" / "8" / "images"
     people = [SimpleNamespace(person=p, holdout=[0, 1, 2, 3]) for p in PEOPLE]
     Generated(folder).check(people)
-    with pytest.raises(InputError, match="2 of 10 hold-out frames are missing"):
+    with pytest.raises(InputError, match="2 of 10"):
         Generated(folder).check([SimpleNamespace(person=p, holdout=[0, 1, 2, 3, 4]) for p in PEOPLE])
-    with pytest.raises(InputError, match="4 are foreign"):
+    with pytest.raises(InputError, match=r"\b4\b"):
         Generated(folder).check(people[:1])
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import sys
 from dataclasses import replace
@@ -108,12 +109,19 @@ def test_the_stage_leaves_per_frame_values_features_and_the_hashes_of_what_it_sc
     assert manifest["inputs"]["images"] == fileio.sha256(folder.parent / "images" / "manifest.json")
 
 
+def counted(root):
+    """Of a folder that matches: cells, frames, frames scored again."""
+    wrong, said = checked(root)
+    assert wrong == []
+    return re.findall(r"\d+", said)
+
+
 def test_an_untouched_folder_matches_and_says_what_was_looked_at(scored, monkeypatch, capsys):
-    assert checked(scored) == ([], "1 cells, 18 frames, 6 of them scored again from their images")
+    assert counted(scored) == ["1", "18", "6"]
     monkeypatch.setattr(sys, "argv", ["verify", str(scored / "results" / "sample")])
     with pytest.raises(SystemExit) as ended:
         verify.main()
-    assert ended.value.code == 0 and capsys.readouterr().out.startswith("everything matches: 1 cells, 18 frames")
+    assert ended.value.code == 0 and re.findall(r"\d+", capsys.readouterr().out) == ["1", "18", "6"]
 
 
 def edit_metrics(folder):
@@ -146,11 +154,11 @@ def edit_image(folder):
                                         (edit_feature, "features.safetensors"), (edit_image, "00000.tar")])
 def test_a_tampered_number_or_picture_is_found_in_one_line_that_names_its_file(scored, edit, said, monkeypatch, capsys):
     edit(scored / "results" / "sample" / "ft" / "8" / "metrics")
-    assert any(f"{said}: stored" in line for line in checked(scored)[0])
+    assert any(said in line for line in checked(scored)[0])
     monkeypatch.setattr(sys, "argv", ["verify", str(scored / "results" / "sample")])
     with pytest.raises(SystemExit) as ended:
         verify.main()
-    assert ended.value.code == 1 and "everything matches" not in capsys.readouterr().out
+    assert ended.value.code == 1 and said in capsys.readouterr().out
 
 
 def test_a_number_changed_with_its_hash_is_recomputed_and_named_with_both_values(scored):
@@ -158,13 +166,14 @@ def test_a_number_changed_with_its_hash_is_recomputed_and_named_with_both_values
     due = json.loads((folder / "metrics.json").read_text())["l1"]["value"]
     edit_metrics(folder)
     resigned(folder)
-    said = f"{folder / 'metrics.json'}: ft T=8: l1.value: stored {round(due * 0.9, 6)}, recomputed {due}"
-    assert checked(scored)[0] == [said]
+    (line,) = checked(scored)[0]
+    assert line.startswith(f"{folder / 'metrics.json'}: ft T=8: l1.value")
+    assert str(round(due * 0.9, 6)) in line and str(due) in line
 
 
 @pytest.mark.parametrize("edit, said", [
-    (edit_frame, "per_frame.parquet: ft T=8: ssim of p2 row 11: stored"),
-    (edit_feature, "features.safetensors: ft T=8: fd_efflite0.fake, number 3, of p2 row 11: stored")])
+    (edit_frame, "per_frame.parquet: ft T=8: ssim of p2 row 11"),
+    (edit_feature, "features.safetensors: ft T=8: fd_efflite0.fake, number 3, of p2 row 11")])
 def test_per_frame_results_changed_with_all_that_follows_from_them_are_found_from_the_images(scored, edit, said, tmp_path):
     folder = scored / "results" / "sample" / "ft" / "8" / "metrics"
     edit(folder)
@@ -178,7 +187,7 @@ def test_other_pictures_than_the_scored_ones_are_found_even_when_their_manifest_
     images = scored / "results" / "sample" / "ft" / "8" / "images"
     manifest = json.loads((images / "manifest.json").read_text())
     write_manifest(images, "images", {**manifest, "label": "another"})
-    assert len(found := checked(scored)[0]) == 1 and "was scored with sha256" in found[0]
+    assert len(found := checked(scored)[0]) == 1 and "sha256" in found[0]
 
 
 def test_missing_foreign_and_unreadable_files_are_mismatches_and_never_a_traceback(scored):
@@ -186,7 +195,7 @@ def test_missing_foreign_and_unreadable_files_are_mismatches_and_never_a_traceba
     (folder / "extra.txt").write_text("?")
     (folder / "features.safetensors").unlink()
     found = checked(scored)[0]
-    assert any("extra.txt: is not listed" in line for line in found) and any("and not there" in line for line in found)
+    assert all(any(name in line for line in found) for name in ("extra.txt", "features.safetensors"))
     manifest = json.loads((folder / "manifest.json").read_text())
     for spoilt in ({**manifest, "files": {"../../../../secret": {"bytes": 1}}}, {"kind": "score", "files": {}},
                    {**manifest, "resamples": 3}, {**manifest, "inputs": "x", "order": ["nonsense"]}):
@@ -197,14 +206,14 @@ def test_missing_foreign_and_unreadable_files_are_mismatches_and_never_a_traceba
 
 def test_a_copy_without_images_is_verified_as_far_as_it_goes_and_a_folder_without_cells_is_refused(scored, tmp_path):
     shutil.rmtree(scored / "results" / "sample" / "ft" / "8" / "images")
-    assert checked(scored) == ([], "1 cells, 18 frames, 0 of them scored again from their images")
-    with pytest.raises(InputError, match="no scored cell"):
+    assert counted(scored) == ["1", "18", "0"]
+    with pytest.raises(InputError, match=str(tmp_path / "data")):
         verify.verify(tmp_path / "data", None, 0)
 
 
 def test_a_metric_whose_network_is_not_here_is_named_as_left_out(scored, monkeypatch):
     monkeypatch.setattr(fd.Frechet, "missing", lambda self: "net.pth is not here: fetch it")
-    assert checked(scored)[1].endswith("scored again from their images (without fd_efflite0: not to be computed here)")
+    assert "fd_efflite0" in checked(scored)[1]
 
 
 @pytest.fixture(scope="module")
@@ -229,8 +238,9 @@ def test_all_tables_are_derived_again_byte_for_byte(results, tmp_path):
     first = contents(report)
     due = ("table1", "table1b", "table2", "table3", "table4", "claims", "ranking", "provenance", "tradeoff")
     assert {path.name for path in first} == {f"{name}.{end}" for name in due for end in ("md", "csv")}
-    assert said[-1] == f"6 cells, 18 table files changed in {report}"
-    assert tables.make(results, report, tmp_path / "c2") == [f"6 cells, 0 table files changed in {report}"]
+    assert re.findall(r"\b\d+ ", said[-1]) == ["6 ", "18 "]
+    (said,) = tables.make(results, report, tmp_path / "c2")
+    assert re.findall(r"\b\d+ ", said) == ["6 ", "0 "]
     shutil.rmtree(report)
     tables.make(results, report, tmp_path / "c3")
     assert contents(report) == first and contents(results.results) == cells
@@ -243,13 +253,13 @@ def test_an_edited_score_is_replaced_by_what_its_per_frame_results_give(results,
     edit["ssim"]["value"] = 0.999
     fileio.write_json(folder / "metrics.json", edit)
     said = tables.make(results, tmp_path / "report", tmp_path / "c")
-    assert said[0] == f"{folder / 'metrics.json'}: was not what its per-frame results give; written anew"
+    assert said[0].startswith(str(folder / "metrics.json"))
     assert contents(results.results) == before
 
 
 def test_tables_are_not_made_from_per_frame_results_that_are_not_the_listed_ones(results, tmp_path):
     edit_frame(results.folder("sample", "ft", 8))
-    with pytest.raises(InputError, match=r"per_frame\.parquet: stored (sha256|\d+ bytes)"):
+    with pytest.raises(InputError, match=r"per_frame\.parquet.*(sha256|\d+ bytes)"):
         tables.make(results, tmp_path / "report", tmp_path / "c")
 
 
@@ -259,11 +269,11 @@ def test_a_report_whose_tables_changed_is_no_longer_whole(results, tmp_path):
     tables.make(results, report, tmp_path / "c")
     assert (report / "manifest.json").exists()  # nothing changed
     (report / "table1.md").write_text("old")
-    assert any("index.html is older" in line for line in tables.make(results, report, tmp_path / "c"))
+    assert any("index.html" in line for line in tables.make(results, report, tmp_path / "c"))
     assert not (report / "manifest.json").exists()
 
 
 def test_nothing_scored_is_refused(tmp_path):
     nothing = made_results.Results(tmp_path, tmp_path, tmp_path, ["sample"], ["ff"], [1])
-    with pytest.raises(InputError, match="no cell of sample is scored"):
+    with pytest.raises(InputError, match="sample"):
         tables.make(nothing, tmp_path / "report", tmp_path / "c")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from types import SimpleNamespace
 
 import made_world
@@ -107,17 +108,18 @@ def edit_driver(folder):
 
 def test_an_untouched_cell_matches_frames_driven_by_others_included(root, monkeypatch):
     made_world.scored(root, monkeypatch, "copy", copies_driver)
-    assert checked(root) == ([], "1 cells, 27 frames, 9 of them scored again from their images")
+    wrong, said = checked(root)
+    assert wrong == [] and re.findall(r"\d+", said) == ["1", "27", "9"]  # cells, frames, frames scored again
 
 
 @pytest.mark.parametrize("edit, said", [
-    (edit_summary, "cross.json: copy T=8: iderr_dlib128.value: stored 0.1, recomputed 0.83333"),
+    (edit_summary, "cross.json: copy T=8: iderr_dlib128.value"),
     (edit_value, "cross_per_frame.parquet: copy T=8: nme_interocular_dlib68 of p"),
     (edit_driver, "cross_per_frame.parquet: copy T=8: the drivers of p")])
 def test_a_tampered_value_is_found_even_when_its_hash_and_all_that_follows_fit(root, monkeypatch, tmp_path, edit, said):
     folder = made_world.scored(root, monkeypatch, "copy", copies_driver) / "metrics"
     edit(folder)
-    assert any("stored" in line and said.split(":")[0] in line for line in checked(root)[0])  # by its hash
+    assert any(said.split(":")[0] in line for line in checked(root)[0])  # by its hash
     made_world.resigned(folder)
     if edit is not edit_summary:
         tables.derive(folder, tmp_path / "c")
@@ -138,8 +140,8 @@ def test_an_edited_summary_is_written_anew_from_the_per_frame_values(root, monke
     folder = made_world.scored(root, monkeypatch, "copy", copies_driver) / "metrics"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     edit_summary(folder)
-    assert tables.derive(folder, tmp_path / "c") == [
-        f"{folder / 'cross.json'}: was not what its per-frame results give; written anew"]
+    (said,) = tables.derive(folder, tmp_path / "c")
+    assert str(folder / "cross.json") in said
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -149,7 +151,7 @@ def test_a_missing_frame_is_refused(root, monkeypatch):
     index[:-1].to_parquet(cell / "images" / "cross.parquet", index=False)
     made_world.resigned(cell / "images")
     words = ("--method", "copy", "--shots", 8, "--images", cell / "images", "--out", cell / "metrics")
-    with pytest.raises(InputError, match=r"1 of 9 frames driven by others are missing, 0 are foreign \(first: p3, row 4\)"):
+    with pytest.raises(InputError, match=r"\b1 of 9\b.*\b0\b.*p3, row 4"):
         made_world.call(root, made_world.score, monkeypatch, *words)
 
 
@@ -163,7 +165,7 @@ def test_table_4_has_the_floors_first_the_drivers_and_dashes_where_nothing_was_d
                                                           ("COPY", "1"), ("COPY", "8")]
     assert rows[3]["identity error (dlib) ↓"] == rows[1]["identity error (dlib) ↓"] and rows[3]["people"] == "3"
     assert rows[3]["drivers × frames"] == "1 × 3" and set(table.rows[2][3:]) == {"–"}
-    assert "sample: drivers: p1 by p2; p2 by p3; p3 by p1." in table.notes
+    assert any(all(pair in note for pair in ("p1 by p2", "p2 by p3", "p3 by p1")) for note in table.notes)
     lines = list(csv.DictReader(table.csv().splitlines()))
     assert float(lines[3]["iderr_dlib128"]) == of(cell)["iderr_dlib128"] and lines[2]["iderr_dlib128"] == ""
     manifest = json.loads((cell / "metrics" / "manifest.json").read_text())

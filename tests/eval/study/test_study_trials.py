@@ -90,13 +90,12 @@ def test_a_frame_without_landmarks_is_in_no_trial(tmp_path):
 
 def test_a_person_with_two_videos_is_left_out_with_a_sentence_and_the_other_rule_says_what_it_is(tmp_path):
     inputs = made.data(tmp_path, videos=2)
-    with pytest.raises(InputError,
-                       match=r"p0 has 1 other video with landmarks, 2 needed; set study.rule to frames \(same-video"):
+    with pytest.raises(InputError, match=r"p0 .*\b1\b.*\b2\b.*study\.rule"):
         made.study(tmp_path / "a", inputs)
     study = made.study(tmp_path / "b", inputs, made.config(rule="frames", apart=0.75))
     assert all(set(t.clips) == {f"{t.person}/v0"} for t in study.trials.values())
-    assert "same-video trials" in "\n".join(study_stage.summary(study, [], 4))
-    with pytest.raises(InputError, match=r"no two frames 9 s away .* lower study.apart"):
+    assert "same-video" in "\n".join(study_stage.summary(study, [], 4))
+    with pytest.raises(InputError, match=r"\b9 s\b.*study\.apart"):
         made.study(tmp_path / "c", inputs, made.config(rule="frames", apart=9.0))
 
 
@@ -109,7 +108,7 @@ def test_frames_of_the_same_video_are_apart_in_time_and_no_source_is_shown(tmp_p
 
 def test_without_anything_drawn_the_way_out_is_said(tmp_path):
     inputs = made.data(tmp_path, cells=())
-    with pytest.raises(InputError, match="no method has drawn anything yet"):
+    with pytest.raises(InputError, match=r"dvc repro|make repro"):
         made.study(tmp_path, inputs)
 
 

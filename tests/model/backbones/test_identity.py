@@ -44,7 +44,7 @@ def test_two_real_people_are_further_apart_than_dlibs_threshold(dlib128, detecto
 @pytest.mark.parametrize("bad", [np.full((68, 2), np.nan), np.zeros((68, 2)), np.zeros((5, 2))],
                          ids=["missing", "coinciding", "five"])
 def test_points_of_no_face_are_refused(dlib128, astronaut, bad):
-    with pytest.raises(InputError, match="68 finite points"):
+    with pytest.raises(InputError, match="68"):
         dlib128(astronaut, bad)
 
 
@@ -84,7 +84,7 @@ def test_a_network_without_its_weights_is_refused_with_the_way_out(make, file, t
 
 
 def test_a_misspelt_network_is_asked_about():
-    with pytest.raises(InputError, match="did you mean 'dlib68'"):
+    with pytest.raises(InputError, match="'dlib68'"):
         landmark_detection.landmarker("dlib86")
-    with pytest.raises(InputError, match="the known ones are dlib128, facenet_vggface2"):
+    with pytest.raises(InputError, match="dlib128, facenet_vggface2"):
         identity.descriptor("arcface")

@@ -1,5 +1,7 @@
 """Landmarks on one public photograph: where a face has them, whatever should not matter."""
 
+import re
+
 import cv2
 import dlib
 import numpy as np
@@ -72,7 +74,7 @@ def test_points_do_not_hang_on_the_neighbours(landmarker, astronaut, box):
 
 @pytest.mark.parametrize("images, boxes", [(1, (2, 4)), (1, (4,)), (2, (2, 3))])
 def test_other_than_one_box_a_picture_is_refused(landmarker, images, boxes):
-    with pytest.raises(InputError, match=r"boxes \(n, 4\); got"):
+    with pytest.raises(InputError, match=r"\(n, 4\).*" + re.escape(str(boxes))):
         landmarker.predict([np.zeros((64, 64, 3), np.uint8)] * images, np.zeros(boxes))
 
 

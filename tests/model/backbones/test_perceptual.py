@@ -64,9 +64,9 @@ def test_caffes_vgg19_sees_bgr_0_to_255_minus_the_means(weights, monkeypatch):
 
 def test_the_first_tensor_that_differs_is_named(weights, vggface_file):
     good = vgg_weights("vggface", numbered=False)
-    for change, words in ((lambda t: t.pop("conv3_2.bias"), "has no tensor 'conv3_2.bias'"),
-                          (lambda t: t.update({"conv4_1.weight": torch.zeros(1)}), r"'conv4_1.weight' .*\(1,\)"),
-                          (lambda t: t.update({"conv2_1_bn.weight": torch.zeros(1)}), "a tensor 'conv2_1_bn.weight'")):
+    for change, words in ((lambda t: t.pop("conv3_2.bias"), r"'conv3_2\.bias'"),
+                          (lambda t: t.update({"conv4_1.weight": torch.zeros(1)}), r"'conv4_1\.weight' .*\(1,\)"),
+                          (lambda t: t.update({"conv2_1_bn.weight": torch.zeros(1)}), r"'conv2_1_bn\.weight'")):
         tensors = dict(good)
         change(tensors)
         torch.save(tensors, vggface_file)
@@ -141,6 +141,6 @@ def test_a_renamed_tensor_of_efficientnet_is_named():
 
     tensors = registry.state("efflite0")
     tensors["_blocks.3.oops"] = tensors.pop("_blocks.3._bn1.weight")
-    with pytest.raises(InputError, match=r"has no tensor '_blocks.3._bn1.weight' \(144,\)"):
+    with pytest.raises(InputError, match=r"'_blocks\.3\._bn1\.weight' \(144,\)"):
         EfficientNetLite0(tensors)
     assert sum(stage[0] for stage in EFFICIENTNET_STAGES) == 16

@@ -50,20 +50,20 @@ def test_a_server_that_cannot_go_on_starts_anew(entry, weights):
 def test_a_wrong_download_is_not_kept(entry, weights, capsys):
     assert __main__.fetch([entry], lambda request, timeout: Answer(b"9876543210")) == 1
     assert list(weights.iterdir()) == []
-    assert "nothing was kept" in capsys.readouterr().err
+    assert "ten.bin" in capsys.readouterr().err
 
 
-def test_without_a_network_each_missing_file_is_one_sentence(entry, capsys):
+def test_without_a_network_each_missing_file_is_one_sentence(entry, weights, capsys):
     def nowhere(request, timeout):
         raise urllib.error.URLError("Name or service not known")
 
     assert __main__.fetch([entry, registry.REGISTRY["fan"]], nowhere) == 1
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 2 and all("by other means and put it into" in line for line in lines)
+    assert len(lines) == 2 and all(str(weights) in line for line in lines)
 
 
 def test_only_https_is_followed():
-    with pytest.raises(urllib.error.URLError, match="not https"):
+    with pytest.raises(urllib.error.URLError):
         __main__._OnlyHttps().redirect_request(None, None, 302, "", {}, "http://example.org/ten.bin")
     assert all(e.source.startswith("https://") for e in registry.REGISTRY.values() if not e.package)
 

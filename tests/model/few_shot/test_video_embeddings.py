@@ -66,7 +66,7 @@ def test_a_gradient_that_is_not_finite_is_refused_and_changes_no_column(wrong):
     columns, adam = Columns(4, 3, seed=0), Adam(beta1=0.0, beta2=0.99, eps=1e-8)
     columns.step(torch.arange(4), torch.ones(4, 3), 1e-2, adam)
     before = columns.read(range(4)).tobytes()
-    with pytest.raises(InputError, match="lr_W"), np.errstate(all="ignore"):
+    with pytest.raises(InputError, match=r"update 2 of W.*lr_W"), np.errstate(all="ignore"):
         columns.step(torch.tensor([2, 3]), torch.tensor([[1.0] * 3, [1.0, wrong, 1.0]]), 1e-2, adam)
     assert columns.read(range(4)).tobytes() == before
 
@@ -132,9 +132,9 @@ def test_a_loaded_table_replaces_the_one_that_was_there(tmp_path):
 
 def test_a_table_of_another_run_and_a_disk_without_room_are_refused(tmp_path):
     Columns(3, 4, seed=0).save(tmp_path / "W")
-    with pytest.raises(InputError, match="has 120 bytes where W of 4 videos has 160"):
+    with pytest.raises(InputError, match=r"W .*120 bytes .*4 videos .*160"):
         Columns(4, 4, seed=0).load(tmp_path / "W")
-    with pytest.raises(InputError, match=r"W of 1000000000000 videos may .* MiB, which are not free there.*TMPDIR"):
+    with pytest.raises(InputError, match=r"1000000000000 videos .* MiB.*TMPDIR"):
         Columns(10**12, 512, seed=0)(torch.tensor([0]))
 
 

@@ -82,12 +82,12 @@ def test_a_changed_import_is_not_used(root):
     call(import_weights, root, "x2face", str(file), "--trained-on", "VoxCeleb1")
     (kept,) = (root / "weights").glob("*.safetensors")
     write(root, {**X2FACE, "steps": 0, "pretrained": {"file": kept.name, "sha256": "0" * 64}})
-    with pytest.raises(ValueError, match=r"has sha256 .* where pretrained\.sha256 says 0{64}; import the file again"):
+    with pytest.raises(ValueError, match=rf"{registry.sha256(kept)} .*pretrained\.sha256 .*0{{64}}"):
         call(train, root, out="model")
     assert not (root / "model").exists()
 
 
-@pytest.mark.parametrize(("which", "said"), [("mean", "has no published weights to import"), ("x2fac", "did you mean")])
+@pytest.mark.parametrize(("which", "said"), [("mean", "mean"), ("x2fac", "'x2face'")])
 def test_a_method_without_published_weights_is_refused(which, said, root):
     _, file = published(root)
     with pytest.raises(ValueError, match=said):

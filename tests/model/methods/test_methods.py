@@ -42,7 +42,7 @@ def test_every_method_adapts_to_any_number_of_frames_and_draws_any_number(name, 
 @pytest.mark.parametrize("key", ["batch", "K", "threads", "log_every", "save_every", "micro_batch"])
 def test_a_setting_that_counts_from_one_is_refused_at_zero(key):
     for name in ("ff", "pix2pixhd"):
-        with pytest.raises(InputError, match=f"learn\\.{key}: found 0; input should be greater than 0"):
+        with pytest.raises(InputError, match=f"learn\\.{key}: found 0"):
             config.parse(load(name).Config, {**settings(name), key: 0}, "learn")
 
 
@@ -86,16 +86,16 @@ def test_unknown_missing_or_mistyped_settings_are_refused(name):
 
 
 def test_an_unknown_method_is_refused_with_the_nearest_name():
-    with pytest.raises(InputError, match=r"no method 'ftt'.*did you mean 'f[ft]'"):
+    with pytest.raises(InputError, match=r"'ftt'.*'f[ft]'"):
         load("ftt")
 
 
 def test_an_episode_of_another_size_or_data_set_is_refused():
     x = torch.rand(1, 3, 32, 32)
-    with pytest.raises(InputError, match="make both from the same data"):
+    with pytest.raises(InputError, match=rf"\b{SIZE} px"):
         method("ff").learn(Episode(x, x, x[None], x[None], torch.tensor([0])))
     y = torch.rand(1, 3, SIZE, SIZE)
-    with pytest.raises(InputError, match=f"videos up to {VIDEOS}"):
+    with pytest.raises(InputError, match=rf"\b{VIDEOS}\b"):
         method("ff").learn(Episode(y, y, y[None], y[None], torch.tensor([VIDEOS])))
 
 

@@ -148,7 +148,7 @@ def test_sources_and_videos_of_an_episode_do_not_matter():
 
 def test_an_episode_of_another_size_is_refused():
     x = torch.rand(1, 3, 32, 32)
-    with pytest.raises(InputError, match=f"{SIZE} px: make both from the same data"):
+    with pytest.raises(InputError, match=rf"\b{SIZE} px"):
         made().learn(Episode(x, x, x[None], x[None], torch.tensor([0])))
 
 
@@ -156,7 +156,7 @@ def test_a_term_that_is_not_finite_stops_the_run_naming_the_videos_before_any_we
     one, bad = made(), episode(0, [3, 1, 5])
     bad.x_t[0, 0, 0, 0] = float("nan")
     before = {name: value.clone() for name, value in one.weights().items()}
-    with pytest.raises(InputError, match=r"step 0: l_\w+ is nan on videos 3, 1, 5"):
+    with pytest.raises(InputError, match=r"step 0: l_\w+ is nan .*3, 1, 5"):
         one.learn(bad)
     assert all(torch.equal(value, before[name]) for name, value in one.weights().items())
 

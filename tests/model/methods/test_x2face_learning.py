@@ -63,12 +63,12 @@ def test_every_learnt_weight_moves_in_one_update_of_either_optimiser():
 
 def test_an_episode_of_another_size_or_with_what_is_not_finite_is_refused_before_any_weight_moves():
     one, x = make(), pictures(2, size=32)
-    with pytest.raises(InputError, match="make both from the same data"):
+    with pytest.raises(InputError, match=r"\b16 px"):
         one.learn(Episode(x, x, x[:, None], x[:, None], torch.tensor([0, 1])))
     bad = episode(0, (3, 1, 5))
     bad.x_t[0, 0, 0, 0] = math.nan
     before = one.driving.up[0].weight.clone()
-    with pytest.raises(InputError, match="step 0: l_pix is nan on videos 3, 1, 5"):
+    with pytest.raises(InputError, match=r"step 0: l_pix is nan .*3, 1, 5"):
         one.learn(bad)
     assert torch.equal(one.driving.up[0].weight, before) and not one.driving.training
 
@@ -166,6 +166,5 @@ def test_the_other_driver_is_the_next_frame_of_another_video_and_its_content_is_
 
 
 def test_stage_two_without_another_video_is_refused():
-    with pytest.raises(InputError,
-                       match=r"x2face\.stage2: .* a batch of 1 has none; set batch to 2 or more, or stage2 to null"):
+    with pytest.raises(InputError, match=r"x2face\.stage2: .*batch of 1 .*batch to 2.*null"):
         make(stage2=STAGE2, batch=1)

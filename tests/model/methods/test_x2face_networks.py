@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from made_x2face import episode, in_their_names, make, pictures
+from pydantic import ValidationError
 from small import X2FACE as SETTINGS
 
 from model.api import DataInfo
@@ -189,14 +190,14 @@ def test_landmarks_are_not_looked_at_and_the_frames_drive():
     assert torch.equal(one.adapt(x, x)(x), one.adapt(x, torch.full_like(x, math.nan))(x))
 
 
-@pytest.mark.parametrize(("size", "way_out"), [(224, "256 is the next"), (100, "128 is the next"), (4, "8 is the next")])
-def test_a_size_that_halving_does_not_take_to_one_pixel_is_refused(size, way_out):
-    with pytest.raises(InputError, match=rf"x2face\.size: .* {size} px do not allow; set it to a power of 2, .*{way_out}"):
+@pytest.mark.parametrize(("size", "larger"), [(224, 256), (100, 128), (4, 8)])
+def test_a_size_that_halving_does_not_take_to_one_pixel_is_refused(size, larger):
+    with pytest.raises(InputError, match=rf"x2face\.size: .* {size} px .*\b{larger}\b"):
         X2Face(Config.model_validate({**SETTINGS, "size": size}), DataInfo(size, 1))
 
 
 def test_settings_that_are_unknown_or_of_the_other_optimiser_are_refused():
     for bad in ({"stage3": None}, {"combine": "max"}, {"optimiser": {"kind": "sgd", "lr": 1e-3, "beta1": 0.5}},
                 {"optimiser": {"kind": "adagrad", "lr": 1e-3}}, {"plateau": {"every": 10, "patience": 2}}):
-        with pytest.raises(ValueError, match="validation error"):
+        with pytest.raises(ValidationError):
             Config.model_validate({**SETTINGS, **bad})

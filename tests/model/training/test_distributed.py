@@ -95,13 +95,13 @@ def test_more_processes_than_gpus_are_refused_before_they_wait_for_each_other(mo
     monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_: pytest.fail("waits"))
     for name, value in {"WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(InputError, match="process 2 has no GPU of its own"):
+    with pytest.raises(InputError, match=r"process 2 .*\b1\b"):
         distributed.start()
 
 
 def test_a_batch_that_does_not_divide_is_refused(monkeypatch):
     monkeypatch.setattr(distributed, "world", lambda: 3)
-    with pytest.raises(InputError, match="a batch of 8 cannot be shared evenly by 3 processes"):
+    with pytest.raises(InputError, match=r"batch of 8 .*3"):
         distributed.share(8)
 
 

@@ -1,5 +1,6 @@
 """The ledger: a closed list of statuses, and its summary."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,15 +18,15 @@ def test_the_summary_counts_every_row_by_status_and_names_the_list(tmp_path: Pat
     done = subprocess.run([sys.executable, "-m", "stages.fetch", "--summary", "--out", str(tmp_path)], cwd=ROOT,
                           capture_output=True, text=True)
     lines = done.stdout.splitlines()
-    assert lines[1].split() == ["11", "ok", "used"] and lines[2].split()[:2] == ["1", "gone"] and len(lines) == 5
-    assert lines[4] == f"11 of 13 ok; list sha256 {ledger.digest(table)}"
+    assert lines[1].split()[:2] == ["11", "ok"] and lines[2].split()[:2] == ["1", "gone"] and len(lines) == 5
+    assert re.fullmatch(rf"11 of 13 .*{ledger.digest(table)}", lines[4])
     again = table.iloc[::-1].reset_index(drop=True)
     assert ledger.digest(again) == ledger.digest(table)
     assert ledger.digest(table.assign(status="ok")) != ledger.digest(table)
 
 
 def test_a_status_outside_the_closed_list_is_a_defect(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="status 'broken link' is not in"):
+    with pytest.raises(ValueError, match="'broken link'"):
         ledger.write(tmp_path / "ledger.parquet", [{"id": "a", "status": "broken link"}], {"id": "str", "status": "str"})
     wanted = ("ok gone private age geo members throttled bot-check network no-format no-face too-small multi-face corrupt "
               "takedown")

@@ -40,21 +40,21 @@ def test_a_flipped_bit_in_a_shard_is_refused(tmp_path):
     damaged = bytearray(shard.read_bytes())
     damaged[places[0]["offset"] + 5] ^= 1
     shard.write_bytes(damaged)
-    with pytest.raises(InputError, match="damaged"):
+    with pytest.raises(InputError, match=r"00000\.tar"):
         ShardReader(tmp_path / "s").read(**places[0])
 
 
 def test_a_folder_without_manifest_or_with_a_missing_or_shortened_file_is_not_whole(tmp_path):
     (tmp_path / "f.bin").write_bytes(b"1234")
-    with pytest.raises(InputError, match="missing"):
+    with pytest.raises(InputError, match=r"manifest\.json"):
         read_manifest(tmp_path, "frames")
     write_manifest(tmp_path, "frames", {"note": 1})
     assert read_manifest(tmp_path, "frames")["note"] == 1
-    with pytest.raises(InputError, match="kind"):
+    with pytest.raises(InputError, match=r"frames.*videos"):
         read_manifest(tmp_path, "videos")
     (tmp_path / "f.bin").write_bytes(b"123")
-    with pytest.raises(InputError, match="3 bytes where the manifest lists 4"):
+    with pytest.raises(InputError, match=r"f\.bin.*\b3\b.*\b4\b"):
         read_manifest(tmp_path, "frames")
     (tmp_path / "f.bin").unlink()
-    with pytest.raises(InputError, match="nothing"):
+    with pytest.raises(InputError, match=r"f\.bin"):
         read_manifest(tmp_path, "frames")

@@ -66,20 +66,20 @@ def test_other_configuration_does_not_see_the_work_of_an_interrupted_run(root):
 
 def test_only_one_process_makes_an_output_at_a_time(root):
     with core_stage.run("frames", out=root / "o", inputs={}, config={}) as job:
-        with pytest.raises(InputError, match="another process"), core_stage.run("frames", out=root / "o", inputs={}, config={}):
+        with pytest.raises(InputError, match=str(root / "o")), core_stage.run("frames", out=root / "o", inputs={}, config={}):
             pass
         job.publish("frames", {})
 
 
 def test_a_stage_refuses_an_input_that_is_not_whole(root):
-    with pytest.raises(InputError, match=r"manifest\.json: missing"):
+    with pytest.raises(InputError, match=r"nowhere/manifest\.json"):
         with core_stage.run("frames", out=root / "o", inputs={"videos": root / "nowhere"}, config={}):
             pass
 
 
 def test_a_full_disk_is_refused_before_work_starts(root, monkeypatch):
     monkeypatch.setattr(core_stage, "FREE", 2**80)
-    with pytest.raises(InputError, match="MiB free"), core_stage.run("frames", out=root / "o", inputs={}, config={}):
+    with pytest.raises(InputError, match="MiB"), core_stage.run("frames", out=root / "o", inputs={}, config={}):
         pass
 
 

@@ -1,5 +1,6 @@
 """Crops of clips whose faces' boxes are given, or that are crops of faces themselves."""
 
+import re
 from pathlib import Path
 
 import made_clips as clips
@@ -75,22 +76,24 @@ def test_a_jump_of_the_given_box_is_a_cut_and_only_one_shot_is_used(tmp_path: Pa
     table = np.concatenate([boxes(26, 50, 0), boxes(14, 120, 0)])
     record = given(tmp_path, pictures, table, Looks())
     assert str(record["status"]) == "ok" and record["numbers"].max() < 26 and len(record["numbers"]) == 8
-    assert "the given box jumps at picture 26: pictures 0 to 25 are used" in str(record["reason"])
+    assert re.findall(r"\d+", str(record["reason"])) == ["26", "0", "25"]  # the jump, the first and last picture used
     flicker = np.concatenate([boxes(2, 50 + 70 * (k % 2), 0) for k in range(10)])
     record = given(tmp_path, talking(20), flicker, Looks())
-    assert str(record["status"]) == "too-short" and "2 pictures, 4 needed (the given box jumps" in str(record["reason"])
+    assert str(record["status"]) == "too-short" and re.findall(r"\d+", str(record["reason"]))[:2] == ["2", "4"]
 
 
-@pytest.mark.parametrize("pictures, table, status, words", [
-    ([clips.picture([])] * 20, np.full((20, 4), np.nan, np.float32), "no-face", "no face in any of 8"),
-    (talking(20), np.tile(np.float32([70, 50, 84, 66]), (20, 1)), "too-small", "14 pixels wide, 20 needed"),
-    ([clips.picture([(50, 60, 20), (120, 60, 15)])] * 20, np.full((20, 4), np.nan, np.float32), "multi-face", "in 8 of 8"),
-    (talking(20), np.zeros((20, 5), np.float32), "corrupt", "no .npy of float32 (n, 4)"),
-    (talking(20), np.tile(np.float32([-28, 40, 12, 80]), (20, 1)), "face-leaves", "in 0 of 8 pictures, 4 needed"),
+@pytest.mark.parametrize("pictures, table, status, numbers", [
+    ([clips.picture([])] * 20, np.full((20, 4), np.nan, np.float32), "no-face", ["8"]),
+    (talking(20), np.tile(np.float32([70, 50, 84, 66]), (20, 1)), "too-small", ["14", "20"]),
+    ([clips.picture([(50, 60, 20), (120, 60, 15)])] * 20, np.full((20, 4), np.nan, np.float32), "multi-face", ["8", "8"]),
+    (talking(20), np.zeros((20, 5), np.float32), "corrupt", []),
+    (talking(20), np.tile(np.float32([-28, 40, 12, 80]), (20, 1)), "face-leaves", ["0", "8", "4"]),
 ])
-def test_statuses_keep_their_meaning_where_they_can_be_known(tmp_path: Path, pictures, table, status: str, words: str) -> None:
+def test_statuses_keep_their_meaning_where_they_can_be_known(tmp_path: Path, pictures, table, status: str,
+                                                              numbers: list[str]) -> None:
     record = given(tmp_path, pictures, table, Looks())
-    assert str(record["status"]) == status and words in str(record["reason"])
+    assert str(record["status"]) == status
+    assert re.findall(r"\d+", str(record["reason"]))[:len(numbers)] == numbers
 
 
 def test_a_second_face_beside_a_given_one_is_not_looked_for(tmp_path: Path) -> None:

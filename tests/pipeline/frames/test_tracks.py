@@ -1,6 +1,7 @@
 """Facts about given boxes: what is odd is not believed, a jump cuts the clip, only short gaps are filled."""
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -37,8 +38,9 @@ def test_a_file_that_is_no_float32_table_of_four_columns_is_refused(data: bytes)
 
 def test_a_header_that_promises_a_terabyte_allocates_nothing() -> None:
     data = packed(steady().astype(np.float32)).replace(b"(40, 4), }" + b" " * 7, b"(999999999, 4), }")
-    with pytest.raises(RejectedItem, match=r"no \.npy of float32"):
+    with pytest.raises(RejectedItem) as problem:
         tracks.parse(data)
+    assert problem.value.status == "corrupt"
 
 
 def test_damaged_files_of_boxes_are_read_or_refused_and_nothing_else() -> None:
@@ -80,7 +82,7 @@ def test_a_box_that_cannot_be_a_face_counts_as_not_given(box: list[float]) -> No
     boxes = steady()
     boxes[20] = box
     track = tracks.track(boxes, 40, SIZE)
-    assert np.allclose(track.boxes, steady()) and track.reason == "1 of the given boxes are not usable"
+    assert np.allclose(track.boxes, steady()) and re.findall(r"\d+", track.reason) == ["1"]
 
 
 def test_a_box_that_leaves_the_picture_in_part_is_believed() -> None:
@@ -93,7 +95,7 @@ def test_a_jump_cuts_the_clip_and_the_longest_piece_is_used() -> None:
     boxes[25:] += [60, 0, 60, 0]
     track = tracks.track(boxes, 40, SIZE)
     assert (track.start, track.stop) == (0, 25)
-    assert track.reason == "the given box jumps at picture 25: pictures 0 to 24 are used"
+    assert re.findall(r"\d+", track.reason) == ["25", "0", "24"]  # the jump, the first and last picture used
     late = tracks.track(boxes[::-1].copy(), 40, SIZE)
     assert (late.start, late.stop) == (15, 40)
 

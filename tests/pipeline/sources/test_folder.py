@@ -48,29 +48,29 @@ def rows(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str
     return {item: row for item in folder.items(config) for row in folder.fetch(config, item, out)}, out
 
 
-@pytest.mark.parametrize("item, status, words", [
+@pytest.mark.parametrize("item, status, named", [  # named: what its reason has to name
     ("ann/first.mkv", "ok", ""),
     ("ann/first.mp4", "bad-name", "the same id as ann/first.mkv"),
-    ("ann/left.mp4", "takedown", "take-down list"),
-    ("gone/one.mp4", "takedown", "take-down list"),
-    ("stray.mp4", "bad-name", "move it to"),
+    ("ann/left.mp4", "takedown", "take-down"),
+    ("gone/one.mp4", "takedown", "take-down"),
+    ("stray.mp4", "bad-name", "PERSON/VIDEO.mp4"),
     ("ann/deep/er.mp4", "bad-name", "PERSON/VIDEO.mp4"),
-    ("bad name/a.mp4", "bad-name", "rename it"),
-    ("ann/notes.txt", "corrupt", "not a readable video (a text)"),
-    ("ann/link.mp4", "bad-name", "a link; put the file itself there"),
-    ("ann/lost.mp4", "bad-name", "a link; put the file itself there"),
-    ("ann/tree.mp4", "bad-name", "a link; put the file itself there"),
-    ("tree", "bad-name", "move it to"),
-    ("ann/pipe.mp4", "bad-name", "neither a file nor a folder"),
-    ("ann/two\nlines.mp4", "bad-name", "'two\\nlines' does not match"),
-    ("ann/odd.m\tp4", "bad-name", "ann/odd.m\\tp4 has signs in its name"),
-    ("ann/long." + "x" * 240, "bad-name", "has signs in its name"),
-    ("ann/hole.mp4", "corrupt", "not a readable video"),
-    ("ann/zero.mov", "empty", "no bytes"),
+    ("bad name/a.mp4", "bad-name", "bad name"),
+    ("ann/notes.txt", "corrupt", ""),
+    ("ann/link.mp4", "bad-name", ""),
+    ("ann/lost.mp4", "bad-name", ""),
+    ("ann/tree.mp4", "bad-name", ""),
+    ("tree", "bad-name", "PERSON/VIDEO.mp4"),
+    ("ann/pipe.mp4", "bad-name", ""),
+    ("ann/two\nlines.mp4", "bad-name", "'two\\nlines'"),
+    ("ann/odd.m\tp4", "bad-name", "ann/odd.m\\tp4"),
+    ("ann/long." + "x" * 240, "bad-name", ""),
+    ("ann/hole.mp4", "corrupt", ""),
+    ("ann/zero.mov", "empty", ""),
 ])
-def test_every_file_is_a_row_with_a_reason(rows, item: str, status: str, words: str) -> None:
+def test_every_file_is_a_row_with_a_reason(rows, item: str, status: str, named: str) -> None:
     row = rows[0][item]
-    assert row["status"] == status and words in row["reason"]
+    assert row["status"] == status and named in row["reason"] and bool(row["reason"]) == (status != "ok")
     assert (row["path"] == item) == (status == "ok")
 
 
@@ -103,9 +103,9 @@ def test_a_file_over_the_limit_is_not_copied(root: Path, tmp_path: Path) -> None
 
 def test_a_missing_folder_and_a_broken_expression_are_refused(root: Path, tmp_path: Path) -> None:
     config = Config(origin=str(tmp_path / "none"), ids=".*", bytes=10, limits=LIMITS)
-    with pytest.raises(InputError, match=r"there is no folder .*none"):
+    with pytest.raises(InputError, match="none"):
         folder.items(config)
-    with pytest.raises(InputError, match=r"fetch.ids: '\[' is not a regular expression"):
+    with pytest.raises(InputError, match=r"fetch\.ids: .*'\['"):
         folder.items(config.model_copy(update={"origin": str(root), "ids": "["}))
 
 

@@ -209,7 +209,7 @@ def test_people_are_listed_in_order():
 def test_more_test_people_than_people_is_refused():
     with pytest.raises(InputError, match="test_people: found 9 of 3"):
         sample.items(CONFIG.model_copy(update={"test_people": 9}))
-    with pytest.raises(InputError, match="did you mean 'pixels'"):
+    with pytest.raises(InputError, match="'pixels'"):
         parse(sample.Config, {**SMALL, "pixel": 3}, "params/sample.yaml: data.fetch")
 
 

@@ -123,9 +123,7 @@ def test_what_lies_there_already_is_not_fetched_and_what_is_damaged_is_named(mad
     monkeypatch.delenv(voxceleb2.ADDRESS, raising=False)
     (origin / archives.PARTS[4]).unlink()
     (origin / archives.PARTS[7]).write_bytes(b"other")
-    with pytest.raises(InputError, match=r"2 of 10 files of VoxCeleb2 are not here: .*partae is not there; put it there, or "
-                                         r"set "
-                                      r"TALKING_HEADS_VOXCELEB_URL.*partah has md5 \w+ where \w+ is due; remove it"):
+    with pytest.raises(InputError, match=r"\b2 of 10\b.*partae.*TALKING_HEADS_VOXCELEB_URL.*partah.*md5 \w{32}"):
         rows(config(origin), tmp_path)
     assert (origin / archives.PARTS[7]).read_bytes() == b"other"  # the user's file stays
 
@@ -143,12 +141,12 @@ def test_the_published_list_has_ten_files_and_the_parts_in_order() -> None:
     assert names == [*archives.PARTS, archives.TEST]
 
 
-@pytest.mark.parametrize("text, words", [("vox2_mp4.zip ../x " + "0" * 32, "a line is ARCHIVE.zip FILE MD5"),
-                                         ("vox2_mp4.zip a 12", "a line is ARCHIVE.zip FILE MD5"),
-                                         (f"vox2.zip a {'0' * 32}", "no entry 'vox2_mp4.zip'; did you mean 'vox2.zip'")])
-def test_a_list_that_cannot_be_used_is_refused(tmp_path: Path, text: str, words: str) -> None:
+@pytest.mark.parametrize("text, named", [("vox2_mp4.zip ../x " + "0" * 32, "ARCHIVE.zip FILE MD5"),
+                                         ("vox2_mp4.zip a 12", "ARCHIVE.zip FILE MD5"),
+                                         (f"vox2.zip a {'0' * 32}", "'vox2.zip'")])
+def test_a_list_that_cannot_be_used_is_refused(tmp_path: Path, text: str, named: str) -> None:
     (tmp_path / "files.md5").write_text(text + "\n")
-    with pytest.raises(InputError, match=re.escape(words)):
+    with pytest.raises(InputError, match=re.escape(named)):
         voxceleb2.items(config(tmp_path))
 
 
@@ -174,7 +172,7 @@ def hostile(folder: Path) -> dict[str, bytes]:
         add("dev/mp4/id00012/21Uxsk56VDQ/00007.mp4", good[1])
         add("dev/mp4/id00012/21Uxsk56VDQ/00008.mp4", good[1])
         add("dev/mp4/id00012/21Uxsk56VDQ/00009.mp4", good[1])
-        with pytest.warns(UserWarning, match="Duplicate"):
+        with pytest.warns(UserWarning):
             add(f"dev/mp4/{DEV[0]}.mp4", b"another")
         add("dev/mp4/id00012/21Uxsk56VDQ/00010.mp4", b"no video " * 500)
         add(f"dev/mp4/{DEV[1]}.mp4", good[1])
@@ -208,7 +206,7 @@ def test_a_hostile_archive_loses_its_bad_members_only_each_with_a_reason(tmp_pat
     status = made.set_index("id")["status"].to_dict()
     assert status == {DEV[0]: "ok", DEV[1]: "ok", TESTED[0]: "ok", "id00012/21Uxsk56VDQ/00008": "corrupt",
                       "id00012/21Uxsk56VDQ/00010": "corrupt"}
-    assert made.set_index("id").loc["id00012/21Uxsk56VDQ/00008", "reason"].startswith("CRC")
+    assert made.set_index("id").loc["id00012/21Uxsk56VDQ/00008", "reason"].count("CRC") == 1
     written = {path.relative_to(tmp_path).parts[0] for path in set(tmp_path.rglob("*")) - set(before)}
     assert written == {"out", "work"} and not Path("/tmp/evil.mp4").exists()
 
@@ -226,7 +224,7 @@ def test_from_a_moody_server_to_the_ledger_byte_for_byte_and_the_key_is_nowhere(
         secrets = {voxceleb2.ADDRESS: server.address, voxceleb2.KEY: KEY}
         first = stage("fetch", tmp_path, **secrets)
         assert first.returncode == 1 and first.stderr.count("error:") == 1
-        assert re.search(r"error: 2 of 10 files .*refuses vox2_dev_mp4_partae \(403\).*has no vox2_dev_mp4_partaf \(404\)",
+        assert re.search(r"error: 2 of 10 .*vox2_dev_mp4_partae \(403\).*vox2_dev_mp4_partaf \(404\)",
                          first.stderr)
         assert not (tmp_path / "data/tiny/videos").exists()
         asked = len(server.asked)
