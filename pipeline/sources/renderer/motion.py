@@ -1,4 +1,4 @@
-"""How a head moves while its owner talks: every quantity is a smooth function of time, read at the frames' times."""
+"""Motion of a talking head: every quantity is a smooth function of time, sampled at the frame times."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BOTH = {"smile": "mouthSmile", "stretch": "mouthStretch", "frown": "mouthFrown",
         "brow_down": "browDown", "brow_up": "browOuterUp", "wide": "eyeWide", "press": "mouthPress"}
 ONE = {"jaw": "jawOpen", "funnel": "mouthFunnel", "pucker": "mouthPucker", "brow_in": "browInnerUp",
        "shrug": "mouthShrugLower", "jaw_left": "jawLeft", "jaw_right": "jawRight"}
-# the mouth of a syllable: weights at full stress
+# mouth shapes of syllables: weights at full stress
 VISEMES = [
     {"jaw": 0.85, "lower": 0.5, "upper": 0.25},  # a
     {"jaw": 0.5, "stretch": 0.6, "lower": 0.6, "upper": 0.4, "dimple": 0.3},  # e
@@ -24,7 +24,7 @@ VISEMES = [
 
 @dataclass(frozen=True)
 class Motion:
-    """Arrays over the frames. angles (n, 3) yaw, pitch, roll in radians; shift (n, 2) decimetres; zoom (n,); gaze (n, 2)
+    """Motion parameters per frame. angles (n, 3) yaw, pitch, roll in radians; shift (n, 2) decimetres; zoom (n,); gaze (n, 2)
     radians right, up; blink (n,) 0..1; face: expression name -> (n,) weights."""
 
     angles: np.ndarray
@@ -36,7 +36,7 @@ class Motion:
 
 
 def talk(rng: np.random.Generator, times: np.ndarray) -> Motion:
-    """times (n,) seconds from 0. |yaw| stays under 34 degrees."""
+    """Random motion of a talking person at times (n,), seconds from 0. |yaw| is at most 34 degrees."""
     end = float(times[-1]) + 1
     yaw = np.clip(rng.normal(0, 6) + _sway(rng, times, rng.uniform(9, 19), (2.5, 8)), -34, 34)
     pitch = np.clip(rng.normal(0, 3) + _sway(rng, times, rng.uniform(3.5, 7.5), (2, 7)), -15, 14)
@@ -59,7 +59,7 @@ def talk(rng: np.random.Generator, times: np.ndarray) -> Motion:
 
 
 def _sway(rng: np.random.Generator, t: np.ndarray, amplitude: float, periods: tuple[float, float]) -> np.ndarray:
-    """Three sinusoids of random period and phase, of about `amplitude` in all."""
+    """Sum of three sinusoids with random period and phase; its total amplitude is about `amplitude`."""
     out = np.zeros(len(t))
     for share in (0.6, 0.35, 0.25):
         out += share * np.sin(2 * np.pi * (t / rng.uniform(*periods) + rng.random()))
@@ -71,7 +71,7 @@ def _bump(t: np.ndarray, middle: float, half: float) -> np.ndarray:
 
 
 def _speech(rng: np.random.Generator, t: np.ndarray, end: float) -> dict[str, np.ndarray]:
-    """Phrases of one to three seconds with pauses between; four syllables a second, each with one of six mouths."""
+    """Expression weights of speech: phrases of one to three seconds, pauses, four syllables per second, six mouth shapes."""
     face = {name: np.zeros(len(t)) for name in (*BOTH, *ONE)}
     loud, clock = rng.uniform(0.75, 1.1), -rng.uniform(0, 2)
     while clock < end:
@@ -95,7 +95,7 @@ def _blinks(rng: np.random.Generator, t: np.ndarray, end: float) -> np.ndarray:
 
 
 def _gaze(rng: np.random.Generator, t: np.ndarray, end: float, yaw: np.ndarray) -> np.ndarray:
-    """Saccades between fixations; the eyes half make up for the turn of the head, as if looking at the camera."""
+    """Fixations and saccades; half of the head's yaw is compensated, as if the person looked at the camera."""
     out, clock = np.zeros((len(t), 2)), 0.0
     while clock < end:
         out[t >= clock] = rng.normal(0, [0.16, 0.09])

@@ -1,4 +1,4 @@
-"""Who a person is: sex, age, ancestry, some sixty random face targets, colours and hair, all from one seed."""
+"""Identity of a person: sex, age, ancestry, about sixty random face targets, colours and hair, all from one seed."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ EYE_COLOURS = [(58, 34, 18), (92, 58, 28), (120, 96, 48), (78, 104, 66), (88, 12
 STYLES = {"m": ["bald", "buzz", "short", "side", "back", "curly", "spiky", "long"],
           "f": ["bob", "long", "side", "updo", "curly", "fringe", "back", "short"]}
 STYLE_P = {"m": [0.1, 0.13, 0.2, 0.18, 0.13, 0.11, 0.1, 0.05], "f": [0.16, 0.27, 0.08, 0.14, 0.13, 0.12, 0.06, 0.04]}
-# How far (standard deviation) and how often an axis of each kind leaves the middle
+# For each kind of axis: standard deviation of its weight, and probability that it is not 0
 SPREAD = {"asym": (0.16, 0.22), "head": (0.55, 0.6), "nose": (0.62, 0.62), "mouth": (0.5, 0.55), "chin": (0.6, 0.6),
           "eye": (0.5, 0.55), "eyebrows": (0.6, 0.7), "cheek": (0.6, 0.6), "forehead": (0.5, 0.6), "ear": (0.5, 0.5),
           "neck": (0.3, 0.4)}
-# Where the teeth and the tongue stand beside their place in the base mesh, whose mouth shuts tighter than most
+# Offset of teeth and tongue from the base mesh, whose mouth closes more tightly than most
 DENTAL = {"helper-upper-teeth": (0, -0.03, 0), "helper-lower-teeth": (0, -0.01, -0.02), "helper-tongue": (0, -0.08, -0.14)}
 
 
 @dataclass(frozen=True)
 class Person:
-    """shape (V, 3): the face at rest. lid (2,): how much further than the base mesh the right and left lid must close."""
+    """shape (V, 3): the face at rest. lid (2,): blink weights that close right and left eye, relative to the base mesh."""
 
     shape: np.ndarray
     lid: tuple[float, float]
@@ -46,13 +46,13 @@ class Person:
 
 @lru_cache(maxsize=1)
 def axes() -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Shape targets of the face as (one direction, the other) pairs of names; ancestry targets are mixed elsewhere."""
+    """Shape targets of the face as (negative, positive) pairs of names; without those of ancestry, see `_macro`."""
     names = [n for n in mesh.load().morphs if n.split("-")[0] not in ("african", "asian", "caucasian", "universal")]
     return mesh.signed(names)
 
 
 def person(rng: np.random.Generator, ids: np.ndarray) -> Person:
-    """ids (68,): mesh vertices of the landmarks (face size and lids are measured there)."""
+    """Samples a person. ids (68,): mesh vertices of the landmarks, where face size and lids are measured."""
     head = mesh.load()
     male, age, ancestry = bool(rng.random() < 0.5), float(rng.beta(1.1, 1.3)), rng.dirichlet([0.35, 0.35, 0.35])
     shape = head.rest.copy()
@@ -88,17 +88,17 @@ def _features(head: Mesh, shape: np.ndarray, rng: np.random.Generator) -> None:
     for low, high in axes():
         kind = high[0].removeprefix("l-").removeprefix("r-").split("-")[0]
         spread, often = SPREAD[kind]
-        draw, value = rng.random(), float(np.clip(rng.normal(0, spread), -1, 1))
+        chance, value = rng.random(), float(np.clip(rng.normal(0, spread), -1, 1))
         if kind == "eye" and ("-eye-height" in high[0] or "-eye-scale" in high[0]):
-            draw, value = 0.0, min(value + 0.35, 1)  # the base mesh's eyes are half closed beside people on camera
-        if draw > often or (not low and value < 0):
+            chance, value = 0.0, min(value + 0.35, 1)  # the base mesh's eyes are half closed compared with people on camera
+        if chance > often or (not low and value < 0):
             continue
         for name in high if value > 0 else low:
             head.morphs[name].add(shape, abs(value))
 
 
 def _close(head: Mesh, shape: np.ndarray, ids: np.ndarray) -> None:
-    """Lips that the targets drew apart, or through each other, meet again (the base mesh's are a little open, too)."""
+    """Closes lips that the targets moved apart or through each other (those of the base mesh are slightly open, too)."""
     upper, lower = ids[[61, 62, 63]], ids[[67, 66, 65]]
     line = head.rest[np.concatenate([upper, lower]), 1].mean()
     apart = (shape[upper, 1] - shape[lower, 1]).mean() - 0.002
@@ -108,7 +108,7 @@ def _close(head: Mesh, shape: np.ndarray, ids: np.ndarray) -> None:
 
 
 def _fit(head: Mesh, shape: np.ndarray, ids: np.ndarray) -> None:
-    """Bring the face to the place and nearly the size of the base mesh, and the teeth and tongue into its mouth."""
+    """Moves the face to the position and nearly to the size of the base mesh, and teeth and tongue into its mouth."""
     rest, now = head.rest[ids], shape[ids]
 
     def size(p: np.ndarray) -> float:
@@ -121,7 +121,7 @@ def _fit(head: Mesh, shape: np.ndarray, ids: np.ndarray) -> None:
     shape += rest[27:48].mean(0)
     ring, ring0 = shape[head.lips], head.rest[head.lips]
     wide = float(np.clip(np.ptp(ring[:, 0]) / np.ptp(ring0[:, 0]), 0.75, 1.12))
-    # the front teeth stand behind the shallowest part of the lips, whatever the targets did to the mouth
+    # keeps the front teeth behind the shallowest part of the lips
     depth = np.minimum(ring[:, 2].max() - ring0[:, 2].max(), ring[:, 2].mean() - ring0[:, 2].mean()) - 0.06
     for name, group in head.groups.items():
         if "teeth" in name or "tongue" in name:
@@ -131,7 +131,7 @@ def _fit(head: Mesh, shape: np.ndarray, ids: np.ndarray) -> None:
 
 
 def _lids(head: Mesh, shape: np.ndarray, ids: np.ndarray) -> tuple[float, float]:
-    """The blink target closes the base mesh's eyes; a face with taller eyes needs more of it."""
+    """Weights of the blink target for the right and the left eye: 1 closes the base mesh's eyes, taller eyes need more."""
 
     def gap(xyz: np.ndarray, side: int) -> float:
         p = xyz[ids[36 + 6 * side : 42 + 6 * side], 1]

@@ -1,8 +1,8 @@
-"""A z-buffer rasteriser in numpy: every covered pixel of every triangle is listed once, the nearest one wins.
+"""A z-buffer rasteriser in numpy: lists every covered pixel of every triangle once and keeps the nearest.
 
-Triangles are cut into rows and rows into pixels, so nothing is tested that is not covered; the nearest candidate of a
-pixel is found by one `minimum.at` over keys that hold the depth in the high bits and the candidate's number in the low
-ones. The order of equal depths is the order of the triangles: the result is the same on every run.
+Triangles are split into rows and rows into pixels, so that only covered pixels are tested. The nearest candidate of a pixel is
+found by one `minimum.at` over keys with the depth in the high bits and the candidate's index in the low bits. Equal depths are
+resolved by the order of the triangles, so that the result is the same in every run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ FAR = np.int64(2**62)
 
 @dataclass(frozen=True)
 class Hits:
-    """What the camera sees: pixel (n,) flat numbers, triangle (n,), bary (n, 3) float32 weights of its corners."""
+    """Visible surfaces: pixel (n,) flat indices, triangle (n,), bary (n, 3) float32 weights of its corners."""
 
     pixel: np.ndarray
     triangle: np.ndarray
@@ -26,9 +26,9 @@ class Hits:
 def rasterise(
     xyz: np.ndarray, tris: np.ndarray, size: int, *, twosided: np.ndarray, within: dict[int, np.ndarray], part: np.ndarray
 ) -> Hits:
-    """xyz (V, 3): x right, y down in pixels (pixel i covers [i, i + 1)), z away from the camera. tris (T, 3) counter-
-    clockwise as seen from outside. twosided (T,) bool: not culled when seen from behind. within: part number -> (size,
-    size) bool mask outside which that part is not drawn (teeth stay inside the lips). part (T,) part numbers."""
+    """Rasterises a mesh. xyz (V, 3): x right, y down in pixels (pixel i covers [i, i + 1)), z away from the camera. tris
+    (T, 3): counter-clockwise seen from outside. twosided (T,) bool: not culled when seen from behind. within: part -> (size,
+    size) bool mask outside which that part is not rendered (teeth stay inside the lips). part (T,): part of each triangle."""
     live = _facing(xyz, tris, size, twosided)
     a, b, c = (xyz[tris[live, k]] for k in range(3))
     row_tri, row_y, lo, count = _rows(a, b, c, size)
@@ -46,19 +46,19 @@ def rasterise(
         for number, mask in within.items():
             rows = row_part == number
             if rows.any():
-                mine = rows[row]
-                keep[mine] = mask.reshape(-1)[pixel[mine]]
+                masked = rows[row]
+                keep[masked] = mask.reshape(-1)[pixel[masked]]
         row, x, pixel, z = row[keep], x[keep], pixel[keep], z[keep]
     if not len(z):
         return Hits(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 3), np.float32))
     key = (((z - z.min()) * np.float32(2**18)).astype(np.int64) << 32) | np.arange(len(z))
     buffer = np.full(size * size, FAR)
     np.minimum.at(buffer, pixel, key)
-    seen = np.flatnonzero(buffer != FAR)
-    winner = buffer[seen] & 0xFFFFFFFF
-    won_row = row[winner]
-    t = row_tri[won_row]
-    return Hits(seen, live[t], _bary(a, b, c, t, x[winner] + np.float32(0.5), row_y[won_row] + np.float32(0.5)))
+    covered = np.flatnonzero(buffer != FAR)
+    nearest = buffer[covered] & 0xFFFFFFFF
+    nearest_row = row[nearest]
+    t = row_tri[nearest_row]
+    return Hits(covered, live[t], _bary(a, b, c, t, x[nearest] + np.float32(0.5), row_y[nearest_row] + np.float32(0.5)))
 
 
 def _facing(xyz: np.ndarray, tris: np.ndarray, size: int, twosided: np.ndarray) -> np.ndarray:
@@ -71,7 +71,7 @@ def _facing(xyz: np.ndarray, tris: np.ndarray, size: int, twosided: np.ndarray) 
 
 
 def _rows(a: np.ndarray, b: np.ndarray, c: np.ndarray, size: int) -> tuple[np.ndarray, ...]:
-    """The rows of pixels each triangle covers: (triangle, y, first x, number of pixels), empty rows left out."""
+    """The pixel rows that each triangle covers: (triangle, y, first x, number of pixels), without empty rows."""
     ys = np.stack([a[:, 1], b[:, 1], c[:, 1]])
     top = np.clip(np.ceil(ys.min(0) - 0.5), 0, size).astype(np.int32)
     bottom = np.clip(np.floor(ys.max(0) - 0.5), -1, size - 1).astype(np.int32)
@@ -81,7 +81,7 @@ def _rows(a: np.ndarray, b: np.ndarray, c: np.ndarray, size: int) -> tuple[np.nd
     centre = y + np.float32(0.5)
     left = np.full(len(tri), np.float32(np.inf))
     right = np.full(len(tri), np.float32(-np.inf))
-    for p, q in ((a, b), (b, c), (c, a)):  # where the row cuts each side
+    for p, q in ((a, b), (b, c), (c, a)):  # intersection of the row with each side
         dy = q[:, 1] - p[:, 1]
         safe = np.where(np.abs(dy) < 1e-6, np.float32(1), dy)
         slope = (q[:, 0] - p[:, 0]) / safe

@@ -1,4 +1,4 @@
-"""One person before the camera: builds everything that stays, then draws frame after frame."""
+"""Renders one person: builds everything that stays constant, then renders frame by frame."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pipeline.sources.renderer.motion import Motion
 from pipeline.sources.renderer.vectors import normals, rotate, rotation
 from pipeline.sources.renderer.wear import Piece
 
-PIVOT = np.array([0, 6.25, 0.25], np.float32)  # where the head turns on the neck
-DISTANCE, SPAN = 13.0, 3.5  # of the camera; what the picture's width shows at the face
+PIVOT = np.array([0, 6.25, 0.25], np.float32)  # centre of the head's rotation
+DISTANCE, SPAN = 13.0, 3.5  # distance of the camera; width of the image at the face; mesh units
 CENTRE = np.array([0, 7.16, 1.0], np.float32)
 SKIN_WRAP = np.array([0.42, 0.26, 0.2])
 
 
 @dataclass(frozen=True)
 class Actor:
-    """A person built: shape (V, 3), the pieces put on, the texture without clothes."""
+    """A person ready to render: shape (V, 3), hair and glasses, texture without clothes."""
 
     person: people.Person
     shape: np.ndarray
@@ -31,7 +31,7 @@ class Actor:
 
 
 def build(rng: np.random.Generator) -> Actor:
-    """A person ready to be filmed, drawn from `rng`."""
+    """Samples a person from `rng` and builds the geometry and texture."""
     head, fixed, ids = mesh.load(), layout(), landmark_ids()
     person = people.person(rng, ids)
     look = looks.look(person, rng)
@@ -52,7 +52,7 @@ def build(rng: np.random.Generator) -> Actor:
 
 
 class Shot:
-    """An actor in the clothes, light and background of one video."""
+    """An actor with the clothes, light and background of one video."""
 
     def __init__(self, actor: Actor, rng: np.random.Generator, size: int, supersample: int):
         head, fixed = mesh.load(), layout()
@@ -74,7 +74,7 @@ class Shot:
         self._join(head, fixed, pieces)
 
     def _join(self, head: mesh.Mesh, fixed: Layout, pieces: list[Piece]) -> None:
-        """One list of vertices and triangles out of the head and what is put on it."""
+        """Joins the head and its pieces into one list of vertices and triangles."""
         counts = np.cumsum([len(self.shape)] + [len(p.xyz) for p in pieces])
         self.tris = np.concatenate([head.tris] + [p.tris + n for p, n in zip(pieces, counts)])
         self.part = np.concatenate([head.part] + [np.full(len(p.tris), p.part) for p in pieces])
@@ -90,14 +90,14 @@ class Shot:
         gloss = np.array([shade.GLOSS.get(p, (0, 1)) for p in range(10)], np.float32)[self.part_of]
         self.strength, self.power = gloss[:, 0], gloss[:, 1]
         self.hairy = np.linalg.norm(self.extra_along, axis=1) > 0.5
-        # hair inside other hair gets less light: by how deep it lies under the outermost
+        # hair inside other hair gets less light, depending on its depth below the outermost
         reach = np.linalg.norm((self.extra - np.array([0, 7.3, 0.45], np.float32)) * np.array([1, 0.8, 1], np.float32), axis=1)
         shaded = np.clip(0.55 + (reach - 0.75) * 1.2, 0.45, 1).astype(np.float32)
         self.ambient = np.concatenate([shade.open_sky(fixed.part_of), np.where(self.hairy, shaded, 0.9)]).astype(np.float32)
         self.twosided = np.isin(self.part, (mesh.LASH, mesh.HAIR, mesh.GLASSES, mesh.CLOTH))
 
     def draw(self, move: Motion, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Frame k: (size, size, 3) uint8 RGB and (68, 2) float32 landmarks, pixel centre of the top-left = (0, 0)."""
+        """Renders frame k: (size, size, 3) uint8 RGB and (68, 2) float32 landmarks; centre of the top-left pixel = (0, 0)."""
         xyz, normal, turn = self.pose(move, k)
         screen = self.project(xyz, move, k)
         hits = self.hits(screen)
@@ -107,7 +107,7 @@ class Shot:
         return shade.display(image, self.size), (self._points(screen, turn) * scale - 0.5).astype(np.float32)
 
     def pose(self, move: Motion, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Face, eyes, then the turn of the head."""
+        """Positions and normals of all vertices after expression, gaze and head rotation, and the rotation (3, 3)."""
         head, fixed = mesh.load(), layout()
         xyz = self.shape.copy()
         for name, weight in self._weights(move, k).items():
@@ -142,7 +142,7 @@ class Shot:
         return out
 
     def project(self, xyz: np.ndarray, move: Motion, k: int) -> np.ndarray:
-        """Pixels of the supersampled picture and depth."""
+        """(V, 3): x and y in pixels of the supersampled image, and depth."""
         p = xyz - CENTRE
         scale = self.big / SPAN * self.zoom * move.zoom[k] * DISTANCE / (DISTANCE - p[:, 2])
         x, y = self.offset + move.shift[k]
@@ -156,7 +156,7 @@ class Shot:
         return (cv2.dilate(mask, box) if grow > 0 else cv2.erode(mask, box)) > 0
 
     def hits(self, screen: np.ndarray) -> raster.Hits:
-        """What is seen. Teeth and tongue stay inside the lips and eyeballs inside the lids, however a face is shaped."""
+        """Visible surfaces. Teeth and tongue are clipped to the lips, eyeballs to the lids, for every face shape."""
         head = mesh.load()
         mouth = self._inside(screen[head.lips], -1)
         eyes = self._inside(screen[head.lids[0]], 1) | self._inside(screen[head.lids[1]], 1)
@@ -184,15 +184,15 @@ class Shot:
         b = hits.bary
         uv = sum(self.uv[hits.triangle, c] * b[:, c, None] for c in range(3))
         both = np.concatenate([light, gleam[:, None]], 1)
-        here = sum(both[corners[:, c]] * b[:, c, None] for c in range(3))
+        shading = sum(both[corners[:, c]] * b[:, c, None] for c in range(3))
         albedo = sample(self.atlas, uv)
-        colour = albedo * here[:, :3] + here[:, 3:] * self.light.key_colour.astype(np.float32)
+        colour = albedo * shading[:, :3] + shading[:, 3:] * self.light.key_colour.astype(np.float32)
         self._catchlight(colour, hits, screen)
         image.reshape(-1, 3)[hits.pixel] = colour
         return image
 
     def _catchlight(self, colour: np.ndarray, hits: raster.Hits, screen: np.ndarray) -> None:
-        """The wet front of the eye mirrors the key light."""
+        """Adds the reflection of the key light on the eyes, in place."""
         eye = np.flatnonzero(self.part[hits.triangle] == mesh.EYE)
         half = self.light.key + shade.VIEW
         half = half / np.linalg.norm(half)
@@ -206,7 +206,7 @@ class Shot:
             colour[eye] += (0.9 * spot)[:, None].astype(np.float32) * self.light.key_colour.astype(np.float32)
 
     def _points(self, screen: np.ndarray, turn: np.ndarray) -> np.ndarray:
-        """(68, 2). The jaw is the outline as seen, so it does not slide over the cheek when the head turns."""
+        """Landmarks (68, 2). Jaw points lie on the visible outline, so that they do not move onto the cheek in profile."""
         points = screen[landmark_ids(), :2].copy()
         roll = np.arctan2(turn[1, 0], turn[0, 0])
         for k, (near, outward) in enumerate(layout().jaw):
@@ -219,8 +219,8 @@ class Shot:
 
 
 def sample(atlas: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """Bilinear look-up of (n, 2) pixels."""
-    # remap takes pictures under 32768 wide, so the list is folded
+    """Bilinear interpolation of the atlas at (n, 2) pixels -> (n, 3)."""
+    # remap is limited to a width of 32767, so the list is folded
     rows = -(-len(uv) // 4096) or 1
     flat = np.zeros((rows * 4096, 2), np.float32)
     flat[: len(uv)] = uv

@@ -1,4 +1,4 @@
-"""What changes from video to video: clothes, background, light and exposure."""
+"""Random setting of a video: clothes, background, light and exposure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CUTS = ("crew", "vneck", "shirt", "turtle", "suit", "hoodie")
 
 @dataclass(frozen=True)
 class Light:
-    """Directions (3,) unit vectors towards the light, colours (3,) linear."""
+    """Lights of a video: directions (3,) are unit vectors towards the light, colours (3,) linear."""
 
     key: np.ndarray
     key_colour: np.ndarray
@@ -25,7 +25,7 @@ class Light:
 
 
 def light(rng: np.random.Generator, dark: float) -> Light:
-    """Key and fill light of one video; `dark` is how little the skin reflects."""
+    """Samples the lights of one video; `dark` is the darkness of the skin, 0..1, for the exposure."""
     side, high = rng.choice([-1, 1]) * np.radians(rng.uniform(10, 65)), np.radians(rng.uniform(10, 50))
     warm = rng.normal(0, 0.10)
     key = np.array([1 + warm, 1, 1 - 1.3 * warm]) * rng.uniform(1.0, 1.7)
@@ -43,7 +43,7 @@ def _direction(side: float, high: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Clothes:
-    """colours: three, sRGB; pitch of the pattern and shift of the neckline in units of the base mesh."""
+    """Clothes of a video. colours: three, sRGB; pitch of the pattern and shift of the neckline in mesh units."""
 
     cut: str
     colours: list[np.ndarray]
@@ -53,7 +53,7 @@ class Clothes:
 
 
 def clothes(rng: np.random.Generator) -> Clothes:
-    """Cut, colours and pattern of the clothes of one video."""
+    """Samples cut, colours and pattern of the clothes of one video."""
     cut = str(rng.choice(CUTS, p=[0.3, 0.16, 0.18, 0.1, 0.16, 0.1]))
     colours = [_colour(rng) for _ in range(3)]
     if cut == "suit":
@@ -69,7 +69,7 @@ def _colour(rng: np.random.Generator) -> np.ndarray:
 
 
 def covered(x: np.ndarray, y: np.ndarray, wear: Clothes) -> np.ndarray:
-    """How deep inside the clothes a place of the chest is (positive: covered), seen from the front of the base mesh."""
+    """Distance of chest positions x, y on the base mesh from the neckline; positive: covered by clothes."""
     a = np.abs(x)
     edge = {"crew": 5.42 + 0.42 * np.minimum(a / 0.55, 1.3) ** 2, "vneck": 4.95 + 1.35 * np.minimum(a, 0.75),
             "shirt": 5.2 + 1.2 * np.minimum(a, 0.6), "turtle": 5.95 + 0 * a, "suit": 5.5 + 0.8 * np.minimum(a, 0.5),
@@ -78,7 +78,7 @@ def covered(x: np.ndarray, y: np.ndarray, wear: Clothes) -> np.ndarray:
 
 
 def dress(atlas: np.ndarray, wear: Clothes, rng: np.random.Generator) -> None:
-    """Paint the clothes on the chest of a person's atlas, in place."""
+    """Paints the clothes on the chest of a person's atlas, in place."""
     top, bottom = skin.BODY_ROW, skin.EXTRA_ROW - 2
     v, u = np.mgrid[top:bottom, 0 : skin.WIDTH].astype(np.float32)
     x, y = u / skin.BODY_SCALE[0] - 2.6, skin.BODY_TOP - (v - top) / skin.BODY_SCALE[1]
@@ -101,7 +101,7 @@ def dress(atlas: np.ndarray, wear: Clothes, rng: np.random.Generator) -> None:
 
 
 def background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """(size, size, 3) linear light: a wall, a corner, shelves, lights out of focus, a window, a blur."""
+    """A random background (size, size, 3) in linear light: wall, corner, shelves, bokeh, window or blur."""
     base, other = _colour(rng), _colour(rng)
     v, u = np.mgrid[0:size, 0:size].astype(np.float32) / size
     kind = str(rng.choice(["wall", "corner", "shelves", "bokeh", "window", "blur"]))

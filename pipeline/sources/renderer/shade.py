@@ -1,4 +1,4 @@
-"""Light at the vertices, colour at the pixels: soft self-shadowing from baked visibility, diffuse and specular terms."""
+"""Shading: per-vertex light with soft self-shadowing from baked visibility, diffuse and specular terms; display colours."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pipeline.sources.renderer import mesh, raster
 from pipeline.sources.renderer.setting import Light
 from pipeline.sources.renderer.vectors import dot, dot9, harmonics
 
-DIRECTIONS, MAP = 64, 112  # of the visibility bake: directions, side of each depth map
+DIRECTIONS, MAP = 64, 112  # visibility bake: number of directions, side of each depth map
 VIEW = np.array([0, 0, 1.0])
-# strength and power of the highlight of each part
+# strength and exponent of the highlight of each part
 GLOSS = {mesh.SKIN: (0.10, 14), mesh.SOCKET: (0.05, 14), mesh.MOUTH: (0.03, 10), mesh.EYE: (0.0, 1), mesh.TEETH: (0.15, 24),
          mesh.TONGUE: (0.12, 16), mesh.LASH: (0, 1), mesh.CLOTH: (0.015, 6), mesh.GLASSES: (0.5, 30)}
-INSIDE = {mesh.TEETH: 0.8, mesh.TONGUE: 0.4, mesh.MOUTH: 0.18}  # how much light reaches into an open mouth
+INSIDE = {mesh.TEETH: 0.8, mesh.TONGUE: 0.4, mesh.MOUTH: 0.18}  # fraction of the light that reaches into an open mouth
 
 
 @lru_cache(maxsize=1)
 def visibility() -> np.ndarray:
-    """(V, 9): which part of the sky each vertex of the base mesh sees, as spherical harmonics. Baked once a process."""
+    """(V, 9): visibility of the sky from each vertex of the base mesh, as spherical harmonics; baked once per process."""
     head = mesh.load()
     solid = (head.part == mesh.SKIN) | (head.part == mesh.SOCKET) | (head.part == mesh.EYE)
     tris = head.tris[solid]
@@ -63,13 +63,13 @@ def _depth() -> np.ndarray:
 
 
 def depth(part_of: np.ndarray) -> np.ndarray:
-    """(V,) teeth and tongue darken towards the back of the mouth."""
+    """(V,) factor that darkens teeth and tongue towards the back of the mouth."""
     return np.where((part_of == mesh.TEETH) | (part_of == mesh.TONGUE), _depth(), 1).astype(np.float32)
 
 
 def shadow(normal: np.ndarray, towards: np.ndarray, part_of: np.ndarray) -> np.ndarray:
-    """(V,) how much of the key light arrives, 0..1: what a vertex sees there, against what a plane would see. normal in
-    the pose the visibility was baked in; towards (3,) the light in the same frame."""
+    """(V,) fraction of the key light that arrives, 0..1: visibility in its direction relative to that of a plane. normal in
+    the pose of the baked visibility; towards (3,): the light in the same coordinates."""
     seen = dot9(visibility(), harmonics(towards))
     flat = 0.5 + 0.75 * dot(normal, towards)
     out = np.clip((seen + 0.12) / np.maximum(flat, 0.25), 0, 1)
@@ -79,7 +79,7 @@ def shadow(normal: np.ndarray, towards: np.ndarray, part_of: np.ndarray) -> np.n
 
 
 def lit(normal: np.ndarray, ambient: np.ndarray, open_key: np.ndarray, light: Light, wrap: np.ndarray) -> np.ndarray:
-    """(V, 3) light on each vertex. wrap (3,): how far red, green, blue creep past the terminator (skin scatters red)."""
+    """(V, 3) light on each vertex. wrap (3,): extension of red, green, blue past the terminator (skin scatters red)."""
     key, fill = dot(normal, light.key)[:, None], dot(normal, light.fill)[:, None]
     wrap = np.asarray(wrap, np.float32)
     sky = ((normal[:, 1] * 0.5 + 0.5) * ambient)[:, None]
@@ -91,14 +91,14 @@ def lit(normal: np.ndarray, ambient: np.ndarray, open_key: np.ndarray, light: Li
 
 
 def shine(normal: np.ndarray, open_key: np.ndarray, light: Light, strength: np.ndarray, power: np.ndarray) -> np.ndarray:
-    """(V,) Blinn highlight of the key light, as a share of its colour."""
+    """(V,) Blinn highlight of the key light, as a fraction of its colour."""
     half = light.key + VIEW
     lobe = np.clip(dot(normal, half / np.linalg.norm(half)), 1e-3, 1) ** power
     return strength * lobe * open_key
 
 
 def strands(along: np.ndarray, light: Light) -> np.ndarray:
-    """(N,) highlight across hair that runs in direction `along`."""
+    """(N,) highlight of hair in direction `along`."""
     half = light.key + VIEW
     t = dot(along, half / np.linalg.norm(half))
     return 0.06 * np.clip(1 - t * t, 0, 1) ** 16
@@ -107,5 +107,5 @@ def strands(along: np.ndarray, light: Light) -> np.ndarray:
 def display(linear: np.ndarray, size: int) -> np.ndarray:
     """Supersampled linear light -> (size, size, 3) uint8 sRGB."""
     small = cv2.resize(linear, (size, size), interpolation=cv2.INTER_AREA)
-    soft = small / (1 + 0.18 * small) * 1.12  # a shoulder instead of clipped highlights
+    soft = small / (1 + 0.18 * small) * 1.12  # compresses highlights instead of clipping them
     return (np.clip(1.055 * np.maximum(soft, 1e-4) ** (1 / 2.4) - 0.055, 0, 1) * 255 + 0.5).astype(np.uint8)

@@ -1,7 +1,7 @@
-"""The texture atlas: skin unrolled around the upright axis, the chest seen from the front, hair, iris, teeth and plain colours.
+"""The texture atlas: skin unrolled around the vertical axis, chest projected from the front, hair, iris, teeth, plain colours.
 
-All faces share one texture map, laid out on the base mesh, so a feature is painted where the base mesh has it and every
-person's shape carries it along. Painted in sRGB, handed out in linear light.
+All faces share one texture map on the base mesh: a feature is painted at its position on the base mesh and follows each
+person's shape. Painting is in sRGB, the result in linear light.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HAIRLINE_Y = np.array([8.08, 8.05, 7.93, 7.62, 7.25, 7.02, 7.45, 7.42, 6.95, 6.5
 
 
 def azimuth(xyz: np.ndarray) -> np.ndarray:
-    """Angle about the head's vertical axis, radians, 0 in front: (…, 3) -> (…,)."""
+    """Angle around the head's vertical axis, radians, 0 in front: (…, 3) -> (…,)."""
     return np.arctan2(xyz[..., 0], xyz[..., 2] - mesh.AXIS_Z)
 
 
@@ -40,12 +40,12 @@ def body_uv(xyz: np.ndarray) -> np.ndarray:
 
 
 def swatch_uv(part: int) -> np.ndarray:
-    """Texel in the middle of a part's plain colour: (2,)."""
+    """Texel at the centre of a part's plain colour: (2,)."""
     return np.array([690 + 10 * SWATCH[part] + 4, EXTRA_ROW + 4], np.float32)
 
 
 def hairline(az: np.ndarray, front: float, recede: float) -> np.ndarray:
-    """Height of the edge of the hair at an azimuth. front: shift of the whole forehead line; recede: of its corners."""
+    """Height of the hairline at an azimuth. front: shift along the whole forehead; recede: shift of the corners."""
     y = HAIRLINE_Y.copy()
     y[:3] += front + recede * np.array([0.6, 0.9, 1.3])
     y[3] += recede * 0.8
@@ -58,7 +58,7 @@ def linear(srgb: np.ndarray) -> np.ndarray:
 
 
 def noise(rng: np.random.Generator, size: tuple[int, ...], cell: float, stretch: float = 1) -> np.ndarray:
-    """Smooth noise of unit spread with spots of `cell` pixels, `stretch` times as tall."""
+    """Smooth noise of about unit variance with spots of `cell` pixels, `stretch` times as tall."""
     height, width = size[:2]
     shape = max(2, round(height / cell / stretch)), max(2, round(width / cell))
     return cv2.resize(rng.standard_normal(shape, np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
@@ -70,7 +70,7 @@ def blend(image: np.ndarray, mask: np.ndarray, colour: np.ndarray) -> None:
 
 
 class Brush:
-    """Paints on the skin texture in the units of the base mesh: azimuth and height."""
+    """Masks on the skin texture, in azimuth and height on the base mesh."""
 
     def __init__(self, skin: np.ndarray, seed: np.random.Generator):
         self.skin, self.rng = skin, seed
@@ -100,7 +100,7 @@ class Brush:
 
 
 def paint(person: Person, look: Look, points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """points (68, 2): azimuth and height of the landmarks on the base mesh. Returns (HEIGHT, WIDTH, 3) linear light."""
+    """The atlas of a person, (HEIGHT, WIDTH, 3) in linear light. points (68, 2): azimuth and height of the landmarks."""
     atlas = np.empty((HEIGHT, WIDTH, 3), np.float32)
     atlas[:] = person.skin
     skin = atlas[:BODY_ROW]
@@ -164,7 +164,7 @@ def _marks(brush: Brush, person: Person, look: Look) -> None:
 
 
 def beard_mask(az: np.ndarray, y: np.ndarray, kind: str) -> np.ndarray:
-    """Where a beard of this kind grows, 0..1, at places of the base mesh."""
+    """Density 0..1 of a beard of this kind at positions on the base mesh."""
     a, step = np.abs(az), lambda v: np.clip(v, 0, 1)
     upper = np.interp(a, [0, 0.16, 0.3, 0.45, 0.8, 1.05, 1.2], [6.5, 6.52, 6.6, 6.6, 6.72, 7.1, 7.1])
     chin = step((upper - y) / 0.06) * step((y - 6.0) / 0.12) * step((1.22 - a) / 0.1)
@@ -202,7 +202,7 @@ def _brows(brush: Brush, look: Look, points: np.ndarray) -> None:
         hairs += [np.array([p, p + d]) for p, d in zip(np.stack([x, y], 1), tilt)]
         edge = np.interp(np.linspace(0, 1, 5), [0, 0.2, 0.6, 1], [0.7, 1, 0.8, 0.15])[:, None] * [0, thick / 2]
         body.append(np.concatenate([brow + edge, (brow - 0.6 * edge)[::-1]]))
-    # the skin below this line is the fold of the upper lid, which the blink unrolls
+    # the skin below this line is the fold of the upper lid, which a blink unfolds
     height = TOP - np.arange(brush.height, dtype=np.float32)[:, None] / PER_UNIT
     above = np.clip((height - 7.385) / 0.02, 0, 1) * look.brow_strength
     for outline in body:
@@ -215,7 +215,7 @@ def _scalp(brush: Brush, person: Person, look: Look) -> None:
     az, y = (u - 8) / PER_RADIAN - np.pi, TOP - v / PER_UNIT
     over = y - hairline(az, look.front, look.recede) + 0.03 * noise(brush.rng, brush.skin.shape, 5)
     if look.style == "bald":
-        over = np.minimum(over, 7.6 - y) if look.crown else over - 0.02  # a wreath around a bare crown
+        over = np.minimum(over, 7.6 - y) if look.crown else over - 0.02  # hair around a bald crown
     mask = np.clip(over / 0.07 + 0.3, 0, 1)
     strength = {"bald": 0.35, "buzz": 0.8}.get(look.style, 0.95)
     grain = np.clip(1 + 0.2 * noise(brush.rng, brush.skin.shape, 2, 4), 0.5, 1.3)
@@ -244,7 +244,7 @@ def set_swatch(atlas: np.ndarray, part: int, colour: np.ndarray) -> None:
 
 
 def _iris(person: Person, rng: np.random.Generator, size: int) -> np.ndarray:
-    """The front of an eyeball: its middle is the pupil, its edge 1.15 eyeball radii out."""
+    """Texture of an eyeball's front: the pupil at the centre, the edge at 1.15 eyeball radii."""
     v, u = np.mgrid[0:size, 0:size].astype(np.float32) / size * 2.3 - 1.15
     r, angle = np.hypot(u, v), np.arctan2(v, u)
     image = np.full((size, size, 3), (0.9, 0.87, 0.84), np.float32)

@@ -1,4 +1,4 @@
-"""Vectors: products spelled out term by term, because a BLAS product may depend on the number of threads in its last bit."""
+"""Vector operations, written term by term: the last bits of a BLAS product may depend on the number of threads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def dot9(v: np.ndarray, d: np.ndarray) -> np.ndarray:
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
-    """(3, 3): roll about z, then pitch about x (positive looks down), then yaw about y (positive to the left)."""
+    """(3, 3): roll about z, then pitch about x (positive is down), then yaw about y (positive is to the left)."""
     cy, sy, cx, sx, cz, sz = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
     y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
@@ -28,12 +28,12 @@ def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
 
 
 def rotate(v: np.ndarray, m: np.ndarray) -> np.ndarray:
-    """Each row of v (n, 3) turned by m (3, 3)."""
+    """Rows of v (n, 3) rotated by m (3, 3)."""
     return np.stack([dot(v, row) for row in m], 1)
 
 
 def normals(xyz: np.ndarray, tris: np.ndarray, order: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """(V, 3) unit normals. order, starts: `around(tris)`, the corners of the triangles sorted by vertex."""
+    """(V, 3) unit normals. order, starts: from `around(tris)`, the corners of the triangles sorted by vertex."""
     a, b, c = xyz[tris[:, 0]], xyz[tris[:, 1]], xyz[tris[:, 2]]
     u, v = b - a, c - a
     face = np.stack([u[:, 1] * v[:, 2] - u[:, 2] * v[:, 1], u[:, 2] * v[:, 0] - u[:, 0] * v[:, 2],
@@ -43,8 +43,8 @@ def normals(xyz: np.ndarray, tris: np.ndarray, order: np.ndarray, starts: np.nda
 
 
 def around(tris: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For `normals`: number of the triangle of every corner, sorted by vertex; where each vertex begins. Every vertex
-    must belong to some triangle."""
+    """For `normals`: triangle index of every corner, sorted by vertex, and the first entry of each vertex. Every vertex must
+    belong to a triangle."""
     corners = tris.reshape(-1)
     order = np.argsort(corners, kind="stable")
     return order // 3, np.searchsorted(corners[order], np.arange(corners.max() + 1))

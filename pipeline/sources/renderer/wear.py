@@ -1,4 +1,4 @@
-"""What is put on a head: a shell and locks of hair, glasses, a collar. Triangles in the person's rest pose."""
+"""Hair (a shell and locks), glasses and collar as triangles in the person's rest pose."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pipeline.sources.renderer.people import Person
 
 @dataclass(frozen=True)
 class Piece:
-    """xyz, normal, along (N, 3): place, outward normal, direction of the hair (zero where there is none); tris (M, 3);
-    part; uv (N, 2) atlas pixels; y (N,) the height on the base mesh, which says how much it follows the head."""
+    """xyz, normal, along (N, 3): position, outward normal, direction of the hair (zero without hair); tris (M, 3); part;
+    uv (N, 2) atlas pixels; y (N,): height on the base mesh, which determines how much it follows the head."""
 
     xyz: np.ndarray
     normal: np.ndarray
@@ -36,7 +36,7 @@ STYLE = {
 
 
 def amount(rest: np.ndarray, look: Look) -> np.ndarray:
-    """How far each place of the base mesh is inside the hair: 0 at its edge, 1 well inside."""
+    """(V,) position of each vertex in the hair: 0 at its edge, 1 well inside."""
     edge = skin.hairline(skin.azimuth(rest), look.front, look.recede)
     inside = np.clip((rest[:, 1] - edge) / 0.22, 0, 1)
     ear = (np.abs(rest[:, 0]) > 0.745) & (rest[:, 1] < 7.45)
@@ -44,7 +44,7 @@ def amount(rest: np.ndarray, look: Look) -> np.ndarray:
 
 
 def hair(person: Person, look: Look, shape: np.ndarray, normal: np.ndarray, rng: np.random.Generator) -> list[Piece]:
-    """shape, normal (V, 3): the person's face at rest. Nothing for the bald."""
+    """Pieces of hair for the face at rest, shape and normal (V, 3); none for a bald person."""
     if look.style not in STYLE:
         return []
     head = mesh.load()
@@ -67,7 +67,7 @@ def hair(person: Person, look: Look, shape: np.ndarray, normal: np.ndarray, rng:
 
 
 def _flow(look: Look, shape: np.ndarray, normal: np.ndarray) -> np.ndarray:
-    """Where the hair lies, along the scalp: from the parting to the sides, back, up or down."""
+    """(V, 3) unit direction of the hair along the scalp: from the parting to the sides, back, up or down."""
     away = np.sign(shape[:, 0] - look.parting)[:, None] * np.array([[1, 0, 0]], np.float32)
     style = look.style
     down, back = np.array([0, -1, 0], np.float32), np.array([0, 0, -1], np.float32)
@@ -92,9 +92,9 @@ def _shell(head: mesh.Mesh, scalp: np.ndarray, normal: np.ndarray, flow: np.ndar
 
 def _locks(scalp: np.ndarray, normal: np.ndarray, flow: np.ndarray, inside: np.ndarray, look: Look, count: int,
            length: float, width: float, gravity: float, lift: float, curl: float, rng: np.random.Generator) -> Piece:
-    """Ribbons of hair that start on the shell, follow its flow, fall, and stay off the head and out of the face."""
+    """Ribbons of hair that start on the shell, follow its flow, fall, and stay outside head and face."""
     steps = 5 if length < 0.8 else 8
-    # no lock starts over the forehead, where it would fall into the face, unless the style combs it up or cuts it short
+    # no lock starts above the forehead, where it would fall into the face, unless the style combs it up or is short
     front = (scalp[:, 2] > 1.0) & (look.style in ("short", "side", "bob", "long", "updo"))
     root = rng.choice(np.flatnonzero((inside > 0.15) & ~front), count)
     at = scalp[root] + rng.normal(0, 0.03, (count, 3)).astype(np.float32) - 0.02 * normal[root]
@@ -114,12 +114,12 @@ def _locks(scalp: np.ndarray, normal: np.ndarray, flow: np.ndarray, inside: np.n
         far = np.linalg.norm(away, axis=1, keepdims=True)
         at = np.where(far < 1, core + away / np.maximum(far, 1e-3) * radii, at)
         face = (at[:, 2] > 0.75) & (at[:, 1] < 7.85) & (np.abs(at[:, 0]) < 0.68) & ~fringe
-        tidy &= ~(face & (np.abs(at[:, 0]) < 0.6))  # would lie across the face
+        tidy &= ~(face & (np.abs(at[:, 0]) < 0.6))  # would cross the face
         at[face, 0] = (np.where(side[face, 0] == 0, 1, side[face, 0])) * 0.70
         neck = (at[:, 1] < 6.6) & (np.abs(at[:, 0]) < 0.5) & (at[:, 2] > -0.3)
         at[neck, 2] = np.where(at[neck, 2] > 0.3, at[neck, 2], -0.35)
         way = way + np.array([0, -gravity, 0], np.float32) + curl * rng.normal(0, 0.7, (count, 3)).astype(np.float32)
-    jump = np.linalg.norm(np.diff(path, axis=0), axis=2).max(0)  # pushed out of the face or the neck in one go
+    jump = np.linalg.norm(np.diff(path, axis=0), axis=2).max(0)  # was moved out of the face or the neck in one step
     tidy &= jump < 1.7 * span / (steps - 1) + 0.03
     return _ribbons(path[:, tidy].astype(np.float32), core, width, rng)
 
@@ -175,7 +175,7 @@ def _grid(rows: int, columns: int) -> np.ndarray:
 
 
 def tube(path: np.ndarray, radius: float, part: int, height: float | None = None) -> Piece:
-    """A tube of six sides along a path (n, 3)."""
+    """A tube with six sides along a path (n, 3)."""
     along = np.gradient(path, axis=0)
     along /= np.linalg.norm(along, axis=1, keepdims=True) + 1e-6
     side = np.cross(along, np.array([0.05, 0.1, 1.0]))
@@ -190,7 +190,7 @@ def tube(path: np.ndarray, radius: float, part: int, height: float | None = None
 
 
 def glasses(look: Look, shape: np.ndarray, ids: np.ndarray) -> list[Piece]:
-    """Two rims before the eyes, a bridge on the nose and a bow to each ear."""
+    """Pieces of glasses: two rims in front of the eyes, a bridge on the nose and a temple to each ear."""
     points = shape[ids]
     wide, tall = look.frame_size
     front = max(float(points[36:48, 2].max()) + 0.10, float(points[27, 2]) + 0.03)
@@ -217,7 +217,7 @@ def glasses(look: Look, shape: np.ndarray, ids: np.ndarray) -> list[Piece]:
 
 
 def collar(shape: np.ndarray, rest: np.ndarray, height: float, drop: float, radius: float) -> Piece:
-    """A roll of cloth around the neck: at `height` behind, `drop` lower in front."""
+    """A roll of cloth around the neck, at `height` at the back and `drop` lower in front."""
     turn = np.linspace(-np.pi, np.pi, 33)
     towards = np.stack([np.sin(turn), np.cos(turn)], 1)
     level = height - drop * (0.5 + 0.5 * np.cos(turn))
@@ -229,6 +229,6 @@ def collar(shape: np.ndarray, rest: np.ndarray, height: float, drop: float, radi
         near = np.argsort(far, kind="stable")[:4]
         path.append(shape[near].mean(0))
     ring = np.array(path)
-    for _ in range(2):  # the body's vertices are far apart here: smooth the ring
+    for _ in range(2):  # vertices are far apart here, so the ring is smoothed
         ring[1:-1] = 0.25 * ring[:-2] + 0.5 * ring[1:-1] + 0.25 * ring[2:]
     return tube(ring, radius, mesh.CLOTH)
