@@ -1,7 +1,7 @@
-"""Table 2: set-up, few-shot learning, one fine-tuning step and one frame, each timed apart, and a frame's arithmetic.
+"""Table 2: set-up, few-shot learning, one fine-tuning step and one frame, timed separately, and the operations per frame.
 
-The paper's few-shot times seem to hold about 28 s of fixed start-up (docs/paper.md): one figure would hide what it costs.
-Not timed here, for any method: finding the face and its landmarks, drawing them, reading and writing files of the data.
+The paper's few-shot times seem to include about 28 s of fixed start-up (docs/paper.md), which a single number would hide.
+Not timed, for any method: face and landmark detection, rasterising landmark images, reading and writing data files.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ class Config(Strict):
     """The section `timing` of params.yaml."""
 
     repeats: int  # of each quantity, at most
-    seconds: float  # for each quantity: no repeat starts later
+    seconds: float  # per quantity: no repeat starts later
     threads: int  # of torch on the CPU
 
 
 class Times(NamedTuple):
-    """Seconds of one quantity."""
+    """Measured seconds of one quantity."""
 
     seconds: list[float]
     steps: int = 0  # fine-tuning steps in each
 
     def summary(self) -> dict[str, float | int]:
-        """Median and count, as timing.json has them."""
+        """Median and count, as stored in timing.json."""
         facts: dict[str, float | int] = {"median": statistics.median(self.seconds), "n": len(self.seconds)}
         return facts | ({"steps": self.steps} if self.steps else {})
 
 
 def repeat(act: Callable[[], object], config: Config, clock: Clock, wait: Callable[[], None] = lambda: None) -> Times:
-    """Times `act` again and again; the first time is a warm-up and does not count. `wait` returns when the device is idle."""
+    """Seconds of repeated calls of `act`; the first is a warm-up and not counted. `wait` returns when the device is idle."""
     act()
     wait()
     times: list[float] = []
@@ -52,10 +52,10 @@ def repeat(act: Callable[[], object], config: Config, clock: Clock, wait: Callab
 
 
 def few_shot(learn: Callable[[Callable[[int, int], None]], object], config: Config, clock: Clock) -> tuple[Times, Times | None]:
-    """(few-shot learning, one fine-tuning step or None where the method takes none). `learn(report)` adapts once.
+    """(few-shot learning, one fine-tuning step or None for a method without steps). `learn(report)` adapts once.
 
-    At least one whole run, however long. The first step of each run is not among the steps' times: it holds allocation and
-    set-up of the optimisers.
+    At least one complete run, however long. The first step of each run is not counted: it includes allocation and set-up of the
+    optimisers.
     """
     whole: list[float] = []
     steps: list[float] = []
@@ -72,13 +72,13 @@ def few_shot(learn: Callable[[Callable[[int, int], None]], object], config: Conf
 
 def measure(make: Callable[[], Any], person: tuple[Any, Any, Any], shots: Sequence[int], config: Config,
             clock: Clock = time.perf_counter, wait: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """Everything Table 2 has of one method.
+    """One method's entry of Table 2, the body of timing.json.
 
     make() builds the method and loads its weights; person: source frames x and their landmark images y (>= T, 3, H, W), and
-    what drives the hold-out frames (N, 3, H, W), torch; wait() returns when the device is idle.
+    the driving images of the hold-out frames (N, 3, H, W), torch; wait() returns when the device is idle.
     """
     x, y, poses = person
-    method = make()  # also the warm-up of what follows
+    method = make()  # also a warm-up
 
     def learn(t: int, report: Callable[[int, int], None] = lambda done, steps: None) -> Any:
         def step(done: int, steps: int) -> None:
@@ -91,7 +91,7 @@ def measure(make: Callable[[], Any], person: tuple[Any, Any, Any], shots: Sequen
 
     set_up = repeat(make, config, clock, wait)
 
-    head = learn(min(shots))  # the warm-up of few-shot learning, and the head whose frames are timed
+    head = learn(min(shots))  # warm-up of few-shot learning; this head's frames are timed
     few = {t: few_shot(lambda report, t=t: learn(t, report), config, clock) for t in shots}  # type: ignore[misc]
     turn = iter(range(10**9))
     frame = repeat(lambda: head(poses[(j := next(turn) % len(poses)):j + 1]), config, clock, wait)
@@ -101,7 +101,7 @@ def measure(make: Callable[[], Any], person: tuple[Any, Any, Any], shots: Sequen
 
 
 def macs(act: Callable[[], object]) -> int:
-    """Multiply-accumulates of the convolutions and matrix products in `act`; norms, warps and the like are not counted."""
+    """Multiply-accumulates of the convolutions and matrix products in `act`; norms, warps and similar are not counted."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:

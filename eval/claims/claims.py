@@ -1,6 +1,6 @@
-"""eval/claims/claims.yaml, strictly: what the paper says about its tables, as comparisons between cells.
+"""Reads eval/claims/claims.yaml, strictly: the paper's statements about its tables, as comparisons between cells.
 
-It holds no number of ours.
+The file contains none of our numbers.
 
 Kinds of a part: less, greater (left, right: {method: T}) | lowest, highest (method, among, shots) | rises, falls (methods,
 shots) | times (slow takes at_least times as long as fast, at each T) | at_most (cell, number).
@@ -26,7 +26,7 @@ SECONDS = ("few_shot_seconds", "frame_seconds")  # metrics read from timing.json
 
 
 class Atom(NamedTuple):
-    """One comparison: `small` is due below `large`, or `small` · times at most `large`, or `small` at most `number`."""
+    """One comparison that a claim requires: small < large, or small · times ≤ large, or small ≤ number."""
 
     small: Place
     large: Place | None
@@ -35,7 +35,7 @@ class Atom(NamedTuple):
 
 
 class Pair(Strict):
-    """left is below (less) or above (greater) right."""
+    """left is less or greater than right."""
 
     kind: Literal["less", "greater"]
     metric: str
@@ -43,7 +43,7 @@ class Pair(Strict):
     right: dict[str, int]
 
     def atoms(self) -> list[Atom]:
-        """One."""
+        """One comparison."""
         if len(self.left) != 1 or len(self.right) != 1:
             return []
         left, right = *self.left.items(), *self.right.items()
@@ -60,7 +60,7 @@ class Extreme(Strict):
     shots: list[int]
 
     def atoms(self) -> list[Atom]:
-        """One an other method and T."""
+        """One comparison per other method and T."""
         pairs = [((self.method, t), (other, t)) for t in self.shots for other in self.among if other != self.method]
         return [Atom(a, b) if self.kind == "lowest" else Atom(b, a) for a, b in pairs]
 
@@ -74,13 +74,13 @@ class Trend(Strict):
     shots: list[int]
 
     def atoms(self) -> list[Atom]:
-        """One a method and step."""
+        """One comparison per method and step."""
         steps = [((m, t), (m, u)) for m in self.methods for t, u in pairwise(sorted(set(self.shots)))]
         return [Atom(a, b) if self.kind == "rises" else Atom(b, a) for a, b in steps]
 
 
 class Times(Strict):
-    """slow takes at least so many times as long as fast, at every T."""
+    """slow takes at least `at_least` times as long as fast, at every T."""
 
     kind: Literal["times"]
     metric: Literal["few_shot_seconds", "frame_seconds"]
@@ -90,7 +90,7 @@ class Times(Strict):
     shots: list[int]
 
     def atoms(self) -> list[Atom]:
-        """One a T."""
+        """One comparison per T."""
         return [Atom((self.fast, t), (self.slow, t), times=self.at_least) for t in self.shots]
 
 
@@ -103,7 +103,7 @@ class AtMost(Strict):
     number: float
 
     def atoms(self) -> list[Atom]:
-        """One."""
+        """One comparison."""
         return [Atom(place, None, number=self.number) for place in self.cell.items()] if len(self.cell) == 1 else []
 
 
@@ -113,19 +113,19 @@ KINDS: dict[str, type[Part]] = {"less": Pair, "greater": Pair, "lowest": Extreme
 
 
 class Claim(Strict):
-    """One statement; it holds where all its parts do."""
+    """One statement; it holds if all its parts do."""
 
     id: str
     says: str
     source: str
-    block: Literal["voxceleb1", "voxceleb2", "seconds", "none"]  # where the paper's own numbers stand
+    block: Literal["voxceleb1", "voxceleb2", "seconds", "none"]  # where the paper's own numbers are
     parts: list[dict[str, Any]]
 
 
 class File(Strict):
     """The data file."""
 
-    metrics: dict[str, list[str]]  # the paper's column -> ours that may stand for it, the best first
+    metrics: dict[str, list[str]]  # the paper's column -> our columns that may replace it, best first
     claims: list[Claim]
 
 
@@ -137,7 +137,7 @@ class Claims(NamedTuple):
 
 
 def load(path: Path = FILE) -> Claims:
-    """InputError, naming the claim, when a kind, metric, method or key is unknown or a part compares nothing."""
+    """The checked claims. InputError, naming the claim: unknown kind, metric, method or key, or a part without comparison."""
     from ruamel.yaml import YAML, YAMLError
 
     try:
@@ -149,11 +149,11 @@ def load(path: Path = FILE) -> Claims:
         if name in SECONDS:
             raise InputError(f"{path.name}: metrics.{name}: times come from timing.json and have no columns; remove the line")
         for column in columns:
-            metric.load(column)  # refused, with the nearest known name, when no file offers it
+            metric.load(column)  # InputError for an unknown column
     if twice := {claim.id for claim in file.claims if [c.id for c in file.claims].count(claim.id) > 1}:
         raise InputError(f"{path.name}: two claims have the id {min(twice)!r}; rename one")
     if empty := [claim.id for claim in file.claims if not claim.parts]:
-        raise InputError(f"{path.name}: claim {empty[0]!r} has no parts; say what it compares")
+        raise InputError(f"{path.name}: claim {empty[0]!r} has no parts; add a comparison")
     methods = known_methods()
     return Claims(file.metrics, [(claim, [_part(file, part, methods, f"{path.name}: claim {claim.id!r}, part {j}")
                                           for j, part in enumerate(claim.parts, 1)]) for claim in file.claims])
@@ -164,7 +164,7 @@ def _part(file: File, body: dict[str, Any], methods: Collection[str], where: str
     pick({**file.metrics, **dict.fromkeys(SECONDS)}, part.metric, f"{where}: metric")
     atoms = part.atoms()
     if not atoms:
-        raise InputError(f"{where}: compares nothing; name one method and T a side, another method, or two T")
+        raise InputError(f"{where}: compares nothing; name one method and T per side, another method, or two T")
     for atom in atoms:
         for place in filter(None, (atom.small, atom.large)):
             pick(dict.fromkeys(methods), place[0], f"{where}: method")
@@ -172,7 +172,7 @@ def _part(file: File, body: dict[str, Any], methods: Collection[str], where: str
 
 
 def known_methods() -> list[str]:
-    """Files of model/methods/ and the methods of the paper's tables."""
+    """Names of the files in model/methods/ and of the methods in the paper's tables, sorted."""
     spec = importlib.util.find_spec("model.methods")
     assert spec is not None and spec.submodule_search_locations is not None
     ours = {module.name for module in pkgutil.iter_modules(list(spec.submodule_search_locations))}

@@ -1,7 +1,7 @@
-"""Holds each statement of eval/claims/claims.yaml against our results: supported, contradicted, undecided or not measured.
+"""Verdict on each claim of eval/claims/claims.yaml by our results: supported, contradicted, undecided or not measured.
 
-A comparison is decided where the interval of the paired difference over people (at its level, two-sided) leaves out 0; times
-have no interval over people and are decided by their medians.
+A comparison is decided if the interval of the paired difference over people (at its level, two-sided) excludes 0; times have no
+interval over people and are decided by their medians.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ SUPPORTED, CONTRADICTED, UNDECIDED, ABSENT = VERDICTS = ("supported", "contradic
 
 
 class Finding(NamedTuple):
-    """One comparison and what the results say of it."""
+    """One comparison and its verdict."""
 
     atom: Atom
-    metric: str  # as the paper calls it
-    column: str  # what was looked at; "" where nothing stands for it
+    metric: str  # the paper's name
+    column: str  # the column compared; "" if none is measured
     verdict: str
     difference: Difference | None  # small − large (or − number); for times: of the medians, without interval or p
     values: tuple[float, float] | None  # medians of times
-    why: str = ""  # it is not measured
+    why: str = ""  # reason if not measured
 
 
 class Judged(NamedTuple):
-    """One claim over one data set."""
+    """One claim on one data set."""
 
     claim: Claim
     verdict: str
@@ -39,7 +39,7 @@ class Judged(NamedTuple):
 
 
 def judge(claims: Claims, compared: Compared) -> list[Judged]:
-    """Every claim over the data set of `compared`, in the order of the data file."""
+    """Verdicts of every claim on the data set of `compared`, in the order of the file."""
     out = []
     for claim, parts in claims.claims:
         findings = [_finding(atom, part.metric, claims, compared) for part, atoms in parts for atom in atoms]
@@ -48,7 +48,7 @@ def judge(claims: Claims, compared: Compared) -> list[Judged]:
 
 
 def together(verdicts: Sequence[str]) -> str:
-    """Of a whole: supported when all parts are, contradicted when any is, not measured when none is; otherwise undecided."""
+    """Verdict of a claim: supported if all parts are, contradicted if any is, not measured if none is, else undecided."""
     if CONTRADICTED in verdicts:
         return CONTRADICTED
     alike = set(verdicts)
@@ -72,7 +72,7 @@ def _finding(atom: Atom, name: str, claims: Claims, compared: Compared) -> Findi
 
 
 def _column(accepted: Sequence[str], compared: Compared) -> str:
-    """The best accepted column that any cell of the data set has: one claim is not judged by several."""
+    """The first accepted column measured in any cell of the data set; one claim uses one column."""
     return next((column for column in accepted if column in compared.columns), "")
 
 
@@ -87,7 +87,7 @@ def _against(atom: Atom, column: str, compared: Compared) -> Difference | str:
 
 
 def _timed(atom: Atom, name: str, compared: Compared) -> Finding:
-    """Medians of timing.json."""
+    """The finding from medians of timing.json."""
     found = [_median(place, name, compared) for place in (atom.small, atom.large or atom.small)]
     if why := next((x for x in found if isinstance(x, str)), None):
         return Finding(atom, name, "", ABSENT, None, None, why)
@@ -103,7 +103,7 @@ def _timed(atom: Atom, name: str, compared: Compared) -> Finding:
 
 
 def _median(place: Place, name: str, compared: Compared) -> tuple[float, str] | str:
-    """(seconds, where they were taken) or why there are none."""
+    """(seconds, device and settings of the measurement) or why there are none."""
     method, t = place
     timing: dict[str, Any] | None = compared.results.timing(compared.dataset, method)
     if timing is None:

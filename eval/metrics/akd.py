@@ -1,4 +1,4 @@
-"""Landmark distance in pixels, as the AKD of Siarohin et al. 2019 (FOMM) but with our detector: not comparable with theirs."""
+"""Landmark distance in pixels, like AKD of Siarohin et al. 2019 (FOMM) but with our detectors: not comparable with theirs."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Akd(Redetected):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.label = f"AKD-like ({self.landmarks})"
-        self.compares = (f"68 landmarks found by {self.landmarks} in the generated frame and those of the real frame: mean "
+        self.compares = (f"68 landmarks detected by {self.landmarks} in the generated frame and those of the real frame: mean "
                          f"absolute difference of the coordinates in pixels of {SIDE}, like FOMM's AKD but NOT comparable with "
-                         f"it (there both frames are searched with face-alignment); {self.BOX}")
+                         f"it (FOMM detects both with face-alignment); {self.BOX}")
 
     def per_frame(self, real: np.ndarray, fake: np.ndarray, points: np.ndarray) -> np.ndarray:
         apart = np.abs(self.found(fake, points) - points).mean(axis=(1, 2))

@@ -1,7 +1,7 @@
-"""CSIM: cosine of two face descriptors. The column names the network; numbers of different networks must not be compared.
+"""CSIM: cosine of two face descriptors. The column names the network; values of different networks are not comparable.
 
-Both images are aligned by the landmarks of the TARGET (the real frame): no detector runs on the generated frame, so none of its
-failures can be dropped. A frame without landmarks gets NaN and is counted.
+Both images are aligned by the landmarks of the TARGET (the real frame): no detector runs on the generated frame, so no
+detection failure can be dropped. A frame without landmarks is NaN and is counted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Csim(Described):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.label = f"CSIM ({self.net})"
-        self.compares = (f"face descriptors ({self.net}, {self.width} numbers) of the real and the generated frame, both "
+        self.compares = (f"face descriptors ({self.net}, {self.width} dimensions) of the real and the generated frame, both "
                          f"aligned by the real frame's 68 landmarks, so no detection on generated frames and no dropped "
                          f"failures; {self.cut}")
 

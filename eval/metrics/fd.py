@@ -1,4 +1,4 @@
-"""Fréchet distance of image features, named after the features: `fd_efflite0` is no FID and not comparable with one."""
+"""Fréchet distance of image features, named after the features: `fd_efflite0` is not FID and not comparable with it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Frechet(OfSets):
         a, b = a - a.mean(0), b - b.mean(0)
         n, m = len(a) - 1, len(b) - 1
         # With A, B the centred features, tr (Σ_r Σ_f)^½ is the sum of the singular values of A Bᵀ / sqrt(n m): exact for n < d,
-        # where the square root of the rank-deficient d x d product is not. R of A = Q R keeps it small for n > d.
+        # unlike the square root of the rank-deficient d x d product. R of A = Q R keeps it small for n > d.
         a, b = _short(a), _short(b)
         cross = np.linalg.svd(a @ b.T, compute_uv=False).sum() / np.sqrt(n * m)
         return max(0.0, float(shift @ shift + (a**2).sum() / n + (b**2).sum() / m - 2 * cross))
 
     def resampled(self, real: np.ndarray, fake: np.ndarray, whose: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """As the base class says, from inner products alone: no resample touches the d-dimensional features again."""
+        """The distance of each resample -> (R,), from inner products: no resample touches the d-dimensional features again."""
         centre = real.mean(0, dtype=np.float64)
         x = np.concatenate([real - centre, fake - centre])
         gram, n = x @ x.T, len(real)
@@ -35,12 +35,12 @@ class Frechet(OfSets):
 
 
 def _short(x: np.ndarray) -> np.ndarray:
-    """x (n, d) -> R of x = Q R where n > d: the singular values of products keep, the size does not."""
+    """x (n, d) -> R of x = Q R where n > d, else x: products keep their singular values, the matrix gets smaller."""
     return np.asarray(np.linalg.qr(x, "r")) if len(x) > x.shape[1] else x
 
 
 def _weighted(rr: np.ndarray, ff: np.ndarray, rf: np.ndarray, w: np.ndarray) -> float:
-    """The distance when frame j counts w[j] times. rr, ff, rf (n, n): inner products of real and generated features."""
+    """The distance with frame j repeated w[j] times. rr, ff, rf (n, n): inner products of real and generated features."""
     keep = w > 0
     rr, ff, rf, w = rr[np.ix_(keep, keep)], ff[np.ix_(keep, keep)], rf[np.ix_(keep, keep)], w[keep]
     p = w / w.sum()
@@ -53,17 +53,18 @@ def _weighted(rr: np.ndarray, ff: np.ndarray, rf: np.ndarray, w: np.ndarray) -> 
 
 
 def _nuclear(m: np.ndarray) -> float:
-    """Sum of the singular values of m (n, n), in half the time of an SVD; below 1e-7 of the largest they are noise."""
+    """Sum of the singular values of m (n, n), in half the time of an SVD; values below 1e-7 of the largest are noise."""
     squared = np.linalg.eigvalsh(m @ m.T)
     return float(np.sqrt(squared[squared > 1e-14 * squared[-1]]).sum())
 
 
 class FrechetEffLite0(EffLite0, Frechet):
-    """With the features of EfficientNet-Lite0."""
+    """Fréchet distance of EfficientNet-Lite0 features."""
 
     label = "FD (EfficientNet-Lite0)"
     compares = (f"Fréchet distance of the pooled EfficientNet-Lite0 features (1280) of all real and all generated hold-out "
-                f"frames; {EffLite0.recipe}. NOT an FID: other network, other scale. Biased upwards for few frames, as all are")
+                f"frames; {EffLite0.recipe}. NOT an FID: another network, another scale. Biased upwards for few frames, like "
+                f"every Fréchet distance")
 
 
 COLUMNS = ("fd_efflite0",)

@@ -1,7 +1,7 @@
-"""FID: the Fréchet distance of the Inception-2015 features of Heusel et al. 2017. Only with that network has it that name.
+"""FID: Fréchet distance of the Inception-2015 features of Heusel et al. 2017. With another network it is not called FID.
 
-Needs the weights file and the extra `fid` (torch-fidelity has the network that fits them). Resize and quantisation are its own:
-8-bit RGB in, TensorFlow-1 bilinear resize to 299 px.
+Needs the weights file and the extra `fid` (torch-fidelity implements the network for these weights). Resize and quantisation
+are torch-fidelity's: 8-bit RGB in, TensorFlow-1 bilinear resize to 299 px.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from eval.scoring.features import Inception
 
 
 class Fid(Inception, Frechet):
-    """With the features of Inception-2015."""
+    """Fréchet distance of Inception-2015 features."""
 
     label = "FID"
     compares = (f"Fréchet distance of the pooled Inception-2015 features (2048) of all real and all generated hold-out frames; "

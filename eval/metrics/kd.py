@@ -1,4 +1,4 @@
-"""Kernel distance of image features, named after the features: `kd_efflite0` is no KID and not comparable with one."""
+"""Kernel distance of image features, named after the features: `kd_efflite0` is not KID and not comparable with it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import numpy as np
 from eval.scoring.features import EffLite0
 from eval.scoring.metric import OfSets
 
-WORDS = ("unbiased MMD² with the kernel (<x, y>/d + 1)³; pairs of frames of the same video (here: of the same person) are left "
-         "out of the within-set sums, and of the sum across the sets too: a generated frame is no independent draw of the real "
-         "frames that it was driven by. May be below 0. Not averaged over subsets")
+WORDS = ("unbiased MMD² with the kernel (<x, y>/d + 1)³; pairs of frames of the same video (here: of the same person) are "
+         "excluded from the sums within the sets and across them: a generated frame is not independent of the real frames that "
+         "drive it. May be below 0. Not averaged over subsets")
 
 
 class Kernel(OfSets):
@@ -24,7 +24,7 @@ class Kernel(OfSets):
         return mmd2(real, fake, whose, whose)
 
     def resampled(self, real: np.ndarray, fake: np.ndarray, whose: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """NaN for a resample of one person alone. Two copies of a person are still the same person."""
+        """The distance of each resample -> (R,); NaN for a resample of a single person. Copies of a person are one person."""
         w = counts.astype(np.float64)
         return _mmd2(real, fake, whose, whose, w, w)
 
@@ -36,32 +36,32 @@ def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def mmd2(x: np.ndarray, y: np.ndarray, whose_x: np.ndarray, whose_y: np.ndarray) -> float:
-    """x (n, d), y (m, d), labels (n,), (m,): pairs of equal labels are left out; NaN where no pair is left.
+    """Unbiased MMD² of x (n, d) and y (m, d) with labels (n,), (m,): pairs with equal labels are excluded; NaN without a pair.
 
-    With labels that are all different this is the textbook estimator.
+    If all labels differ, this is the textbook estimator.
     """
     return float(_mmd2(x, y, whose_x, whose_y, np.ones((1, len(x))), np.ones((1, len(y))))[0])
 
 
 def _mmd2(x: np.ndarray, y: np.ndarray, whose_x: np.ndarray, whose_y: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """The same under R weightings u (R, n), v (R, m) of the frames -> (R,)."""
+    """`mmd2` under R weightings u (R, n), v (R, m) of the frames -> (R,)."""
     return (_mean(kernel(x, x), whose_x, whose_x, u, u) + _mean(kernel(y, y), whose_y, whose_y, v, v)
             - 2 * _mean(kernel(x, y), whose_x, whose_y, u, v))
 
 
 def _mean(k: np.ndarray, a: np.ndarray, b: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Weighted mean of the k (n, m) whose labels a (n,), b (m,) differ -> (R,)."""
+    """Weighted mean of the entries of k (n, m) whose labels a (n,), b (m,) differ -> (R,)."""
     apart = a[:, None] != b
     pairs = (u @ apart * v).sum(axis=1)
     return np.divide((u @ (k * apart) * v).sum(axis=1), pairs, out=np.full(len(u), np.nan), where=pairs > 0)
 
 
 class KernelEffLite0(EffLite0, Kernel):
-    """With the features of EfficientNet-Lite0."""
+    """Kernel distance of EfficientNet-Lite0 features."""
 
     label = "KD (EfficientNet-Lite0)"
     compares = (f"kernel distance of the pooled EfficientNet-Lite0 features (1280): {WORDS}; {EffLite0.recipe}. NOT a KID: "
-                f"other network, other scale")
+                f"another network, another scale")
 
 
 COLUMNS = ("kd_efflite0",)

@@ -1,4 +1,4 @@
-"""KID (Bińkowski et al. 2018) with the Inception-2015 features. Only with that network has it that name."""
+"""KID (Bińkowski et al. 2018): kernel distance of Inception-2015 features. With another network it is not called KID."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from eval.scoring.features import Inception
 
 
 class Kid(Inception, Kernel):
-    """With the features of Inception-2015."""
+    """Kernel distance of Inception-2015 features."""
 
     label = "KID"
     compares = f"kernel distance of the pooled Inception-2015 features (2048): {WORDS}; {Inception.recipe}"

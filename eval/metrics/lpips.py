@@ -1,4 +1,4 @@
-"""LPIPS of Zhang et al. 2018, version 0.1. The column names the trunk: AlexNet's and VGG16's numbers differ by half."""
+"""LPIPS of Zhang et al. 2018, version 0.1. The column names the backbone: values of AlexNet and VGG16 differ by half."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Perceptual(PerFrame):
         super().__init__(*args)
         called, self.net, self.networks = NETS[self.name]
         self.label = f"LPIPS ({called})"
-        self.compares = (f"the real and the generated frame at the size they have, features of {called} (torchvision's "
-                         f"ImageNet weights) weighted by the linear heads of LPIPS 0.1")
+        self.compares = (f"the real and the generated frame at their own size, features of {called} (torchvision's ImageNet "
+                         f"weights) weighted by the linear heads of LPIPS 0.1")
 
     def per_frame(self, real: np.ndarray, fake: np.ndarray, points: np.ndarray) -> np.ndarray:
         import torch
 
         pairs = [[torch.from_numpy(image[None]) for image in pair] for pair in zip(real, fake)]
-        # One by one: no value depends on what else is scored.
+        # One pair at a time: no value depends on the rest of a batch.
         return np.array([float(_network(self.net)(x, y)) for x, y in pairs], np.float64)  # (n,)
 
 

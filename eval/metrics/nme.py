@@ -1,4 +1,4 @@
-"""NME: how far the landmarks of the generated frame lie from those that drove it, in units of the eyes' distance."""
+"""NME: distance of the generated frame's landmarks from the driving ones, in units of the inter-ocular distance."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pipeline.landmarks import landmark_image
 
 
 class Nme(Redetected):
-    """1/68 Σ_k |p_k − p̂_k| / |p_36 − p_45|, p the real frame's points, p̂ those found in the generated one.
+    """1/68 Σ_k |p_k − p̂_k| / |p_36 − p_45|, p the real frame's points, p̂ those detected in the generated frame.
 
-    Divided by the OUTER eye corners' distance; by the eye centres' (as Zakharov et al. 2020 do) the numbers are larger.
+    Normalised by the distance of the OUTER eye corners; by that of the eye centres (Zakharov et al. 2020) values are larger.
     """
 
     better, unit, range = "lower", "of the outer eye corners' distance", (0.0, float("inf"))
@@ -22,7 +22,7 @@ class Nme(Redetected):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.label = f"NME inter-ocular ({self.landmarks})"
-        self.compares = (f"68 landmarks found by {self.landmarks} in the generated frame and those of the real frame: mean "
+        self.compares = (f"68 landmarks detected by {self.landmarks} in the generated frame and those of the real frame: mean "
                          f"distance over the distance of the real outer eye corners; {self.BOX}")
 
     def per_frame(self, real: np.ndarray, fake: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""PSNR: mean squared error of the pixel values as decibels, by frame and then averaged."""
+"""PSNR: mean squared error of the pixel values in decibels, per frame, then averaged."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Psnr(PerFrame):
     """10 log10 (1 / MSE), MSE = 1/(3HW) Σ (x − x̂)², at most 100 dB."""
 
     label, better, unit, range = "PSNR", "higher", "dB", (0.0, MOST)
-    compares = ("the real and the generated frame, 10 log10 (1/MSE) over pixels and RGB channels, data range 1; the mean is "
-                f"over frames' decibels; equal frames, whose ratio is infinite, count {MOST:g} dB")
+    compares = ("the real and the generated frame, 10 log10 (1/MSE) over pixels and RGB channels, data range 1; decibels are "
+                f"averaged over frames; equal frames, whose ratio is infinite, count as {MOST:g} dB")
 
     def per_frame(self, real: np.ndarray, fake: np.ndarray, points: np.ndarray) -> np.ndarray:
         error = ((real.astype(np.float64) - fake) ** 2).mean(axis=(1, 2, 3))

@@ -1,7 +1,7 @@
-"""SSIM of Wang, Bovik, Sheikh, Simoncelli 2004, with the settings of their paper, and two variants that others print as SSIM.
+"""SSIM of Wang, Bovik, Sheikh, Simoncelli 2004 with the settings of their paper, and two variants that others report as SSIM.
 
-The settings move the value more than T = 1 -> 8 does, so they are part of the name. All have C1 = 0.01², C2 = 0.03², data range
-1 and windows that lie wholly inside.
+The settings change the value more than T = 1 -> 8 does, so they are part of the name. All use C1 = 0.01², C2 = 0.03², data
+range 1 and only windows that lie wholly inside the frame.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipeline.core.errors import InputError
 C1, C2 = 0.01**2, 0.03**2
 SIGMA, GAUSSIAN, UNIFORM = 1.5, 5, 3  # of the Gaussian; radii of the windows
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
-WINDOWS = {  # column -> what the table calls it, what it is in words, radius
+WINDOWS = {  # column -> label in the table, description, radius
     "ssim": ("SSIM", "as in Wang et al. 2004: Gaussian window 11x11, σ 1.5, population covariance, data range 1, RGB channels "
                      "averaged, windows wholly inside the frame", GAUSSIAN),
     "ssim_skimage": ("SSIM (scikit-image)", "as scikit-image's structural_similarity does by default: uniform window 7x7, "

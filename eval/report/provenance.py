@@ -15,7 +15,7 @@ def table(results: Results) -> Table:
     head = ["data set", "method", "T", "per-frame results", "their sha256", "seed", "model", "code"]
     made = Table("Where each number comes from", head, keys=3, anchor="provenance")
     for dataset in results.datasets:
-        cells: list[tuple[str, int | str, Cell]] = [(FOLDER, which, cell) for which, cell in results.floors(dataset)]
+        cells: list[tuple[str, int | str, Cell]] = [(FOLDER, which, cell) for which, cell in results.reference_rows(dataset)]
         cells += results.cells(dataset)
         for method, t, cell in cells:
             row = _row(results, dataset, method, t, cell)

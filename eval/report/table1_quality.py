@@ -55,7 +55,7 @@ Line = tuple[list[str], Cell | None, dict[str, Any], list[dict[str, str]]]
 def _rows(results: Results, metrics: dict[str, Any]) -> Iterator[Line]:
     """Row up to the last metric, cell, record and the paper's rows of each line of the table; real frames come first."""
     for dataset in results.datasets:
-        for _, real in results.floors(dataset):
+        for _, real in results.reference_rows(dataset):
             values = [interval(real.values.get(name)) for name in metrics]
             label = real.manifest["label"]
             yield [dataset, label, DASH, *values], real, _record(dataset, label, None, real, metrics), []

@@ -37,7 +37,7 @@ def table(results: Results) -> Table:
 def rows(results: Results) -> Iterator[tuple[str, str, str, str, Cell | None]]:
     """data set, method, its label, T ("": real frames), scores."""
     for dataset in results.datasets:
-        for _, cell in results.floors(dataset):
+        for _, cell in results.reference_rows(dataset):
             yield dataset, cell.manifest["label"], cell.manifest["label"], "", cell
         for method in results.methods:
             for t in results.shots:
@@ -93,7 +93,7 @@ def calibrated(results: Results) -> list[dict[str, Any]]:
     """One entry a data set and CSIM network: what it gives for real pairs, and the facts of the metric."""
     found = []
     for dataset in results.datasets:
-        cells = dict(results.floors(dataset))
+        cells = dict(results.reference_rows(dataset))
         same, other = (results.stored(dataset, FOLDER, which) for which in ("same", "other"))
         if same is None or other is None:
             continue

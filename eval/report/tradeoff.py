@@ -41,7 +41,7 @@ def draw(results: Results, dataset: str, marks: dict[str, Mark], out: Path) -> l
     """A panel a metric of Table 1."""
     made: list[Plot] = []
     metrics = {name: facts for name, facts in results.metrics().items() if facts.get("main", True)}
-    real = next((cell.values for which, cell in results.floors(dataset) if which == "same"), {})
+    real = next((cell.values for which, cell in results.reference_rows(dataset) if which == "same"), {})
     for name, facts in metrics.items():
         lines = {m: found for m in results.methods if (found := _line(results, dataset, m, name))}
         if not lines:

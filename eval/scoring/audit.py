@@ -1,6 +1,6 @@
-"""Does a results folder hold what it says? Every function yields one sentence a mismatch: file, cell, metric, both values.
+"""Verifies a results folder. Every function yields one sentence per mismatch: file, cell, metric, stored and recomputed value.
 
-The folder may be somebody else's: nothing in it is executed, and whatever cannot be read is a mismatch.
+The folder is untrusted input: nothing in it is executed, and an unreadable file is a mismatch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipeline.core import fileio
 from pipeline.core.errors import InputError
 from pipeline.driving_pairs import Config as Drivers
 
-RTOL, ATOL = 1e-4, 1e-5  # of a value scored again: another processor's arithmetic, not another number
+RTOL, ATOL = 1e-4, 1e-5  # tolerance of a value scored again: differences of another processor's arithmetic
 DATA = ("frames", "landmarks", "split")
 
 
@@ -30,7 +30,7 @@ class Again(NamedTuple):
 
 
 def manifests(root: Path) -> dict[Path, dict[str, Any]]:
-    """Folder -> manifest, of every whole folder below `root`; {} where the manifest is not a JSON object."""
+    """Folder -> manifest of every complete folder below `root`; {} if the manifest is not a JSON object."""
     found: dict[Path, dict[str, Any]] = {}
     for path in sorted(root.rglob("manifest.json")):
         try:
@@ -42,16 +42,16 @@ def manifests(root: Path) -> dict[Path, dict[str, Any]]:
 
 
 def files(folder: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
-    """Bytes and hash of every listed file, and files that are not listed."""
+    """Mismatches of size and hash of every listed file, and files that are not listed."""
     if not manifest:
-        yield f"{folder / 'manifest.json'}: is no manifest"
+        yield f"{folder / 'manifest.json'}: is not a manifest"
         return
     for name, fact in manifest["files"].items():
         path = folder / name
         if not path.resolve().is_relative_to(folder.resolve()):
             yield f"{folder / 'manifest.json'}: lists {name!r}, which is outside its folder"
         elif not path.is_file():
-            yield f"{path}: listed in the manifest and not there"
+            yield f"{path}: listed in the manifest but missing"
         elif path.stat().st_size != fact.get("bytes"):
             yield f"{path}: stored {fact.get('bytes')} bytes, found {path.stat().st_size}"
         elif (found := fileio.sha256(path)) != fact.get("sha256"):
@@ -63,20 +63,20 @@ def files(folder: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
 
 
 def name(manifest: Mapping[str, Any]) -> str:
-    """The cell, as the sentences call it."""
+    """Name of the cell in the messages."""
     shots = manifest.get("shots")
     return f"{manifest.get('method')}" + ("" if shots is None else f" T={shots}")
 
 
 def frames(manifest: Mapping[str, Any]) -> int:
-    """How many frames a cell says that it has, those driven by other people included; 0 where that is no number."""
+    """The number of frames in a cell's manifest, with those of cross-reenactment; entries that are not integers count 0."""
     driven = manifest.get("cross")
     said = [manifest.get("frames"), driven.get("drawn") if isinstance(driven, dict) else 0]
     return sum(count for count in said if isinstance(count, int))
 
 
 def derived(folder: Path, manifest: Mapping[str, Any], cache: Path | None) -> Iterator[str]:
-    """metrics.json, cross.json and the counts of the manifest against the per-frame results."""
+    """Mismatches of metrics.json, cross.json and the manifest's counts with the per-frame results."""
     try:
         kept = per_frame.read(folder)
         due = {"metrics.json": protocol.summary(kept, per_frame.Recipe.of(manifest), cache)}
@@ -87,7 +87,7 @@ def derived(folder: Path, manifest: Mapping[str, Any], cache: Path | None) -> It
         yield f"{folder}: {name(manifest)}: {error}"
         return
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        yield f"{folder}: {name(manifest)}: the manifest or a summary is not of this kind ({type(error).__name__}: {error})"
+        yield f"{folder}: {name(manifest)}: the manifest or a summary is malformed ({type(error).__name__}: {error})"
         return
     for file in due:
         yield from _differ(folder / file, name(manifest), said[file], due[file])
@@ -106,9 +106,9 @@ def _differ(path: Path, cell: str, said: Any, due: Any, key: str = "") -> Iterat
 
 def scored_again(folder: Path, manifest: Mapping[str, Any], data: Path, rng: np.random.Generator,
                  cache: Path) -> Iterator[str | Again]:
-    """One person of the cell, drawn by `rng`, scored again from images and data; yields also what was done.
+    """Mismatches of one person of the cell, chosen by `rng` and scored again from images and data, and what was scored.
 
-    Nothing where the images or the data are not there. Metrics whose networks are not here are left out.
+    Empty if the images or the data are missing. Metrics whose networks are missing are skipped.
     """
     floor = manifest.get("floor")
     images = Floor(str(floor), int(manifest["size"])) if floor in LABELS else folder.parent / "images"
@@ -120,11 +120,11 @@ def scored_again(folder: Path, manifest: Mapping[str, Any], data: Path, rng: np.
         yield from _inputs(inputs, manifest)
         kept = per_frame.read(folder)
         people = protocol.people(cell)
-        if not len(kept.person):  # one test person: there is no other
+        if not len(kept.person):  # a reference row of another person, with a single test person
             return
         person = str(rng.choice(np.unique(kept.person)))
         if person not in people:
-            yield f"{folder / per_frame.TABLE}: {name(manifest)}: person {person} is no test person of {cell.split}"
+            yield f"{folder / per_frame.TABLE}: {name(manifest)}: {person} is not a test person of {cell.split}"
             return
         config = protocol.Config(metrics=list(manifest["order"]), level=0.95, resamples=1, set_resamples=1, workers=1)
         again = protocol.score(person, cell=cell, config=config, cache=cache)
@@ -137,7 +137,7 @@ def scored_again(folder: Path, manifest: Mapping[str, Any], data: Path, rng: np.
 
 
 def _driven(folder: Path, manifest: Mapping[str, Any], cell: protocol.Cell, person: str, cache: Path) -> Iterator[str | Again]:
-    """The person as driven by others, scored again."""
+    """Mismatches of the person's cross-reenactment, scored again."""
     body = manifest["cross"]
     config = Drivers(drivers=body["drivers"], frames=body["frames"])
     cross_reenactment.people(cell, config)
@@ -145,8 +145,7 @@ def _driven(folder: Path, manifest: Mapping[str, Any], cell: protocol.Cell, pers
     kept, drivers = cross_reenactment.read(folder)
     at = np.flatnonzero(kept.person == person)
     if list(zip(drivers[at].tolist(), kept.row[at].tolist())) != again.frames:
-        yield (f"{folder / cross_reenactment.TABLE}: {name(manifest)}: the drivers of {person} are not those that the split "
-               "gives")
+        yield f"{folder / cross_reenactment.TABLE}: {name(manifest)}: driving frames of {person} are not those of the split"
         return
     yield from _columns(folder / cross_reenactment.TABLE, name(manifest), kept, at, person, again.columns)
     yield Again(len(again.frames), [])
@@ -161,7 +160,7 @@ def _inputs(inputs: Mapping[str, Path], manifest: Mapping[str, Any]) -> Iterator
 
 def _columns(path: Path, cell: str, frames: per_frame.Stored, at: np.ndarray, person: str,
              again: Mapping[str, np.ndarray]) -> Iterator[str]:
-    """The first value of each column that is another; at (m,): the person's rows of the table, again: their values now."""
+    """The first mismatch of each column; at (m,): the person's rows of the table, again: their recomputed values."""
     for column, values in again.items():
         kept = frames.columns.get(column, np.full(len(frames.row), np.nan))[at]
         for j in np.flatnonzero(~np.isclose(kept, values, RTOL, ATOL, equal_nan=True))[:1]:

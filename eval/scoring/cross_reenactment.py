@@ -1,7 +1,6 @@
-"""Driving by another person: how much of the person stays and how well the face follows.
+"""Scores of cross-reenactment: how well identity is preserved and how closely the face follows the driving landmarks.
 
-There is no true frame to compare with: only metrics of identity and of landmarks take part, those that say in `crosses` what
-they compare.
+There is no true frame to compare with, so only metrics of identity and landmarks apply: those with a text in `crosses`.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ TABLE, SUMMARY = "cross_per_frame.parquet", "cross.json"  # beside the results o
 
 
 class Driven(NamedTuple):
-    """What came out for one person who was driven by others."""
+    """Cross-reenactment scores of one person."""
 
     person: str
-    frames: list[tuple[str, int]]  # driver and row of the driver's frame, of each frame drawn
+    frames: list[tuple[str, int]]  # driving person and row of the driving frame, for each generated frame
     columns: dict[str, np.ndarray]  # (n,) float64, NaN = failed
     facts: dict[str, dict[str, Any]]
 
 
 def people(cell: protocol.Cell, config: driving_pairs.Config) -> None:
-    """InputError unless exactly the frames were drawn that the list of drivers names."""
+    """InputError unless exactly the frames listed by `driving_pairs.drivers` were generated."""
     generated, faces = protocol.opened(cell)
     if isinstance(generated, protocol.Generated):
         generated.check_driven({(subject.person, row) for n, subject in enumerate(faces.subjects)
@@ -41,7 +40,7 @@ def people(cell: protocol.Cell, config: driving_pairs.Config) -> None:
 
 def score(person: str, *, cell: protocol.Cell, names: Sequence[str], drivers: driving_pairs.Config,
           cache: Path | None) -> Driven:
-    """The metrics of `names` that have a meaning here, over the frames of one person driven by others, on one thread."""
+    """The metrics of `names` that are defined for cross-reenactment, over one person's frames, on one thread."""
     generated, faces = protocol.opened(cell)
     n = [subject.person for subject in faces.subjects].index(person)
     frames, own = driving_pairs.drivers(faces.subjects, n, drivers), faces.subjects[n].holdout
@@ -60,7 +59,7 @@ def score(person: str, *, cell: protocol.Cell, names: Sequence[str], drivers: dr
 
 
 def gather(driven: Sequence[Driven]) -> tuple[Stored, np.ndarray]:
-    """All people, without features, and the driver of each frame (n,) str."""
+    """The scores of all people, without features, and the driving person of each frame (n,) str."""
     whose = np.repeat([d.person for d in driven], [len(d.frames) for d in driven])
     columns = {name: np.concatenate([d.columns[name] for d in driven]).round(per_frame.DIGITS) for name in driven[0].columns}
     drivers = np.array([driver for d in driven for driver, _ in d.frames], str)
@@ -68,7 +67,7 @@ def gather(driven: Sequence[Driven]) -> tuple[Stored, np.ndarray]:
 
 
 def write(folder: Path, frames: Stored, drivers: np.ndarray) -> None:
-    """The table: person, driver, row of the driver's frame, a column a metric."""
+    """Writes the table: person, driver, row of the driving frame, one column per metric."""
     import pandas as pd
 
     table = {"person": frames.person.astype(object), "driver": drivers.astype(object), "row": frames.row, **frames.columns}
@@ -76,11 +75,11 @@ def write(folder: Path, frames: Stored, drivers: np.ndarray) -> None:
 
 
 def read(folder: Path) -> tuple[Stored, np.ndarray]:
-    """What `write` was given. InputError when the file is missing or is not what it should be."""
+    """The arguments of `write`, read back. InputError: the file is missing or unreadable."""
     import pandas as pd
 
     if not (folder / TABLE).is_file():
-        raise InputError(f"{folder / TABLE}: missing; run `dvc checkout`, or `dvc repro` to score anew")
+        raise InputError(f"{folder / TABLE}: missing; run `dvc checkout`, or `dvc repro` to score again")
     try:
         table = pd.read_parquet(folder / TABLE)
         drivers, row = table["driver"].to_numpy(str), table["row"].to_numpy(np.int64)
@@ -88,12 +87,11 @@ def read(folder: Path) -> tuple[Stored, np.ndarray]:
         return Stored(table["person"].to_numpy(str), row, columns, {}), drivers
     except (KeyError, ValueError, OSError) as error:
         raise InputError(f"{folder / TABLE}: cannot be read ({' '.join(str(error).split())[:100]}); run `dvc checkout`, or "
-                         f"remove "
-                         "the folder and run `dvc repro`") from None
+                         "remove the folder and run `dvc repro`") from None
 
 
 def about(driven: Sequence[Driven], drivers: driving_pairs.Config, names: Sequence[str]) -> dict[str, Any]:
-    """The entry `cross` of a cell's manifest: who drove whom, and what is measured."""
+    """The entry `cross` of a cell's manifest: each person's driving people, the counts and the metrics."""
     order = [name for name in names if name in driven[0].columns]
     who = {d.person: list(dict.fromkeys(driver for driver, _ in d.frames)) for d in driven}
     return {"drivers": drivers.drivers, "frames": drivers.frames, "who": who, "drawn": sum(len(d.frames) for d in driven),
@@ -101,6 +99,6 @@ def about(driven: Sequence[Driven], drivers: driving_pairs.Config, names: Sequen
 
 
 def summary(folder: Path, manifest: Mapping[str, Any]) -> dict[str, dict[str, float | int | None]]:
-    """cross.json of a cell: as metrics.json, from the table and the manifest alone."""
+    """cross.json of a cell, in the form of metrics.json, from the table and the manifest alone."""
     recipe = per_frame.Recipe.of({**manifest, "order": manifest["cross"]["order"]})
     return protocol.summary(read(folder)[0], recipe)

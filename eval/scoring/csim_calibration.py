@@ -1,4 +1,4 @@
-"""What a cosine of face descriptors is worth: does it tell the same person from another, on real frames of these data?"""
+"""Calibration of CSIM: how well a face network tells the same person from another, on real frames of a data set."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from eval.scoring.per_frame import Stored
 class Calibration(NamedTuple):
     """One face network on one data set."""
 
-    auc: float  # how often a pair of one person is more alike than a pair of two; 0.5 = it knows nobody. NaN without pairs
-    same: int  # pairs of one person that have a value
-    other: int  # pairs of two people
+    auc: float  # how often a same-person pair is more similar than a pair of two people; 0.5 = chance, NaN without pairs
+    same: int  # scored pairs of one person
+    other: int  # scored pairs of two people
     failed: int  # pairs of either kind that could not be scored
 
 
 def of(same: Stored, other: Stored, column: str) -> Calibration:
-    """From the scores of real frames beside another of the same person and beside another person's."""
+    """The calibration from the scores of real frames against the same person (`same`) and against another (`other`)."""
     values = [stored.columns[column] for stored in (same, other)]
     a, b = (x[np.isfinite(x)] for x in values)
     return Calibration(auc(a, b), len(a), len(b), sum(map(len, values)) - len(a) - len(b))
 
 
 def auc(higher: np.ndarray, lower: np.ndarray) -> float:
-    """Share of all pairs whose first, of `higher` (n,), is above its second, of `lower` (m,); ties count half."""
+    """Share of the pairs (x, y) with x > y, x of `higher` (n,), y of `lower` (m,); ties count half; NaN without pairs."""
     if not len(higher) or not len(lower):
         return np.nan
     ordered = np.sort(lower)

@@ -1,6 +1,6 @@
-"""Vectors that cost a network's forward pass, kept by content: the same real frame is scored in many cells of the table.
+"""Feature vectors cached by content: the same real frame is scored in many cells of the table.
 
-One append-only file a kind: records of sha256 key, float32 vector, crc32. It may be removed at any time; it is no output.
+One append-only file per kind: records of sha256 key, float32 vector, crc32. May be removed at any time; it is not an output.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 
 def key(recipe: str, *arrays: np.ndarray) -> bytes:
-    """sha256 of a recipe (networks by their hash, preprocessing in words) and the arrays it is applied to."""
+    """sha256 of a recipe (hashes of the networks, preprocessing in words) and of the arrays that it is applied to."""
     digest = hashlib.sha256(recipe.encode())
     for array in arrays:
         digest.update(f"{array.dtype}{array.shape}".encode())
@@ -25,8 +25,9 @@ def key(recipe: str, *arrays: np.ndarray) -> bytes:
 
 
 class Cache:
-    """Vectors by key in `folder` (None: on no disk) and, as long as it lives, in memory: metrics that are given one cache share
-    what they compute. Several processes may use a folder at once.
+    """Vectors by key in memory and in `folder` (None: memory only): metrics with the same cache share their features.
+
+    Several processes may use one folder at the same time.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -34,7 +35,7 @@ class Cache:
 
     def vectors(self, kind: str, keys: Sequence[bytes], width: int,
                 compute: Callable[[list[int]], Iterator[np.ndarray]]) -> np.ndarray:
-        """(n, width) float32. `compute(missing)` yields the vectors of these positions in order; each is kept at once."""
+        """(n, width) float32. `compute(missing)` yields the vectors at these positions in order; each is stored immediately."""
         record = np.dtype([("key", "V32"), ("vector", "<f4", (width,)), ("crc", "<u4")])
         if kind not in self._held:
             self._held[kind] = self._read(kind, record)
@@ -51,7 +52,7 @@ class Cache:
         if path is None or not path.exists():
             return {}
         data = path.read_bytes()
-        rows = np.frombuffer(data[:len(data) // record.itemsize * record.itemsize], record)  # a torn last record is no record
+        rows = np.frombuffer(data[:len(data) // record.itemsize * record.itemsize], record)  # without an incomplete last one
         return {row["key"].tobytes(): row["vector"] for row in rows if row["crc"] == _crc(row)}
 
     def _append(self, kind: str, record: np.dtype, name: bytes, vector: np.ndarray) -> None:
@@ -64,7 +65,7 @@ class Cache:
         with (self.folder / f"{kind}.bin").open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             end = os.fstat(file.fileno()).st_size
-            os.ftruncate(file.fileno(), end - end % record.itemsize)  # a killed writer's torn record
+            os.ftruncate(file.fileno(), end - end % record.itemsize)  # the incomplete record of a killed writer
             file.write(row.tobytes())
 
 

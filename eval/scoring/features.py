@@ -1,4 +1,4 @@
-"""What foreign networks see in a frame. Metrics of the same network share it through the cache: it runs once a frame."""
+"""Features of frames by networks of others. Metrics share them through the cache: each network runs once per frame."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import numpy as np
 from eval.scoring.feature_cache import Cache, key
 from eval.scoring.metric import OfSets, PerFrame
 
-KEPT = 32  # frames looked at before what was seen is kept
-SIDE = 224  # px: what EfficientNet-Lite0 was trained at
+KEPT = 32  # frames per batch; after each batch its features are cached
+SIDE = 224  # px: the training size of EfficientNet-Lite0
 
 
 class Pooled(OfSets):
     """Pooled features of an image network, for distances between sets."""
 
-    recipe: str  # how the image is brought to the network
+    recipe: str  # preprocessing, in words
     width: int
 
     def features(self, images: np.ndarray) -> np.ndarray:
@@ -27,7 +27,7 @@ class Pooled(OfSets):
         keys = [key(recipe, np.rint(image * 255).astype(np.uint8)) for image in images]
 
         def compute(missing: list[int]) -> Iterator[np.ndarray]:
-            for j in missing:  # one by one: no value depends on what else was missing
+            for j in missing:  # one image at a time: no value depends on which others are missing
                 yield self.forward(images[j:j + 1])[0]
 
         return self.cache.vectors(self.networks[0], keys, self.width, compute)
@@ -38,7 +38,7 @@ class Pooled(OfSets):
 
 
 class EffLite0(Pooled):
-    """The 1280 pooled numbers of EfficientNet-Lite0 (ImageNet)."""
+    """1280 pooled features of EfficientNet-Lite0 (ImageNet)."""
 
     networks, width = ("efflite0",), 1280
     recipe = f"8-bit frame, antialiased bilinear resize to {SIDE} px"
@@ -62,14 +62,14 @@ def _efflite0() -> Any:
 
 
 class Inception(Pooled):
-    """The 2048 pooled numbers of Inception-2015 (Heusel et al. 2017); torch-fidelity has the network that fits the weights."""
+    """2048 pooled features of Inception-2015 (Heusel et al. 2017); torch-fidelity implements the network for these weights."""
 
     networks, width = ("fid_inception",), 2048
     recipe = "8-bit frame, TensorFlow-1 bilinear resize to 299 px"
 
     def missing(self) -> str | None:
         if importlib.util.find_spec("torch_fidelity") is None:
-            return "torch-fidelity (the network that fits the weights) is not installed: pip install -c constraints.txt .[fid]"
+            return "torch-fidelity (the network for these weights) is not installed: pip install -c constraints.txt .[fid]"
         return super().missing()
 
     def forward(self, images: np.ndarray) -> np.ndarray:
@@ -88,7 +88,7 @@ def _inception() -> Any:
     registry.torchvision_ops()  # torch-fidelity imports torchvision
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-    path = str(registry.require("fid_inception"))  # verified: torch-fidelity would unpickle whatever it finds
+    path = str(registry.require("fid_inception"))  # hash verified first: torch-fidelity unpickles the file
     return FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=path)
 
 
@@ -97,7 +97,7 @@ def eight_bit(images: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.rint(images * 255).astype(np.uint8).transpose(0, 2, 3, 1))
 
 
-# descriptor -> what the table calls it, numbers, how the face is cut
+# descriptor -> label in the table, dimensions, alignment of the face
 DESCRIPTORS = {
     "dlib128": ("dlib", 128, "faces under 200 px enlarged to that bicubically, then dlib's own chip of 150 px"),
     "facenet_vggface2": ("FaceNet VGGFace2", 512, "the box of the landmarks and forehead, stretched to 160 px"),
@@ -105,9 +105,9 @@ DESCRIPTORS = {
 
 
 class Described(PerFrame):
-    """Descriptors of who is seen, real and generated frame both cut along the REAL frame's 68 landmarks.
+    """Face descriptors; real and generated frame are both aligned by the REAL frame's 68 landmarks.
 
-    So no detector runs on the generated frame and none of its failures can be dropped.
+    So no detector runs on the generated frame, and no detection failure can be dropped.
     """
 
     landmarks = ""
@@ -119,12 +119,12 @@ class Described(PerFrame):
         self.net, self.width, self.cut = DESCRIPTORS[self.networks[0]]
 
     def described(self, real: np.ndarray, fake: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(n,) bool: which frames have usable landmarks; of those the descriptors of real and generated, length 1, float64."""
+        """(n,) bool: frames with usable landmarks; their real and generated descriptors, normalised to length 1, float64."""
         (seen, e), (_, e_hat) = self.units(real, points), self.units(fake, points)
         return seen, e, e_hat
 
     def units(self, images: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(n,) bool: which frames have usable landmarks; of those the descriptors, cut along them, of length 1, float64."""
+        """(n,) bool: frames with usable landmarks; their descriptors, aligned by them, normalised to length 1, float64."""
         seen = np.isfinite(points).all(axis=(1, 2)) & (np.ptp(points, axis=1) > 1).all(axis=1)
         e = self._describe(images[seen], points[seen]).astype(np.float64)
         return seen, e / np.linalg.norm(e, axis=1, keepdims=True)
@@ -138,9 +138,9 @@ class Described(PerFrame):
 
 def _each_face(cache: Cache, kind: str, recipe: str, images: np.ndarray, points: np.ndarray, width: int,
                see: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
-    """see(8-bit frames (k, H, W, 3), their points (k, 68, 2)) -> (k, width), for those that `cache` does not have: (n, width).
+    """Vectors (n, width) from `cache`; missing ones by see(8-bit frames (k, H, W, 3), their points (k, 68, 2)) -> (k, width).
 
-    No row of what is seen may hang on the other frames: which of them are missing is chance.
+    No row of the result may depend on the other frames of a batch: which frames are missing is arbitrary.
     """
     pixels = eight_bit(images)
     keys = [key(recipe, x, p.astype(np.float32)) for x, p in zip(pixels, points)]
@@ -165,23 +165,23 @@ DETECTORS = {"dlib68": ("dlib68", "mtcnn_onet"), "fan": ("fan",)}
 
 
 class Redetected(PerFrame):
-    """The 68 landmarks of the generated frame, found again by the detector that found the real frame's."""
+    """The 68 landmarks of the generated frame, by the same detector as the real frame's."""
 
     columns: ClassVar[dict[str, str]]  # column -> one of DETECTORS
-    BOX = ("the face box in which they are looked for is that of the real frame's points (extent, and the forehead above it); "
-           "where the detector sees no face there, the frame is counted as failed and is not in the mean")
-    crosses = "as in Table 1b, but against the landmarks of the DRIVER's frame, in its face box and its eyes' distance"
+    BOX = ("the face box given to the detector is that of the real frame's points (their extent, and the forehead above it); "
+           "where the detector rejects it as no face, the frame counts as failed and is not in the mean")
+    crosses = "as in Table 1b, but against the landmarks of the DRIVING frame, with its face box and inter-ocular distance"
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.landmarks = self.columns[self.name]
         self.networks = DETECTORS[self.landmarks]
 
-    def driven(self, own: np.ndarray, at: np.ndarray, driver: np.ndarray, fake: np.ndarray, points: np.ndarray) -> np.ndarray:
-        return self.per_frame(driver, fake, points)
+    def driven(self, own: np.ndarray, at: np.ndarray, driving: np.ndarray, fake: np.ndarray, points: np.ndarray) -> np.ndarray:
+        return self.per_frame(driving, fake, points)
 
     def found(self, fake: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """fake (n, 3, H, W), points (n, 68, 2) of the real frames -> (n, 68, 2) float64, NaN where no face is seen."""
+        """fake (n, 3, H, W), points (n, 68, 2) of the real frames -> (n, 68, 2) float64, NaN where no face is detected."""
         recipe = f"{self.landmarks} {sorted(self.backbones.items())} {self.BOX}"
 
         def see(pixels: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -193,7 +193,7 @@ class Redetected(PerFrame):
 
 
 def box(points: np.ndarray) -> np.ndarray:
-    """points (68, 2) -> the face box x0, y0, x1, y1 that MTCNN would have found; NaN without points."""
+    """points (68, 2) -> the face box x0, y0, x1, y1 as MTCNN would place it; NaN without points."""
     from model.backbones.identity import FOREHEAD
 
     low, high = points.min(axis=0), points.max(axis=0)

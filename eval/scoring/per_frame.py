@@ -1,4 +1,4 @@
-"""Per-frame results of one cell, as in per_frame.parquet and features.safetensors: all that metrics.json follows from."""
+"""Per-frame results of one cell (per_frame.parquet, features.safetensors), from which metrics.json is computed."""
 
 from __future__ import annotations
 
@@ -11,46 +11,46 @@ import numpy as np
 from pipeline.core.errors import InputError
 
 TABLE, FEATURES = "per_frame.parquet", "features.safetensors"
-DIGITS = 6  # of the per-frame values; what differs between two machines' arithmetic is below them
+DIGITS = 6  # decimals of the per-frame values; differences between two machines' arithmetic are smaller
 
 
 class Recipe(NamedTuple):
-    """How metrics.json follows from the per-frame results; the manifest of the cell has it."""
+    """Settings that turn per-frame results into metrics.json, from the cell's manifest."""
 
     order: Sequence[str]  # columns
     level: float  # of the intervals
     means: int  # resamples of the people for means
-    sets: int  # for distances between sets
+    sets: int  # resamples of the people for distances between sets
     seed: int
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> Recipe:
-        """From the manifest of a scored cell."""
+        """The settings in the manifest of a scored cell."""
         often = manifest["resamples"]
         return cls(manifest["order"], manifest["level"], often["means"], often["sets"], manifest["seed"])
 
 
 class Scored(NamedTuple):
-    """What came out for one person."""
+    """Scores of one person."""
 
     person: str
-    rows: np.ndarray  # (n,)
+    rows: np.ndarray  # (n,) rows of the frames' index
     columns: dict[str, np.ndarray]  # per-frame metrics: (n,) float64, NaN = failed
     features: dict[str, tuple[np.ndarray, np.ndarray]]  # set metrics: real and generated (m, d)
     facts: dict[str, dict[str, Any]]
-    missing: dict[str, str]  # metrics that cannot be computed here and why
+    missing: dict[str, str]  # metrics that cannot be computed here -> why
 
 
 class Stored(NamedTuple):
-    """One cell, a row a frame, the frames of a person together."""
+    """Per-frame results of one cell: one row per frame, grouped by person."""
 
     person: np.ndarray  # (n,) str
     row: np.ndarray  # (n,) int64, of the frames' index
-    columns: dict[str, np.ndarray]  # per-frame metrics: (n,) float64 of six digits, NaN = failed
+    columns: dict[str, np.ndarray]  # per-frame metrics: (n,) float64 with DIGITS decimals, NaN = failed
     features: dict[str, tuple[np.ndarray, np.ndarray]]  # distances between sets: real and generated (n, d) float32
 
     def lengths(self) -> list[int]:
-        """Frames of each person, in the order of the rows."""
+        """Number of frames of each person, in the order of the rows."""
         if not len(self.person):
             return []
         starts = np.flatnonzero(np.r_[True, self.person[1:] != self.person[:-1], True])
@@ -58,7 +58,7 @@ class Stored(NamedTuple):
 
 
 def gather(scored: Sequence[Scored]) -> Stored:
-    """What came out for each person, as it will be read back."""
+    """The scores of all people as one table, identical to what `read` returns after `write`."""
     lengths = [len(s.rows) for s in scored]
     columns = {name: np.concatenate([s.columns[name] for s in scored]).astype(np.float64).round(DIGITS)
                for name in scored[0].columns}
@@ -68,7 +68,7 @@ def gather(scored: Sequence[Scored]) -> Stored:
 
 
 def write(folder: Path, stored: Stored) -> None:
-    """Both files into `folder`; the second is there even where no metric has features."""
+    """Writes both files into `folder`; FEATURES exists even if no metric has features."""
     import pandas as pd
     from safetensors.numpy import save_file
 
@@ -79,13 +79,13 @@ def write(folder: Path, stored: Stored) -> None:
 
 
 def read(folder: Path) -> Stored:
-    """InputError when a file is missing, is not what it should be, or the two do not have the same frames."""
+    """The per-frame results in `folder`. InputError: a file is missing or unreadable, or the two hold different frames."""
     import pandas as pd
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     if lost := [name for name in (TABLE, FEATURES) if not (folder / name).is_file()]:
-        raise InputError(f"{folder / lost[0]}: missing; run `dvc checkout`, or `dvc repro` to score anew")
+        raise InputError(f"{folder / lost[0]}: missing; run `dvc checkout`, or `dvc repro` to score again")
     try:
         table = pd.read_parquet(folder / TABLE)
         tensors = load_file(folder / FEATURES)
@@ -96,7 +96,7 @@ def read(folder: Path) -> Stored:
         raise InputError(f"{folder / TABLE}: has no column `person` or `row`; remove the folder and run `dvc repro`")
     names = sorted({name.rpartition(".")[0] for name in tensors})
     if bad := [key for name in names for key in (f"{name}.real", f"{name}.fake") if len(tensors.get(key, ())) != len(table)]:
-        raise InputError(f"{folder / FEATURES}: {bad[0]!r} has not the {len(table)} frames of {TABLE}; "
+        raise InputError(f"{folder / FEATURES}: {bad[0]!r} does not have the {len(table)} frames of {TABLE}; "
                          "remove the folder and run `dvc repro`")
     columns = {name: table[name].to_numpy(np.float64) for name in table.columns if name not in ("person", "row")}
     return Stored(table["person"].to_numpy(str), table["row"].to_numpy(np.int64), columns,

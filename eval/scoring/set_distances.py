@@ -1,4 +1,4 @@
-"""Distances between sets of frames over resampled people: the value, its spread, its floor, and what swapping methods does."""
+"""Distances between sets of frames over resampled people: value, interval, floor, and the test that swaps two methods."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from eval.scoring.metric import OfSets
 from eval.scoring.per_frame import Recipe, Stored
 from eval.statistics import intervals
 
-SWAPPED = 6  # people up to which all 2^n swaps of two methods are gone through; each costs two distances
+SWAPPED = 6  # people up to which all 2^n swaps of two methods are evaluated; each costs two distances
 
 
 def value(metric: OfSets, stored: Stored) -> float:
@@ -21,9 +21,9 @@ def value(metric: OfSets, stored: Stored) -> float:
 
 
 def resampled(metric: OfSets, stored: Stored, recipe: Recipe) -> np.ndarray:
-    """The distance over resampled people, (recipe.sets,) float32. The same people come in every cell: differences are paired.
+    """The distance over resampled people, (recipe.sets,) float32; every cell has the same resamples: differences are paired.
 
-    Few people give few different resamples: each is computed once. The metric's cache keeps them by the features' content.
+    Few people give few different resamples: each is computed once and cached by the content of the features.
     """
     real, fake = stored.features[metric.name]
     counts = intervals.counts(stored.person, resamples=recipe.sets, seed=recipe.seed)
@@ -37,7 +37,7 @@ def resampled(metric: OfSets, stored: Stored, recipe: Recipe) -> np.ndarray:
 
 
 class Spread(NamedTuple):
-    """A distance, where it would lie for other people, and the resamples behind that."""
+    """A distance with its interval over people and the resamples behind it."""
 
     stored: Stored
     interval: intervals.Interval
@@ -52,14 +52,14 @@ def spread(metric: OfSets, stored: Stored, recipe: Recipe) -> Spread:
 
 
 def signed(metric: OfSets) -> bool:
-    """Whether it is an unbiased estimate, which may be negative: then nothing is taken the logarithm of."""
+    """Whether the metric is an unbiased estimate that may be negative, so that its logarithm is not used."""
     return metric.range[0] < 0
 
 
 def floor(metric: OfSets, stored: Stored) -> float:
-    """The distance between two halves (even and odd hold-out frames) of the same real people: no method is asked to beat it.
+    """The distance between two halves (even and odd hold-out frames) of the same real people: a lower reference, not a target.
 
-    Each half has half the frames, so the bias of few frames is larger in it than in the table's values.
+    Each half has half the frames, so its bias from few frames is larger than that of the table's values.
     """
     real, lengths = stored.features[metric.name][0], stored.lengths()
     place = np.concatenate([np.arange(count) for count in lengths])
@@ -69,16 +69,16 @@ def floor(metric: OfSets, stored: Stored) -> float:
 
 
 def difference(metric: OfSets, a: Spread, b: Spread, level: float) -> intervals.Difference:
-    """Distance of a − distance of b. a, b: the same frames by two methods, over the same resamples."""
+    """Distance of a − distance of b, paired. a, b: the same frames by two methods, over the same resamples."""
     p = swaps(metric, a.stored, b.stored)
     of_difference = intervals.of_unbiased_difference if signed(metric) else intervals.of_set_difference
     return of_difference(a.interval, b.interval, a.resampled, b.resampled, level=level, p=p)
 
 
 def swaps(metric: OfSets, a: Stored, b: Stored) -> float:
-    """p of the hypothesis that it does not matter which of the two methods drew a person: their frames change sides.
+    """p of the permutation test that swaps the two methods' frames person by person.
 
-    All 2^n swaps (half of them by symmetry) up to SWAPPED people; NaN beyond, where the interval has to do.
+    All 2^n swaps (half of them by symmetry) up to SWAPPED people; NaN beyond, where only the interval is reported.
     """
     people, which = np.unique(a.person, return_inverse=True)
     if len(people) > SWAPPED:

@@ -1,6 +1,6 @@
-"""How often the intervals hold the truth, measured on simulated people whose truth is known.
+"""Coverage of the intervals, measured on simulated people whose true value is known.
 
-A value is √ρ a_person + √(1 − ρ) b_frame with variance 1, ρ the intra-person correlation. Nothing is read, nothing is written.
+A value is √ρ a_person + √(1 − ρ) b_frame with variance 1, ρ the intra-person correlation. Reads and writes no file.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from eval.statistics import intervals
 
 LEVEL, FRAMES, RESAMPLES = 0.95, 32, 500
 CORRELATIONS, PEOPLE = (0.2, 0.5, 0.8), (10, 50)
-SETS, WIDTH = ((10, 4), (30, 2)), 16  # (people, frames a person) and numbers of a feature: small, a Fréchet distance is dear
+SETS, WIDTH = ((10, 4), (30, 2)), 16  # (people, frames per person), feature dimensions: few, a Fréchet distance is expensive
 
 
 class Share(NamedTuple):
-    """How often something happened in the trials."""
+    """Share of the trials in which an event happened."""
 
     hits: float  # share of the trials
     trials: int
@@ -33,7 +33,7 @@ class Share(NamedTuple):
 def main(words: Sequence[str] | None = None) -> None:
     """Prints the table of coverages."""
     arguments = argparse.ArgumentParser(prog="python -m eval.statistics.coverage", description=__doc__)
-    arguments.add_argument("--trials", type=int, default=2000, help="simulated benchmarks a line")
+    arguments.add_argument("--trials", type=int, default=2000, help="simulated benchmarks per line")
     arguments.add_argument("--seed", type=int, default=0)
     given = arguments.parse_args(words)
     for line in report(given.trials, given.seed):
@@ -42,8 +42,8 @@ def main(words: Sequence[str] | None = None) -> None:
 
 def report(trials: int, seed: int) -> Iterator[str]:
     """The lines that `main` prints."""
-    yield f"Share of {trials} simulated benchmarks whose nominal 95 % interval holds the truth, ± Monte-Carlo standard error."
-    yield f"{FRAMES} frames a person; due: 95 % (type I: at most 5 %)."
+    yield f"Share of {trials} simulated benchmarks whose nominal 95 % interval covers the truth, ± Monte-Carlo standard error."
+    yield f"{FRAMES} frames per person; nominal: 95 % (type I: at most 5 %)."
     head = ("people", "correlation", "shape", "by people", "by frames", "difference", "type I of p")
     yield "".join(f"{name:<16}" for name in head).rstrip()
     for n in PEOPLE:
@@ -55,19 +55,19 @@ def report(trials: int, seed: int) -> Iterator[str]:
     for n, frames in SETS:
         share = set_differences(n, frames, trials // 10, seed)
         yield f"difference of two Fréchet distances, {n} people, {frames} frames of each: {share}"
-    yield "by people: people are resampled (what the tables have); by frames: frames, as if they were independent."
+    yield "by people: people are resampled (as in the tables); by frames: frames are, as if they were independent."
     yield "skewed: exponential instead of normal people. difference: one method minus another over the same people."
 
 
 def benchmark(rng: np.random.Generator, n: int, rho: float, skewed: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Values whose expectation is 0 and variance 1, and whose frame each is: (n FRAMES,), (n FRAMES,)."""
+    """Values with expectation 0 and variance 1, and the person of each: (n FRAMES,), (n FRAMES,)."""
     people = rng.exponential(1, (n, 1)) - 1 if skewed else rng.normal(0, 1, (n, 1))
     values = np.sqrt(rho) * people + np.sqrt(1 - rho) * rng.normal(0, 1, (n, FRAMES))
     return values.ravel(), np.repeat(np.arange(n), FRAMES)
 
 
 def by_people(n: int, rho: float, skewed: bool, trials: int, seed: int) -> Share:
-    """Coverage of the interval of the tables."""
+    """Coverage of the interval used in the tables."""
     rng = np.random.default_rng([seed, n])
     settled = {"level": LEVEL, "resamples": RESAMPLES}
     found = (intervals.of_mean(*benchmark(rng, n, rho, skewed), seed=j, **settled) for j in range(trials))  # type: ignore[arg-type]
@@ -75,17 +75,17 @@ def by_people(n: int, rho: float, skewed: bool, trials: int, seed: int) -> Share
 
 
 def by_frames(n: int, rho: float, skewed: bool, trials: int, seed: int) -> Share:
-    """Coverage of the same interval when each frame counts as a person of its own."""
+    """Coverage of the same interval if each frame counts as a person of its own."""
     rng = np.random.default_rng([seed, n])
-    drawn = (benchmark(rng, n, rho, skewed)[0] for _ in range(trials))
-    found = (intervals.of_mean(x, np.arange(len(x)), level=LEVEL, resamples=200, seed=j) for j, x in enumerate(drawn))
+    simulated = (benchmark(rng, n, rho, skewed)[0] for _ in range(trials))
+    found = (intervals.of_mean(x, np.arange(len(x)), level=LEVEL, resamples=200, seed=j) for j, x in enumerate(simulated))
     return Share(float(np.mean([x.low <= 0 <= x.high for x in found])), trials)
 
 
 def differences(n: int, rho: float, skewed: bool, trials: int, seed: int) -> tuple[Share, Share]:
-    """(coverage of the paired interval, type-I error of the permutation test at 5 %) of two methods that are equally good.
+    """(coverage of the paired interval, type-I error of the permutation test at 5 %) of two equally good methods.
 
-    What a person is like counts for both methods alike; each method has frames and a liking for some people of its own.
+    Both methods share one effect per person and frame; each adds person and frame effects of its own.
     """
     rng, held, rejected = np.random.default_rng([seed, n]), [], []
     for j in range(trials):
@@ -98,7 +98,7 @@ def differences(n: int, rho: float, skewed: bool, trials: int, seed: int) -> tup
 
 
 def set_differences(n: int, frames: int, trials: int, seed: int) -> Share:
-    """Coverage of the interval of one Fréchet distance minus another, for the one expected at this size."""
+    """Coverage of the interval of one Fréchet distance minus another, for the difference expected at this size."""
     found = metric.load("fd_efflite0")
     assert isinstance(found, metric.OfSets)
     recipe = Recipe((), LEVEL, RESAMPLES, 100, seed)
@@ -112,14 +112,14 @@ def set_differences(n: int, frames: int, trials: int, seed: int) -> Share:
 
 
 def _two_methods(rng: np.random.Generator, n: int, frames: int, name: str) -> tuple[Stored, Stored]:
-    """Features of the same people drawn by two methods, the second of which errs more."""
+    """Features of the same people by two methods, the second with larger errors."""
     mean = rng.normal(size=(n, 1, WIDTH))
     real = (mean + rng.normal(size=(n, frames, WIDTH))).reshape(-1, WIDTH)
     person, row = np.repeat(np.arange(n), frames), np.arange(n * frames)
     error = rng.normal(size=(n, 1, WIDTH))
-    drawn = [(mean + shift + 0.5 * error + spread * rng.normal(size=(n, frames, WIDTH))).reshape(-1, WIDTH)
+    fakes = [(mean + shift + 0.5 * error + spread * rng.normal(size=(n, frames, WIDTH))).reshape(-1, WIDTH)
              for shift, spread in ((0.3, 1.0), (0.6, 0.7))]
-    one, other = (Stored(person, row, {}, {name: (real, fake)}) for fake in drawn)
+    one, other = (Stored(person, row, {}, {name: (real, fake)}) for fake in fakes)
     return one, other
 
 

@@ -1,8 +1,8 @@
-"""95 % intervals by resampling people: frames of one person are not independent samples.
+"""95 % intervals by resampling people, as frames of one person are not independent samples.
 
-Differences between two methods are taken person by person over the same people. For a mean over people the interval is
-studentised (bootstrap-t): it keeps its level at 10 people and nearly at 6 (93–95 %), where percentile and BCa intervals cover
-83–88 %. Under 6 people it is Student's t. One person has no interval. `python -m eval.statistics.coverage` measures this.
+Differences between two methods are paired person by person. For a mean over people the interval is studentised (bootstrap-t):
+it keeps its level at 10 people and nearly at 6 (93–95 %), where percentile and BCa intervals cover 83–88 %. Under 6 people it
+is Student's t. One person has no interval. `python -m eval.statistics.coverage` measures this.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-FEW = 6  # fewer people than this: resamples of so few are too coarse
-EXACT = 12  # people up to which all 2^n sign flips are gone through
+FEW = 6  # below so many people resamples are too coarse
+EXACT = 12  # people up to which all 2^n sign flips are evaluated
 
 
 class Interval(NamedTuple):
-    """A value and where it would lie for other people of the same kind; low and high are NaN for one person."""
+    """A value with its interval over people of the same kind; low and high are NaN for one person."""
 
     value: float
     low: float
@@ -26,7 +26,7 @@ class Interval(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """One method minus another over the same people; p is of the two-sided permutation test, NaN where none was made."""
+    """One method minus another over the same people; p of the two-sided permutation test, NaN if not tested."""
 
     value: float
     low: float
@@ -37,13 +37,13 @@ class Difference(NamedTuple):
 
 
 def plain(value: float | int | None) -> float | int | None:
-    """As it is written: six digits (what differs between two machines' arithmetic is below them), NaN is None."""
+    """The value as stored: six digits (differences between two machines' arithmetic are smaller), None for NaN."""
     return value if value is None or isinstance(value, int) else None if not np.isfinite(value) else float(f"{value:.6g}")
 
 
 def of_mean(values: np.ndarray, person: np.ndarray, *, level: float, resamples: int, seed: int,
             bounds: tuple[float, float] = (-np.inf, np.inf)) -> Interval:
-    """Mean of the people's means. values (n,), NaN = not scored; person (n,): whose frame it is."""
+    """Mean of the people's means with its interval. values (n,), NaN = not scored; person (n,): the person of each frame."""
     m = by_person(values, person)
     if not len(m):
         return Interval(np.nan, np.nan, np.nan, 0, 0)
@@ -53,7 +53,7 @@ def of_mean(values: np.ndarray, person: np.ndarray, *, level: float, resamples: 
 
 
 def by_person(values: np.ndarray, person: np.ndarray) -> np.ndarray:
-    """Means of each person's scored frames, (n_people,); who has no scored frame is left out. values, person (n,)."""
+    """Means of each person's scored frames, (n_people,), without people that have none. values, person (n,)."""
     scored = np.isfinite(values)
     _, which = np.unique(person[scored], return_inverse=True)
     means: np.ndarray = np.bincount(which, values[scored]) / np.bincount(which)
@@ -62,7 +62,7 @@ def by_person(values: np.ndarray, person: np.ndarray) -> np.ndarray:
 
 def of_difference(a: np.ndarray, b: np.ndarray, person: np.ndarray, *, level: float, resamples: int,
                   seed: int) -> Difference:
-    """a − b over the frames that both have a value for. a, b (n,) of the same frames, NaN = not scored; person (n,)."""
+    """a − b over the frames scored in both. a, b (n,) of the same frames, NaN = not scored; person (n,)."""
     d = a - b
     found = of_mean(d, person, level=level, resamples=resamples, seed=seed)
     p = sign_flips(by_person(d, person), draws=resamples, seed=seed)
@@ -91,7 +91,7 @@ def sign_flips(m: np.ndarray, *, draws: int, seed: int) -> float:
 
 
 def _studentised(m: np.ndarray, level: float, resamples: int, seed: int) -> tuple[float, float]:
-    """How far the interval reaches below and above the mean of m."""
+    """Extent of the interval below and above the mean of m (n,)."""
     n = len(m)
     if n < 2:
         return np.nan, np.nan
@@ -100,7 +100,7 @@ def _studentised(m: np.ndarray, level: float, resamples: int, seed: int) -> tupl
         return (student(level, n) * error,) * 2
     resample = m[np.random.default_rng(seed).integers(0, n, (resamples, n))]  # (R, n_people)
     errors = resample.std(axis=1, ddof=1) / np.sqrt(n)
-    real = errors > 1e-9 * max(error, 1e-30)  # one person drawn n times has no spread
+    real = errors > 1e-9 * max(error, 1e-30)  # a resample of one person n times has no spread
     t = (resample.mean(axis=1) - m.mean())[real] / errors[real]
     if not len(t):
         return 0.0, 0.0
@@ -116,18 +116,18 @@ def student(level: float, n: int) -> float:
 
 
 def counts(person: np.ndarray, *, resamples: int, seed: int) -> np.ndarray:
-    """(R, n) int: how often each frame stands in each resample of the people. person (n,)."""
+    """(R, n) int: how often each resample of the people contains each frame. person (n,)."""
     people, which = np.unique(person, return_inverse=True)
-    drawn = np.random.default_rng(seed).integers(0, len(people), (resamples, len(people)))
-    often = np.stack([np.bincount(row, minlength=len(people)) for row in drawn])  # (R, n_people)
+    chosen = np.random.default_rng(seed).integers(0, len(people), (resamples, len(people)))
+    often = np.stack([np.bincount(row, minlength=len(people)) for row in chosen])  # (R, n_people)
     return often[:, which]
 
 
 def of_set(value: float, resampled: np.ndarray, person: np.ndarray, *, level: float) -> Interval:
     """Interval of a distance between sets from its values over resampled people, (R,).
 
-    A resample holds fewer different people than the set, so it lies higher by the distance's bias: percentiles would not even
-    hold the value. Only the spread of its logarithm is used: value · exp(± t s), which stays positive.
+    A resample has fewer different people than the set, so its distance is higher by the bias, and percentiles might not even
+    contain the value. Only the spread of the logarithm is used: value · exp(± t s), which stays positive.
     """
     n = len(np.unique(person))
     resampled = resampled[resampled > 0]
@@ -141,8 +141,8 @@ def of_set_difference(a: Interval, b: Interval, resampled_a: np.ndarray, resampl
                       p: float) -> Difference:
     """Distance a − distance b, from the values of both over the SAME resampled people, (R,).
 
-    As in `of_set` each distance keeps its own value and takes only the spread of its logarithm from the resamples; the
-    spread of the difference holds how far both move together: (a − b) ± t s.
+    As in `of_set`, each distance keeps its own value and takes only the spread of its logarithm from the resamples; the spread
+    s of the difference accounts for their correlation: (a − b) ± t s.
     """
     value, n = a.value - b.value, min(a.n_people, b.n_people)
     both = (resampled_a > 0) & (resampled_b > 0)
@@ -156,7 +156,7 @@ def of_set_difference(a: Interval, b: Interval, resampled_a: np.ndarray, resampl
 
 def of_unbiased_difference(a: Interval, b: Interval, resampled_a: np.ndarray, resampled_b: np.ndarray, *, level: float,
                            p: float) -> Difference:
-    """As `of_set_difference` for estimates that may be negative: (a − b) ± t s, s as in `of_unbiased`."""
+    """`of_set_difference` for estimates that may be negative: (a − b) ± t s, s as in `of_unbiased`."""
     moved, n = resampled_a - resampled_b, min(a.n_people, b.n_people)
     moved = moved[np.isfinite(moved)]
     value = a.value - b.value
@@ -169,8 +169,8 @@ def of_unbiased_difference(a: Interval, b: Interval, resampled_a: np.ndarray, re
 def of_unbiased(value: float, resampled: np.ndarray, person: np.ndarray, *, level: float) -> Interval:
     """Interval of an unbiased estimate that may be negative, from its values over resampled people, (R,): value ± t s.
 
-    s is that of the resamples times (n/(n − 1))^½, as a resample of n people has that much less spread. In simulation it covers
-    91 to 98 % (nominal 95 %) at 4 to 50 people. Under three every resample that has a value has the same one: no interval.
+    s is the spread of the resamples times (n/(n − 1))^½, as a resample of n people has that much less. In simulation it covers
+    91 to 98 % (nominal 95 %) at 4 to 50 people. Under three people all resamples with a value are equal: no interval.
     """
     n = len(np.unique(person))
     resampled = resampled[np.isfinite(resampled)]

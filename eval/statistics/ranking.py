@@ -1,4 +1,4 @@
-"""How stable the order of the methods is: over variants of one metric and over resamples of the people."""
+"""Stability of the ranking of methods over variants of one metric and over resamples of the people."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from eval.statistics.intervals import by_person
 
 
 class Stability(NamedTuple):
-    """One column against the column of its family that the tables' text is about, at one T."""
+    """One column against the first column of its family, at one T."""
 
     shots: int
-    table: str  # the column whose order is held against
+    table: str  # the column with the order compared to
     column: str
-    order: list[str]  # methods, the best first, by the table's column
-    same: bool  # this column has the same order
+    order: list[str]  # methods, best first, by the table's column
+    same: bool  # whether this column has the same order
     share: float  # of the resamples of the people in which this column has that order
     n_people: int
 
 
 def stability(compared: Compared) -> list[Stability]:
-    """Every measured column at every T where two methods or more have it."""
+    """One entry for every column and T at which two methods or more were measured."""
     results, out = compared.results, []
     columns = list(results.metrics())
     for t in results.shots:
@@ -44,15 +44,15 @@ def stability(compared: Compared) -> list[Stability]:
 
 
 def scores(compared: Compared, column: str, methods: list[str], t: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """(values (m,), values over the same resampled people (m, R), people); turned so that lower is better."""
+    """(values (m,), values over the same resampled people (m, R), number of people); signed so that lower is better."""
     sign = 1 if load(column).better == "lower" else -1
     if column in compared.stored((methods[0], t)).features:
         spreads = [compared.spread(column, (m, t)) for m in methods]
         found = np.array([s.interval.value for s in spreads]), np.stack([s.resampled for s in spreads])
         return sign * found[0], sign * found[1].astype(np.float64), spreads[0].interval.n_people
     stored = [compared.stored((m, t)) for m in methods]
-    scored = np.isfinite([s.columns[column] for s in stored]).all(axis=0)  # frames that every method has a value for
+    scored = np.isfinite([s.columns[column] for s in stored]).all(axis=0)  # frames scored for every method
     means = np.stack([by_person(np.where(scored, s.columns[column], np.nan), s.person) for s in stored])  # (m, n_people)
     n, recipe = means.shape[1], compared.recipe
-    drawn = np.random.default_rng(recipe.seed).integers(0, n, (recipe.sets, n))
-    return sign * means.mean(axis=1), sign * means[:, drawn].mean(axis=2), n
+    chosen = np.random.default_rng(recipe.seed).integers(0, n, (recipe.sets, n))
+    return sign * means.mean(axis=1), sign * means[:, chosen].mean(axis=2), n

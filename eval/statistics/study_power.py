@@ -1,7 +1,7 @@
-"""How wide the interval of USER is for so many raters, and how often it holds the truth: simulated raters and people.
+"""Width and coverage of USER's interval by number of raters, on simulated raters and people.
 
-The logit of a correct pick is that of the method, plus a normal of the rater (how sharp an eye), plus one of the person (how
-hard to draw). A rater sees a few trials of each cell. Nothing is read, nothing is written.
+The logit of a correct answer is that of the method plus a normal of the rater (skill) plus a normal of the person (difficulty).
+A rater sees a few trials of each cell. Reads and writes no file.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import numpy as np
 from eval.study.two_way_interval import share
 
 LEVEL = 0.95
-PEOPLE, RATERS, EACH = (4, 8, 50), (10, 20, 50, 200), 2  # EACH: trials of a cell that one rater sees; 27 over 18 cells are 1.5
+PEOPLE, RATERS, EACH = (4, 8, 50), (10, 20, 50, 200), 2  # EACH: trials of a cell per rater; 27 over 18 cells are 1.5
 
 
 class Kind(NamedTuple):
-    """A method: logit of the middle, spread over raters and over people."""
+    """A method: mean logit, spread over raters and over people."""
 
     middle: float
     rater: float
     person: float
 
     def truth(self) -> float:
-        """USER of endlessly many raters and people."""
+        """USER in the limit of many raters and people."""
         x, weight = np.polynomial.hermite_e.hermegauss(64)
         return float(weight @ _logistic(self.middle + np.hypot(self.rater, self.person) * x) / weight.sum())
 
@@ -35,16 +35,16 @@ KINDS = {"even": Kind(0.0, 0.5, 0.5), "hard": Kind(-0.7, 0.5, 0.5), "easy": Kind
 
 
 class Found(NamedTuple):
-    """Over simulated studies."""
+    """Results over simulated studies."""
 
     half: float  # mean half width of the interval
-    covered: float  # share that holds the truth
-    narrow: float  # share of Wilson's interval over answers, as if they were independent
-    bootstrap: float  # share of the percentiles of a bootstrap of raters and people, NaN where it was not made
+    covered: float  # its coverage
+    narrow: float  # coverage of Wilson's interval over answers, as if they were independent
+    bootstrap: float  # coverage of the percentiles of a bootstrap of raters and people, NaN if not computed
 
 
 def simulate(people: int, raters: int, each: int, kind: Kind, *, trials: int, seed: int, resamples: int = 0) -> Found:
-    """`trials` studies of one cell."""
+    """Width and coverage over `trials` simulated studies of one cell."""
     rng, truth = np.random.default_rng([seed, people, raters]), kind.truth()
     widths, held = [], []
     for _ in range(trials):
@@ -60,7 +60,7 @@ def simulate(people: int, raters: int, each: int, kind: Kind, *, trials: int, se
 
 def study(people: int, raters: int, each: int, kind: Kind,
           rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """correct, rater, person, (raters each,): people by turns, as the study hands them out."""
+    """correct, rater, person, (raters each,): people in turn, as the study assigns them."""
     sharp, hard = rng.normal(0, kind.rater, raters), rng.normal(0, kind.person, people)
     person = np.concatenate([rng.permutation(people) for _ in range(-(-raters * each // people))])[:raters * each]
     rater = np.repeat(np.arange(raters), each)
@@ -69,7 +69,7 @@ def study(people: int, raters: int, each: int, kind: Kind,
 
 def _percentiles(correct: np.ndarray, rater: np.ndarray, person: np.ndarray, resamples: int,
                  rng: np.random.Generator) -> tuple[float, float]:
-    """The pigeonhole bootstrap (Owen 2007): raters and people are resampled, an answer counts as often as both."""
+    """Percentiles of the pigeonhole bootstrap (Owen 2007): raters and people are resampled, their weights multiplied."""
     if not resamples:
         return np.nan, np.nan
     often = [rng.multinomial(n := int(group.max()) + 1, np.full(n, 1 / n), resamples)[:, group] for group in (rater, person)]
@@ -84,8 +84,8 @@ def _logistic(x: np.ndarray) -> np.ndarray:
 
 
 def report(trials: int, seed: int) -> Iterator[str]:
-    """The table, line by line, as Markdown."""
-    yield f"| people | raters | answers a cell | {' | '.join(f'USER {kind.truth():.2f}' for kind in KINDS.values())} |"
+    """The lines of the table, as Markdown."""
+    yield f"| people | raters | answers per cell | {' | '.join(f'USER {kind.truth():.2f}' for kind in KINDS.values())} |"
     yield "|" + "---|" * (3 + len(KINDS))
     for people in PEOPLE:
         for raters in RATERS:
@@ -95,9 +95,9 @@ def report(trials: int, seed: int) -> Iterator[str]:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Prints half widths and, in brackets, how often the truth is held: by this interval, by Wilson's, by the bootstrap's."""
+    """Prints half widths and, in brackets, the coverage of this interval, of Wilson's and of the bootstrap's."""
     arguments = argparse.ArgumentParser(prog="python -m eval.statistics.study_power", description=__doc__)
-    arguments.add_argument("--trials", type=int, default=500, help="simulated studies a number")
+    arguments.add_argument("--trials", type=int, default=500, help="simulated studies per number")
     arguments.add_argument("--seed", type=int, default=0)
     given = arguments.parse_args(words)
     for line in report(given.trials, given.seed):
