@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
-    """Passes items through: a bar on a terminal, a plain line with rate and ETA every 15 s in a log."""
+    """Yields the items unchanged and reports progress: a bar on a terminal, a line with rate and ETA every 15 s in a log."""
     if sys.stderr.isatty():
         from tqdm import tqdm
 

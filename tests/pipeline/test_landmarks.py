@@ -209,5 +209,5 @@ def test_points_of_two_detectors_are_never_in_one_data_set(begun) -> None:
 
 def test_landmarks_of_another_stage_are_not_taken_for_ours(tmp_path: Path) -> None:
     root = made_faces.write(tmp_path)
-    with pytest.raises(InputError, match="kind 'landmarks' where schema 1, kind 'frames' is due"):
+    with pytest.raises(InputError, match="kind 'landmarks' where schema 1, kind 'frames'"):
         read_manifest(root / "landmarks", "frames")

@@ -86,12 +86,12 @@ def test_a_video_with_too_few_landmarks_is_left_out_with_a_sentence() -> None:
     found[person["start"]:person["stop"] - 2] = False
     made = split.make(table, found, CONFIG, 0)
     reason = made.excluded.set_index("video")["reason"][person["video"]]
-    assert reason == "2 of 10 pictures have landmarks, 3 needed"
+    assert reason.startswith("2 of 10 ") and "3 needed" in reason
 
 
 def test_too_few_people_is_refused_with_the_way_out() -> None:
     table = index(people=3, count=6)
-    with pytest.raises(InputError, match=r"2 people are to be tested but 0 have a video with 7 usable .*lower test_people"):
+    with pytest.raises(InputError, match=r"^split\.test_people: 2 .*0 have a video with 7 usable"):
         split.make(table, everywhere(table), CONFIG, 0)
     table = index(people=2)
     with pytest.raises(InputError, match="no video is left for training"):
@@ -118,7 +118,7 @@ def test_only_people_of_the_data_sets_own_test_part_are_tested_and_none_of_them_
 
 def test_a_data_set_whose_test_part_is_too_small_is_refused() -> None:
     table = index()
-    with pytest.raises(InputError, match="2 people are to be tested but 1 have"):
+    with pytest.raises(InputError, match=r"^split\.test_people: 2 .*1 have"):
         split.make(table, everywhere(table), CONFIG, 0, reserved=["p1"])
 
 

@@ -89,7 +89,7 @@ def test_a_mistake_in_the_file_of_a_data_set_is_named_by_file_and_key(tmp_path):
 def test_an_unknown_data_set_is_refused_with_the_nearest_file(tmp_path):
     path = made_params.write(tmp_path, {}, ci={}, sample={})
     for name, near in (("smaple", r"did you mean 'sample'\?"), ("xyz", "known: ci, sample"), ("../params", "known")):
-        with pytest.raises(InputError, match=rf"params/{re.escape(name)}\.yaml: there is no such data set; {near}"):
+        with pytest.raises(InputError, match=rf"params/{re.escape(name)}\.yaml: .*{near}"):
             config.dataset(path, name)
     (tmp_path / "params" / "ci.yaml").write_text("data: [1,\n")
     with pytest.raises(InputError, match=r"params/ci\.yaml: not valid YAML"):
