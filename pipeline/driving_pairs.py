@@ -1,4 +1,4 @@
-"""Driving by another person: which frames of which people drive each test person."""
+"""Cross-reenactment: which frames of which people drive each test person."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pipeline.core.config import Strict
 if TYPE_CHECKING:
     from pipeline.episodes import Subject
 
-INDEX = "cross.parquet"  # beside index.parquet: person, driver, row of the driver's frame, place in the shards
+INDEX = "cross.parquet"  # beside index.parquet: person, driver, row of the driving frame, location in the shards
 
 
 class Config(Strict):
     """The section `cross` of params.yaml."""
 
-    drivers: int  # people who drive each test person; 0: nothing is driven by others
-    frames: int  # of each driver
+    drivers: int  # people who drive each test person; 0: no cross-reenactment
+    frames: int  # driving frames of each of them
 
 
 def drivers(subjects: Sequence[Subject], n: int, config: Config) -> list[tuple[str, int]]:
-    """(driver, row of one of their hold-out frames) for each frame that test person n is to draw.
+    """(driving person, row of the driving frame) of each cross-reenactment frame of test person n.
 
-    The drivers are the next people in the split's order, the first after the last; nobody drives themselves, so that of few
-    people fewer drive. Their frames are evenly spaced in their list of hold-out frames, all of them where it is no longer.
+    The driving people are the next ones in the split's order, cyclically, never the person themselves; with few people there
+    are fewer of them. Their frames are evenly spaced in their list of hold-out frames, or all of it if it is shorter.
     """
     found = []
     for step in range(1, min(config.drivers, len(subjects) - 1) + 1):
@@ -37,5 +37,5 @@ def drivers(subjects: Sequence[Subject], n: int, config: Config) -> list[tuple[s
 
 
 def rows(driven: Sequence[tuple[str, int]]) -> np.ndarray:
-    """The rows alone, (n,) int64."""
+    """The rows of the driving frames, (n,) int64."""
     return np.array([row for _, row in driven], np.int64)

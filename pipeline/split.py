@@ -1,4 +1,4 @@
-"""Who trains and who is tested; which pictures of a test video are sources and which are held out."""
+"""Splits people into training and test, and the frames of a test video into source and hold-out frames."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Config(Strict):
     """The section `data.split` of params/DATASET.yaml."""
 
     test_people: int  # people kept out of training
-    sources: int  # pictures of a test video that T shots are taken from: the first T of them
-    holdout: int  # pictures of a test video that are scored
-    least: int  # pictures with landmarks that a training video must have
+    sources: int  # source frames of a test video; T shots are the first T of them
+    holdout: int  # hold-out frames of a test video, which are scored
+    least: int  # frames with landmarks that a training video must have
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ def make(index: pd.DataFrame, found: np.ndarray, config: Config, seed: int, list
          reserved: Collection[str] | None = None) -> Split:
     """Splits the videos of `index` (columns clip, person, sorted) by people; `found` (n,) bool: the row has landmarks.
 
-    Clips PERSON/VIDEO/UTTERANCE are one video PERSON/VIDEO together. `listed`: ids on the take-down list, used for nothing.
+    Clips PERSON/VIDEO/UTTERANCE form one video PERSON/VIDEO. `listed`: ids on the take-down list, which are not used at all.
     `reserved`: the people of the data set's own test part, if it has one: only they are tested, and none of them trains.
 
-    Every choice hangs on (seed, id) alone, so that another person in the data moves nobody else. InputError: too few people for
-    the test, or nobody left for training.
+    Every choice depends on (seed, id) only, so that adding a person moves nobody else. InputError: too few people for the test,
+    or no video left for training.
     """
     videos, found = _videos(index, found, listed)
     own = np.ones(len(videos), bool) if reserved is None else videos["person"].isin(list(reserved)).to_numpy()
@@ -50,8 +50,8 @@ def make(index: pd.DataFrame, found: np.ndarray, config: Config, seed: int, list
     fit = videos[own & (videos["good"] >= need)]
     people = sorted(fit["person"].unique(), key=lambda person: _rank(seed, "person", person))
     if len(people) < config.test_people:
-        raise InputError(f"split.test_people: {config.test_people} people are to be tested but {len(people)} have a video with "
-                         f"{need} usable pictures ({config.sources} sources + {config.holdout} held out); add longer videos, "
+        raise InputError(f"split.test_people: {config.test_people} test people wanted, but {len(people)} have a video with "
+                         f"{need} usable frames ({config.sources} source + {config.holdout} hold-out); add longer videos, "
                          "raise frames.per_clip, or lower test_people, sources or holdout")
     tested = set(people[:config.test_people])
     test = [_subject(fit[fit["person"] == person], found, config, seed) for person in sorted(tested)]
@@ -59,9 +59,8 @@ def make(index: pd.DataFrame, found: np.ndarray, config: Config, seed: int, list
     good = ~videos["down"] & trains & (videos["good"] >= config.least)
     train = videos.loc[good, ["video", "person", "start", "stop"]].reset_index(drop=True)
     if train.empty:
-        raise InputError(f"split: no video is left for training: {len(videos)} videos, {len(tested)} people tested, "
-                         f"{config.least} usable pictures a video needed; lower split.test_people or split.least, or add "
-                         f"videos")
+        raise InputError(f"split: no video is left for training: {len(videos)} videos, {len(tested)} test people, "
+                         f"{config.least} usable frames needed in each; lower split.test_people or split.least, or add videos")
     chosen = {subject["video"] for subject in test}
     left = videos.assign(trains=trains)[~good & ~videos["video"].isin(chosen)]
     reasons = [_why(row, tested, config) for row in left.to_dict("records")]
@@ -70,19 +69,19 @@ def make(index: pd.DataFrame, found: np.ndarray, config: Config, seed: int, list
 
 
 def _why(row: Mapping[Hashable, Any], tested: Collection[str], config: Config) -> str:
-    """Why a video neither trains nor is tested."""
+    """Why a video is used neither for training nor for the test."""
     if row["down"]:
         return "on the take-down list"
     if row["person"] in tested:
         return f"{row['person']} is a test person, tested on another video"
     if not row["trains"]:
-        return f"{row['person']} belongs to the data set's test part and was not drawn for the test"
-    return f"{row['good']} of {row['stop'] - row['start']} pictures have landmarks, {config.least} needed"
+        return f"{row['person']} belongs to the data set's test part and was not chosen for the test"
+    return f"{row['good']} of {row['stop'] - row['start']} frames have landmarks, {config.least} needed"
 
 
 def _videos(index: pd.DataFrame, found: np.ndarray, listed: Collection[str]) -> tuple[pd.DataFrame, np.ndarray]:
-    """One row a video: video, person, start, stop (row range of the index), good (rows with landmarks), down (all its clips are
-    listed). And `found` without the rows of listed clips."""
+    """One row per video: video, person, start, stop (row range of the index), good (rows with landmarks), down (all its clips
+    are listed); and `found` without the rows of listed clips."""
     start = runs(index["clip"])
     clips, people = index["clip"].iloc[start], index["person"].iloc[start]
     down = np.array([takedown.covers(listed, *clip.split("/", 1)) for clip in clips] if listed else np.zeros(len(clips)), bool)
@@ -99,7 +98,7 @@ def _videos(index: pd.DataFrame, found: np.ndarray, listed: Collection[str]) -> 
 
 
 def _subject(clips: pd.DataFrame, found: np.ndarray, config: Config, seed: int) -> dict[str, Any]:
-    """One video of a test person, its pictures in a random order cut in two."""
+    """One video of a test person: its frames in random order, split into source and hold-out frames."""
     clip = min(clips.to_dict("records"), key=lambda row: _rank(seed, "video", row["video"]))
     rows = clip["start"] + np.flatnonzero(found[clip["start"]:clip["stop"]])
     key = int.from_bytes(_rank(seed, "frames", clip["video"])[:16], "big")

@@ -1,4 +1,4 @@
-"""params.yaml and params/DATASET.yaml, strictly: every value spelled out, no unknown key, one sentence for each mistake."""
+"""Reads params.yaml and params/DATASET.yaml strictly: every value spelled out, no unknown key, one sentence per mistake."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Data(Strict):
     frames: dict[str, Any]
     landmarks: dict[str, Any]
     split: dict[str, Any]
-    engine: dict[str, Any]  # where the data stages' work is done
+    engine: dict[str, Any]  # where the data stages run
 
 
 class DatasetParams(Strict):
@@ -37,14 +37,14 @@ class DatasetParams(Strict):
 
     data: Data
     learn: dict[str, dict[str, Any]]  # method -> the method's own Config
-    _file: Path = Path("params/DATASET.yaml")  # what messages name; `dataset` sets it
+    _file: Path = Path("params/DATASET.yaml")  # named in messages; set by `dataset`
 
     def where(self, keys: str) -> str:
         """`params/DATASET.yaml: keys`, for messages."""
         return f"{self._file}: {keys}"
 
     def method(self, name: str) -> dict[str, Any]:
-        """The configuration of a method. InputError with the nearest known one when it has none here."""
+        """The configuration of a method. InputError, naming the closest known method, when this file has none."""
         section: dict[str, Any] = pick(self.learn, name, self.where("learn"))
         return section
 
@@ -56,7 +56,7 @@ class Params(Strict):
     datasets: list[str]
     methods: list[str]
     shots: list[int]
-    train: dict[str, Any]  # how training runs, never what comes out
+    train: dict[str, Any]  # how training runs; does not affect its result
     adapt: dict[str, Any]
     cross: dict[str, Any]
     score: dict[str, Any]
@@ -66,7 +66,7 @@ class Params(Strict):
 
 
 def parse(model: type[Section], mapping: object, where: str) -> Section:
-    """`mapping` as a `model`. InputError with the first mistake as `where.key: what was found; the way out`.
+    """Validates `mapping` as a `model`. InputError on the first mistake: `where.key: what was found; the way out`.
 
     `where` names a section, as in `params.yaml: score`, or a whole file, as in `params.yaml:`.
     """
@@ -77,7 +77,7 @@ def parse(model: type[Section], mapping: object, where: str) -> Section:
 
 
 def load(path: Path) -> Params:
-    """params.yaml. InputError when it is missing, is not YAML, or breaks the schema."""
+    """Reads params.yaml. InputError when it is missing, is not YAML, or breaks the schema."""
     mapping = _read(path, "run from the root of the checkout or pass --params")
     if old := [key for key in ("data", "learn") if isinstance(mapping, dict) and key in mapping]:
         raise InputError(f"{path}: {old[0]}: unknown key; it belongs to one data set: move it to {folder(path)}/DATASET.yaml")
@@ -85,11 +85,11 @@ def load(path: Path) -> Params:
 
 
 def dataset(path: Path, name: str) -> DatasetParams:
-    """params/NAME.yaml beside `path`, the params.yaml. InputError when there is none, it is not YAML, or breaks the schema."""
+    """Reads params/NAME.yaml beside `path`, the params.yaml. InputError when missing, not YAML, or against the schema."""
     file = folder(path) / f"{name}.yaml"
     if name not in (known := known_datasets(path)):
-        raise InputError(f"{file}: there is no such data set; {_hint(name, known)}")
-    given = parse(DatasetParams, _read(file, "there is no such data set"), f"{file}:")
+        raise InputError(f"{file}: no such data set; {_hint(name, known)}")
+    given = parse(DatasetParams, _read(file, "add it for a new data set"), f"{file}:")
     given._file = file
     return given
 
@@ -100,7 +100,7 @@ def known_datasets(path: Path) -> list[str]:
 
 
 def folder(path: Path) -> Path:
-    """Where the data sets' files lie: params/ beside `path`, the params.yaml."""
+    """The folder of the data sets' files: params/ beside `path`, the params.yaml."""
     return path.parent / "params"
 
 
@@ -110,13 +110,13 @@ def _read(path: Path, way_out: str) -> object:
     try:
         return YAML(typ="safe").load(path.read_text())
     except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file; {way_out}") from None
+        raise InputError(f"{path}: no such file; {way_out}") from None
     except YAMLError as error:
         raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())[:200]})") from None
 
 
 def pick(mapping: Mapping[str, Any], key: str, where: str) -> Any:
-    """mapping[key]; InputError with the nearest known key when absent."""
+    """mapping[key]. InputError, naming the closest known key, when it is absent."""
     if key not in mapping:
         raise InputError(f"{where}: no entry {key!r}; {_hint(key, list(mapping))}")
     return mapping[key]
@@ -130,12 +130,12 @@ def _sentence(model: type[BaseModel], error: ValidationError, where: str) -> str
         known = _fields(model, first["loc"][:-1])
         return f"{place}: unknown key; {_hint(str(first['loc'][-1]), known)}"
     if first["type"] == "missing":
-        return f"{place}: this key is missing; add it (the published file has it)"
+        return f"{place}: this key is missing; add it (the file in the repository has it)"
     return f"{place}: found {first['input']!r}; {first['msg'][0].lower()}{first['msg'][1:]}"
 
 
 def _fields(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """The keys that may stand at `path` inside `model`."""
+    """The keys allowed at `path` inside `model`."""
     for step in path:
         field = model.model_fields.get(str(step))
         kinds = [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []

@@ -1,4 +1,4 @@
-"""The one error for input that cannot be used. Imports nothing: every package may raise it."""
+"""InputError, the one error for unusable input. Imports nothing, so that every package may raise it."""
 
 
 class InputError(ValueError):

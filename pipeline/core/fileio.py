@@ -1,4 +1,4 @@
-"""Files written whole or not at all: hashes, JSON, links, room on the disk, fsync."""
+"""File helpers: hashes, JSON written atomically, links, free disk space, fsync."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import shutil
 from pathlib import Path
 
-SPARE = 256 * 2**20  # bytes that stay free on a disk
+SPARE = 256 * 2**20  # bytes kept free on a disk
 
 
 def sha256(path: Path) -> str:
@@ -19,14 +19,14 @@ def sha256(path: Path) -> str:
 
 
 def write_json(path: Path, body: object) -> None:
-    """Sorted, indented JSON, moved into place when whole. NaN is refused by the encoder (ValueError)."""
+    """Writes sorted, indented JSON atomically. ValueError: NaN."""
     temporary = path.with_name(path.name + ".part")
     temporary.write_text(json.dumps(body, indent=1, sort_keys=True, allow_nan=False) + "\n")
     os.replace(temporary, path)
 
 
 def link(path: Path, target: Path) -> None:
-    """`target` with the bytes of the file `path`, without a second copy where both lie on one disk."""
+    """Makes `target` a hard link to the file `path`, or a copy where they are on different file systems."""
     try:
         os.link(path, target)
     except OSError:
@@ -34,19 +34,19 @@ def link(path: Path, target: Path) -> None:
 
 
 def need_room(folder: Path) -> None:
-    """OSError (no space left) where less than SPARE is free: what fails on a full disk says nothing of the item."""
+    """OSError (no space left) when less than SPARE is free: a failure on a full disk must not be blamed on the item."""
     if shutil.disk_usage(folder).free < SPARE:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def settle(folder: Path) -> None:
-    """Has a folder's files and their names on the disk before anything that is done next."""
+    """Flushes a folder's files and their names to disk."""
     for path in [*folder.iterdir(), folder]:
         sync(path)
 
 
 def sync(path: Path) -> None:
-    """Has a file, or the names in a folder, on the disk before anything that is done next."""
+    """Flushes a file, or the names in a folder, to disk."""
     file = os.open(path, os.O_RDONLY)
     try:
         os.fsync(file)

@@ -1,4 +1,4 @@
-"""Images in memory: exact resampling of a square, points in it, PNG. RGB uint8 (H, W, 3)."""
+"""Images in memory, RGB uint8 (H, W, 3): exact resampling of a square, points in it, PNG."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 
 
 def crop(image: np.ndarray, box: Sequence[float] | np.ndarray, size: int) -> np.ndarray:
-    """The square `box` x0, y0, x1, y1 of an image (H, W, 3) uint8, as (size, size, 3) uint8.
+    """Resamples the square `box` x0, y0, x1, y1 of an image (H, W, 3) uint8 to (size, size, 3) uint8.
 
-    Box edges are positions on the pixel grid (pixel i covers [i, i + 1)), fractions included. Down: exact area average; up:
-    cubic (Catmull-Rom). Where the box leaves the image, the border pixels are repeated: black bars would be edges to learn,
-    reflection would show a second chin.
+    Box edges are positions on the pixel grid (pixel i covers [i, i + 1)), fractions allowed. Downsampling: exact area average;
+    upsampling: cubic (Catmull-Rom). Outside the image, border pixels are repeated: a network would learn the edges of black
+    bars, and reflection would show a second chin.
     """
     x0, y0, x1, y1 = map(float, box)
     rows, top = _weights(y0, y1, size, image.shape[0])
@@ -21,11 +21,11 @@ def crop(image: np.ndarray, box: Sequence[float] | np.ndarray, size: int) -> np.
     part = image[top:top + rows.shape[1], left:left + columns.shape[1]].astype(np.float32)
     lines = (rows @ part.reshape(len(part), -1)).reshape(size, columns.shape[1], 3)
     out = np.matmul(columns, lines)  # (size, size, 3)
-    return np.asarray(np.clip(np.floor(out + .501), 0, 255), np.uint8)  # not .5: ties must not hang on the order of a sum
+    return np.asarray(np.clip(np.floor(out + .501), 0, 255), np.uint8)  # not .5: ties must not depend on summation order
 
 
 def _weights(start: float, stop: float, size: int, n: int) -> tuple[np.ndarray, int]:
-    """Resampling of [start, stop) to `size` pixels as a matrix (size, m) over the image's pixels from `first`; and `first`."""
+    """Matrix (size, m) that resamples [start, stop) to `size` pixels, over the image's pixels from `first` on; and `first`."""
     step = (stop - start) / size
     low, high = int(np.floor(start)) - 2, int(np.ceil(stop)) + 2
     pixel = np.arange(low, high)
@@ -43,24 +43,24 @@ def _weights(start: float, stop: float, size: int, n: int) -> tuple[np.ndarray, 
 
 
 def _cubic(d: np.ndarray) -> np.ndarray:
-    """Catmull-Rom kernel of distances d >= 0, in pixels."""
+    """Catmull-Rom kernel at distances d >= 0, in pixels."""
     near, far = 1.5 * d**3 - 2.5 * d**2 + 1, -.5 * d**3 + 2.5 * d**2 - 4 * d + 2
     return np.where(d < 1, near, np.where(d < 2, far, 0.0))
 
 
 def to_crop(points: np.ndarray, box: Sequence[float] | np.ndarray, size: int) -> np.ndarray:
-    """Points (…, 2) in the image's pixels -> pixels of the crop; in both, the centre of the top-left pixel is (0, 0)."""
+    """Points (…, 2) from pixels of the image to pixels of the crop; in both, the centre of the top-left pixel is (0, 0)."""
     x0, y0, x1, _ = map(float, box)
     return np.asarray((points + .5 - np.array([x0, y0])) * (size / (x1 - x0)) - .5)
 
 
 def to_png(image: np.ndarray) -> bytes:
-    """An image (H, W, 3) uint8 RGB, lossless."""
+    """Encodes an image (H, W, 3) uint8 RGB as PNG."""
     return bytes(cv2.imencode(".png", image[:, :, ::-1])[1])
 
 
 def from_png(data: bytes) -> np.ndarray:
-    """The image that `to_png` packed: (H, W, 3) uint8 RGB. ValueError when it is none."""
+    """Decodes a PNG: (H, W, 3) uint8 RGB. ValueError when `data` is not an image."""
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         raise ValueError("not an image")

@@ -1,4 +1,4 @@
-"""The ledger of a data stage: one row an item, with a status from a closed list and a sentence. Nothing disappears silently."""
+"""The ledger of a data stage: one row per item, with a status from a closed list and a reason. No item is dropped silently."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ if TYPE_CHECKING:
 
 STATUSES = {
     "ok": "used",
-    "gone": "removed where it was, or never there",
-    "private": "its owner does not show it",
-    "age": "shown to signed-in adults only",
-    "geo": "not shown in this country",
-    "members": "shown to paying members only",
+    "gone": "removed by the site, or never existed",
+    "private": "made private by its owner",
+    "age": "restricted to signed-in adults",
+    "geo": "not available in this country",
+    "members": "restricted to paying members",
     "throttled": "the server asked for fewer requests",
-    "bot-check": "the server wanted proof of a person",
-    "network": "the server could not be reached, broke off or refused",
-    "no-format": "not offered in a form that can be read",
+    "bot-check": "the server asked for proof of a human",
+    "network": "the server was unreachable, broke off or refused",
+    "no-format": "not available in a readable format",
     "no-stream": "no video stream in the file",
     "no-face": "no face found",
     "multi-face": "a second face of comparable size",
-    "face-leaves": "the face is out of the crop in too many frames",
+    "face-leaves": "the face leaves the crop in too many frames",
     "too-short": "too few frames",
-    "too-small": "the face has too few pixels",
+    "too-small": "the face or the frame has too few pixels",
     "corrupt": "cannot be read",
     "empty": "zero bytes",
-    "timeout": "reading it took too long",
+    "timeout": "reading took too long",
     "too-large": "more pixels, frames or bytes than allowed",
     "takedown": "on the take-down list",
-    "bad-name": "its place or name gives no usable id",
+    "bad-name": "no usable id in its path or name",
 }
 CHUNK = 50_000  # rows
-AGAIN = frozenset({"throttled", "bot-check", "network"})  # asked for again by the next run; every other status is final
+AGAIN = frozenset({"throttled", "bot-check", "network"})  # requested again by the next run; every other status is final
 
 
 class RejectedItem(Exception):
-    """One item that cannot be used: becomes a row of the ledger and stops nothing else."""
+    """One item that cannot be used. It becomes a ledger row; the stage goes on."""
 
     def __init__(self, status: str, reason: str) -> None:
         super().__init__(reason)
@@ -50,15 +50,15 @@ class RejectedItem(Exception):
 
 
 def plain(text: str) -> str:
-    """A name as a line that any terminal or table can show: signs that cannot be printed as codes; if long, cut and hashed."""
-    shown = "".join(sign if sign.isprintable() and sign != "\\" else sign.encode("unicode_escape").decode() for sign in text)
+    """A name as one printable line: unprintable characters escaped; above 200 characters cut and hashed."""
+    shown = "".join(c if c.isprintable() and c != "\\" else c.encode("unicode_escape").decode() for c in text)
     return shown if len(shown) <= 200 else f"{shown[:180]}…{hashlib.sha256(shown.encode()).hexdigest()[:8]}"
 
 
 def write(path: Path, rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> pd.DataFrame:
-    """Rows as parquet with exactly these columns (name -> dtype; "" where a row lacks one), sorted by the first.
+    """Writes rows as parquet with exactly these columns (name -> dtype; "" where a row lacks one), sorted by the first.
 
-    The same rows give the same bytes. A million rows are never there as objects.
+    Returns the table. Equal rows give equal bytes. Works in chunks, so that a million rows never exist as Python objects.
     """
     import pandas as pd
 
@@ -75,19 +75,19 @@ def write(path: Path, rows: Iterable[Mapping[str, Any]], columns: Mapping[str, s
 
 
 def summary(table: pd.DataFrame) -> dict[str, int]:
-    """How many rows each status has, for manifests and logs."""
+    """Number of rows by status, for manifests and logs."""
     counts = table["status"].value_counts()
     return {status: int(counts[status]) for status in STATUSES if status in counts}
 
 
 def digest(table: pd.DataFrame) -> str:
-    """sha256 of every id with its status, in the order of the ids: results with the same one rest on the same list."""
+    """sha256 of all ids with their status, in the order of the ids: equal digests mean results on the same list."""
     lines = sorted(f"{name}\t{status}\n" for name, status in zip(table["id"], table["status"]))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def complete(path: Path, made: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
-    """The ledger of a stage with every id ever listed: those that the stage `before` gave up come in as they are."""
+    """The ledger of a stage with every id ever listed: rows rejected by the stage `before` are added unchanged."""
     lost = before.loc[before["status"] != "ok", ["id", "status", "reason"]]
     if len(lost):
         import pandas as pd
@@ -99,7 +99,10 @@ def complete(path: Path, made: pd.DataFrame, before: pd.DataFrame) -> pd.DataFra
 
 
 def used(table: pd.DataFrame, listed: Collection[str] = ()) -> dict[str, Any]:
-    """What a results table says of its data: utterances used, of how many, and the digest. Those `listed` were taken down."""
+    """What a results table states about its data: utterances used, out of how many, and the digest.
+
+    `listed`: ids on the take-down list; they count as taken down.
+    """
     import numpy as np
 
     down = np.array([takedown.covers(listed, *name.partition("/")[::2]) for name in table["id"]], bool)
@@ -108,7 +111,7 @@ def used(table: pd.DataFrame, listed: Collection[str] = ()) -> dict[str, Any]:
 
 
 def counts(table: pd.DataFrame) -> str:
-    """A table of how many rows each status has, and the hash of the list, for people."""
+    """A printable table: number of rows and meaning of each status, and the hash of the list."""
     rows = [(str(count), status, STATUSES[status]) for status, count in summary(table).items()]
     wide = max((len(count) for count, _, _ in rows), default=1)
     lines = [f"{count:>{wide}}  {status:12} {meaning}" for count, status, meaning in rows]
@@ -117,7 +120,7 @@ def counts(table: pd.DataFrame) -> str:
 
 
 def report(table: pd.DataFrame, shown: int = 20) -> None:
-    """Prints the counts and the first rows that are not simply ok."""
+    """Prints the counts by status and the first rows that have a reason."""
     print(", ".join(f"{count} {status}" for status, count in summary(table).items()))
     odd = table[table["reason"] != ""]
     for row in odd.head(shown).to_dict("records"):

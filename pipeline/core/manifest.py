@@ -1,4 +1,4 @@
-"""manifest.json of a stage's output: written last, so that its presence means that the folder is whole."""
+"""manifest.json of a stage's output: written last, so that a folder with a manifest is complete."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ SCHEMA = 1
 
 
 def write_manifest(folder: Path, kind: str, body: Mapping[str, Any]) -> None:
-    """Writes folder/manifest.json, last: its presence means that the folder is whole."""
+    """Writes folder/manifest.json with the size and hash of every file. Call it last: it marks the folder as complete."""
     files = {str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256(path)}
              for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "manifest.json"}
     write_json(folder / "manifest.json", {**body, "schema": SCHEMA, "kind": kind, "files": files})
 
 
 def read_manifest(folder: Path, kind: str | None = None) -> dict[str, Any]:
-    """The manifest of a whole folder. InputError when it is absent, of another kind or schema, or a file is not as listed."""
+    """Reads a folder's manifest. InputError when it is missing, of another kind or schema, or a file differs in size."""
     path = folder / "manifest.json"
     try:
         manifest: dict[str, Any] = json.loads(path.read_text())
     except FileNotFoundError:
-        raise InputError(f"{path}: missing, so {folder} is not whole; run `dvc repro` to make it") from None
+        raise InputError(f"{path}: missing, so {folder} is incomplete; run `dvc repro`") from None
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: not JSON ({error}); remove {folder} and run `dvc repro`") from None
     if manifest.get("schema") != SCHEMA or kind not in (None, manifest.get("kind")):
-        raise InputError(f"{path}: schema {manifest.get('schema')}, kind {manifest.get('kind')!r} where schema {SCHEMA}, "
-                         f"kind {kind!r} is due; remove {folder} and run `dvc repro`")
+        raise InputError(f"{path}: found schema {manifest.get('schema')}, kind {manifest.get('kind')!r} where schema {SCHEMA}, "
+                         f"kind {kind!r} is expected; remove {folder} and run `dvc repro`")
     for name, fact in manifest["files"].items():
         file = folder / name
         if not file.is_file() or file.stat().st_size != fact["bytes"]:

@@ -36,5 +36,5 @@ class Bar(tqdm):
 
 
 def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
-    """Passes items through and shows how far they are."""
+    """Yields the items unchanged and shows their progress."""
     yield from Bar(items, total=total, desc=what, unit="item")

@@ -1,4 +1,4 @@
-"""Tar shards with an index: a member is read by its place, without the table of contents."""
+"""Tar shards with an index: a member is read by its offset, without scanning the tar."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.core.errors import InputError
 
 
 class Place(TypedDict):
-    """Where a member's bytes lie."""
+    """Location of a member's bytes."""
 
     shard: int
     offset: int  # bytes from the start of the shard file to the first byte of the member's data
@@ -22,18 +22,18 @@ class Place(TypedDict):
 
 
 class Tar:
-    """Appends members to one tar file; the same members give the same bytes."""
+    """Writes one tar file; equal members give equal bytes."""
 
     def __init__(self, path: Path) -> None:
         self._tar = tarfile.open(path, "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
 
     @property
     def size(self) -> int:
-        """Bytes so far."""
+        """Bytes written so far."""
         return int(self._tar.offset)
 
     def add(self, name: str, data: bytes) -> tuple[int, int, int]:
-        """Appends one member: offset of its data in the file, length, crc32."""
+        """Appends one member; returns offset of its data in the file, length, crc32."""
         header = tarfile.TarInfo(name)
         header.size = len(data)
         offset = self.size + len(header.tobuf(self._tar.format or tarfile.PAX_FORMAT, "utf-8", "surrogateescape"))
@@ -41,12 +41,12 @@ class Tar:
         return offset, len(data), zlib.crc32(data)
 
     def close(self) -> None:
-        """Ends the file."""
+        """Finishes the file."""
         self._tar.close()
 
 
 class ShardWriter:
-    """Appends members to 00000.tar, 00001.tar, … in `folder`; the same members give the same bytes."""
+    """Writes 00000.tar, 00001.tar, … in `folder`; equal members give equal bytes."""
 
     def __init__(self, folder: Path, max_items: int = 64_000, max_bytes: int = 512 * 2**20) -> None:
         self.folder, self.max_items, self.max_bytes = folder, max_items, max_bytes
@@ -75,21 +75,21 @@ class ShardWriter:
 
 
 class ShardReader:
-    """Reads members by their place; open files are kept."""
+    """Reads members by their location; keeps files open."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._files: dict[int, int] = {}
 
     def read(self, shard: int, offset: int, length: int, crc: int) -> bytes:
-        """The member's bytes. InputError when they do not have the crc of the index."""
+        """The member's bytes. InputError when the shard cannot be opened or the crc differs from the index."""
         path = self.folder / f"{shard:05d}.tar"
         if shard not in self._files:
             try:
                 opened = os.open(path, os.O_RDONLY)
             except OSError as error:
                 raise InputError(f"{path}: {error.strerror}; run `dvc checkout` or `dvc repro`") from None
-            if self._files.setdefault(shard, opened) != opened:  # another thread was first
+            if self._files.setdefault(shard, opened) != opened:  # another thread opened it first
                 os.close(opened)
         data = os.pread(self._files[shard], length, offset)
         if len(data) != length or zlib.crc32(data) != crc:

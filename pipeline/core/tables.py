@@ -1,4 +1,4 @@
-"""Tables of millions of rows: runs of equal values, Parquet files joined."""
+"""Tables of millions of rows: finds runs of equal values, joins Parquet files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 
 def runs(column: pd.Series) -> np.ndarray:
-    """Where a value other than the one before begins: row numbers, ascending, the first is 0; millions of rows in a moment."""
+    """First row of each run of equal values: ascending row numbers, the first is 0. Fast for millions of rows."""
     import pyarrow as arrow
     import pyarrow.compute as compute
 
@@ -20,7 +20,10 @@ def runs(column: pd.Series) -> np.ndarray:
 
 
 def join(paths: Iterable[Path], out: Path) -> int:
-    """Parquet files of one schema (at least one) as one, a row group each, none for an empty one; how many rows there are."""
+    """Joins Parquet files of one schema (at least one) into `out`; returns the number of rows.
+
+    Each file becomes a row group, an empty one none.
+    """
     import pyarrow.parquet as parquet
 
     rows, writer = 0, None
