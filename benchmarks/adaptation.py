@@ -1,8 +1,8 @@
-"""What `--adapt-landmarks` brings on rendered heads, where the truth can be drawn: the source person with the driver's motion.
+"""Measures `--adapt-landmarks` on rendered heads, where the truth can be rendered: the source person with the driving motion.
 
-`python -m benchmarks.adaptation` lets each of eight people be driven by the next three, with points that are known and points
-that dlib finds, and learns them with the sample's FT where `make repro` has trained it. It writes results/adaptation.json and
-prints the table of docs/reenact.md. Landmark errors are means in the distance of the outer eye corners.
+`python -m benchmarks.adaptation`: each of eight people is driven by the next three, with known points and points detected by
+dlib, and, if `make repro` has trained it, by the sample's FT. It writes results/adaptation.json and prints the table of
+docs/reenact.md. Landmark errors are means in units of the distance of the outer eye corners.
 """
 
 from __future__ import annotations
@@ -25,55 +25,55 @@ OUT, MODEL = Path(__file__).with_name("results") / "adaptation.json", Path("mode
 DESIGN = sample.Config(seed=91, identities=8, videos=1, frames=24, seconds=6.0, test_people=0, test_frames=24, pixels=160,
                        supersample=1)
 PEOPLE, FRAMES, SHOTS, AFTER = range(DESIGN.identities), range(DESIGN.frames), (1, 8), (1, 2, 3)
-PAIRS = [(a, (a + after) % len(PEOPLE)) for a in PEOPLE for after in AFTER]  # source, driver
+PAIRS = [(a, (a + after) % len(PEOPLE)) for a in PEOPLE for after in AFTER]  # source, driving person
 RIDGES = (0.01, 0.1, 1.0)
 STORED = 128  # pixels of a side of the source's crops
-DRAWN = 3  # every so-manieth picture of a driver is drawn
+EVERY = 3  # one frame in EVERY of a driving video is generated
 JAW = 17
-Points = dict[int, np.ndarray]  # person -> (24, 68, 2) in pixels of the picture, NaN where no face was found
+Points = dict[int, np.ndarray]  # person -> (24, 68, 2) in pixels of the frame, NaN where no face was found
 
 
 def main() -> None:
-    known = {a: np.array([filmed(a, a, k)[1] for k in FRAMES], np.float64) for a in PEOPLE}
-    found = {a: detected([filmed(a, a, k)[0] for k in FRAMES]) for a in PEOPLE}
+    known = {a: np.array([rendered(a, a, k)[1] for k in FRAMES], np.float64) for a in PEOPLE}
+    found = {a: detected([rendered(a, a, k)[0] for k in FRAMES]) for a in PEOPLE}
     body: dict[str, Any] = {
         "pairs": len(PAIRS), "people": len(PEOPLE), "own": float(np.mean([error(found[a], known[a])[0] for a in PEOPLE])),
         "known": {t: errors(known, t) for t in SHOTS}, "found": {t: errors(found, t) for t in SHOTS},
         "ridge": {ridge: ridged(known, ridge) for ridge in RIDGES},
-        "ft": {t: drawn(found, t) for t in SHOTS} if (MODEL / "manifest.json").exists() else None}
+        "ft": {t: generated(found, t) for t in SHOTS} if (MODEL / "manifest.json").exists() else None}
     fileio.write_json(OUT, rounded(body))
     print("\n".join(table(rounded(body))))
 
 
 @cache
 def shot(a: int) -> scene.Shot:
-    """Person a before the camera."""
+    """The scene of person a."""
     return scene.Shot(scene.build(sample.seeded(DESIGN, a)), sample.seeded(DESIGN, a, 0), DESIGN.pixels, DESIGN.supersample)
 
 
 @cache
-def filmed(a: int, b: int, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Picture k of person a with the motion of b: (160, 160, 3) uint8, its points (68, 2)."""
+def rendered(a: int, b: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Frame k of person a with the motion of b: (160, 160, 3) uint8, its points (68, 2)."""
     return shot(a).draw(motion.talk(sample.seeded(DESIGN, b, 0), np.arange(len(FRAMES)) * DESIGN.seconds / len(FRAMES)), k)
 
 
-def detected(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """(n, 68, 2), NaN where no face or no landmarks are found."""
+def detected(frames: Sequence[np.ndarray]) -> np.ndarray:
+    """Points (n, 68, 2) by dlib, NaN where no face or no landmarks are found."""
     from model.backbones import face_detection, landmark_detection
 
     detect, predict = face_detection.Detector().detect, landmark_detection.landmarker("dlib68").predict
-    boxes = [detect(picture[None])[0] for picture in pictures]
-    return np.array([predict([picture], box[:1, :4])[0] if len(box) else np.full((68, 2), np.nan)
-                     for picture, box in zip(pictures, boxes)], np.float64)
+    boxes = [detect(frame[None])[0] for frame in frames]
+    return np.array([predict([frame], box[:1, :4])[0] if len(box) else np.full((68, 2), np.nan)
+                     for frame, box in zip(frames, boxes)], np.float64)
 
 
 def whole(points: np.ndarray) -> np.ndarray:
-    """Which pictures have all their points."""
+    """Indices of the frames with all their points."""
     return np.flatnonzero(np.isfinite(points).all((1, 2)))
 
 
 def spread(points: np.ndarray, shots: int) -> np.ndarray:
-    """The T pictures that a source video would give, as eval/reenact/source_frames.py chooses them."""
+    """Indices of the T frames chosen from a source video, as in eval/reenact/source_frames.py."""
     good = whole(points)
     return good[np.unique(np.linspace(0, len(good) - 1, shots).round().astype(int))]
 
@@ -85,35 +85,35 @@ def framed(points: np.ndarray) -> crops.Frame:
 
 
 def error(points: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """Mean over all points and over those without the jaw, each cropped as a driver is; pictures without points left out."""
+    """Mean over all points and over those without the jaw, cropped like driving frames; frames without points are skipped."""
     good = whole(points)
     off = landmark_image.nme(*(crops.to_crop(some[good], framed(some[good]), 1) for some in (points, truth)))
     return float(off.mean()), float(off[:, JAW:].mean())
 
 
-def scaled(source: np.ndarray, driver: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """What is not done: width, height and place of the mean shape in the picture, without a pose."""
-    due, there = source.mean(0), driver.mean(0)
+def scaled(source: np.ndarray, driving: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """The rejected alternative: width, height and position of the mean shape in the image plane, without a pose."""
+    due, there = source.mean(0), driving.mean(0)
     scale = due.std(0) / there.std(0)
     return lambda points: (points - there.mean(0)) * scale + due.mean(0)
 
 
 def errors(points: Points, shots: int) -> dict[str, Any]:
-    """Way -> mean over PAIRS of `error`; better: in how many of them adapted points are nearer."""
+    """Method of adaptation -> mean over PAIRS of `error`; better: number of pairs in which adapted points are nearer."""
     ways: dict[str, Callable[[np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
-        "none": lambda source, driver: lambda points: points, "adapted": geometry.Adaptation, "scaled": scaled}
+        "none": lambda source, driving: lambda points: points, "adapted": geometry.Adaptation, "scaled": scaled}
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for a, b in PAIRS:
-        driver, truth = points[b], np.array([filmed(a, b, k)[1] for k in FRAMES], np.float64)
+        driving, truth = points[b], np.array([rendered(a, b, k)[1] for k in FRAMES], np.float64)
         for name, way in ways.items():
-            adapt = way(points[a][spread(points[a], shots)], driver[whole(driver)])
-            found[name].append(error(np.array([adapt(one) for one in driver]), truth))
+            adapt = way(points[a][spread(points[a], shots)], driving[whole(driving)])
+            found[name].append(error(np.array([adapt(one) for one in driving]), truth))
     better = sum(after[0] < before[0] for before, after in zip(found["none"], found["adapted"]))
     return {name: tuple(np.mean(values, axis=0).tolist()) for name, values in found.items()} | {"better": better}
 
 
 def ridged(points: Points, ridge: float) -> float:
-    """The error of known points at T = 8 with another LAMBDA."""
+    """The error of known points at T = 8 with LAMBDA = ridge."""
     before, geometry.LAMBDA = geometry.LAMBDA, ridge
     try:
         return errors(points, max(SHOTS))["adapted"][0]
@@ -121,11 +121,11 @@ def ridged(points: Points, ridge: float) -> float:
         geometry.LAMBDA = before
 
 
-def drawn(points: Points, shots: int) -> dict[str, Any]:
-    """Way -> mean over PAIRS of what FT draws along points found by dlib, and in how many pairs adapted ones are better.
+def generated(points: Points, shots: int) -> dict[str, Any]:
+    """Method of adaptation -> mean over PAIRS of FT's scores with points detected by dlib, and the number of better pairs.
 
-    identity: 1 - mean cosine to the source's own crops; csim: mean cosine to the true picture; l1: mean absolute difference
-    to it, of 1.
+    identity: 1 - mean cosine to the source's own crops; csim: mean cosine to the true frame; l1: mean absolute difference to
+    it, of 1.
     """
     import torch
 
@@ -141,19 +141,19 @@ def drawn(points: Points, shots: int) -> dict[str, Any]:
     for a in PEOPLE:
         some = spread(points[a], shots)
         frame = framed(points[a][some])
-        cut = np.array([crops.cut(filmed(a, a, k)[0], frame, STORED) for k in some])
+        cut = np.array([crops.cut(rendered(a, a, k)[0], frame, STORED) for k in some])
         at = crops.to_crop(points[a][some], frame, STORED)
         head, own = trained_head.learn(model, cut, at, 0), looks(list(cut), at).mean(0)
         for b in (b for source, b in PAIRS if source == a):
-            good = whole(points[b])[::DRAWN]
-            found, truth = points[b][good], np.array([filmed(a, b, k)[1] for k in good], np.float64)
+            good = whole(points[b])[::EVERY]
+            found, truth = points[b][good], np.array([rendered(a, b, k)[1] for k in good], np.float64)
             there = framed(truth)
-            true = [crops.cut(filmed(a, b, k)[0], there, model.size) for k in good]
+            true = [crops.cut(rendered(a, b, k)[0], there, model.size) for k in good]
             due = looks(true, crops.to_crop(truth, there, model.size))
             adapt = geometry.Adaptation(points[a][some], points[b][whole(points[b])])
             for name, way in {"none": found, "adapted": np.array([adapt(one) for one in found]), "true": truth}.items():
                 posed = crops.to_crop(way, framed(way), model.size)
-                x_hat = trained_head.draw(head, [landmark_image.draw(one, model.size) for one in posed])
+                x_hat = trained_head.generate(head, [landmark_image.draw(one, model.size) for one in posed])
                 seen = looks(x_hat, posed)
                 rows[name].append((1 - float((seen @ own).mean()), float((seen * due).sum(1).mean()),
                                    float(np.abs(np.array(x_hat, np.float64) - true).mean() / 255)))
@@ -164,7 +164,7 @@ def drawn(points: Points, shots: int) -> dict[str, Any]:
 
 
 def rounded(value: Any) -> Any:
-    """Numbers with three digits behind the point, names as JSON has them."""
+    """The value with three decimals and with JSON's names."""
     if isinstance(value, dict):
         return {str(key): rounded(one) for key, one in value.items()}
     if isinstance(value, tuple):
@@ -173,26 +173,26 @@ def rounded(value: Any) -> Any:
 
 
 def table(body: dict[str, Any]) -> list[str]:
-    """The table of docs/reenact.md, and the numbers in the text below it."""
+    """Lines of the table in docs/reenact.md, and the numbers in the text below it."""
     rows = ["| | none | adapted | the true landmarks |", "|---|---|---|---|"]
 
     def row(name: str, values: Sequence[float]) -> None:
         rows.append(f"| {name} | " + " | ".join(f"{value:.3f}" for value in values) + " |")
 
-    for kind, words in (("known", "landmark error, known points"), ("found", "points found by dlib")):
+    for kind, words in (("known", "landmark error, known points"), ("found", "points detected by dlib")):
         for t, by in body[kind].items():
             row(f"{words}, T = {t}", (by["none"][0], by["adapted"][0], 0))
             row("the same without the jaw", (by["none"][1], by["adapted"][1], 0))
     for t, by in (body["ft"] or {}).items():
-        for key, words in (("identity", "identity error of FT (dlib)"), ("csim", "CSIM (dlib) with the true picture"),
-                           ("l1", "mean absolute difference to the true picture")):
+        for key, words in (("identity", "identity error of FT (dlib)"), ("csim", "CSIM (dlib) with the true frame"),
+                           ("l1", "mean absolute difference to the true frame")):
             row(f"{words}, T = {t}", [by[name][key] for name in ("none", "adapted", "true")])
     near = {f"{kind}, T = {t}": by["better"] for kind in ("known", "found") for t, by in body[kind].items()}
     return [*rows, "", f"{body['pairs']} pairs of {body['people']} people; dlib's own error {body['own']:.3f}",
-            "pairs whose points come nearer: " + ", ".join(f"{name}: {count}" for name, count in near.items()),
-            *(f"T = {t}: identity of {by['better']['identity']} and CSIM of {by['better']['csim']} pairs become better"
+            "pairs whose points improve: " + ", ".join(f"{name}: {count}" for name, count in near.items()),
+            *(f"T = {t}: identity of {by['better']['identity']} and CSIM of {by['better']['csim']} pairs improve"
               for t, by in (body["ft"] or {}).items()),
-            "scaled in the picture: " + ", ".join(f"T = {t}: {by['scaled'][0]:.3f}" for t, by in body["known"].items()),
+            "scaled in the image plane: " + ", ".join(f"T = {t}: {by['scaled'][0]:.3f}" for t, by in body["known"].items()),
             "LAMBDA: " + ", ".join(f"{ridge}: {value:.3f}" for ridge, value in body["ridge"].items())]
 
 

@@ -1,4 +1,4 @@
-"""Work that overlaps: a generator that runs in a thread of its own, a few items ahead of who asks for them."""
+"""Prefetching: runs a generator in its own thread, a few items ahead of the consumer."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _END = object()
 
 
 def ahead(items: Iterable[T], depth: int, spent: dict[str, float] | None = None, name: str = "") -> Generator[T, None, None]:
-    """The same items in the same order, at most `depth` of them made before they are asked for.
+    """The same items in the same order, up to `depth` of them produced ahead.
 
-    What the items raise is raised here, after those before it. `spent[name]` becomes the thread's processor seconds.
+    An exception of `items` is raised here after the items before it. `spent[name]` becomes the thread's processor seconds.
     """
-    made: queue.Queue[Any] = queue.Queue(depth)
+    ready: queue.Queue[Any] = queue.Queue(depth)
     stop = threading.Event()
 
-    def hand(item: Any) -> None:
+    def put(item: Any) -> None:
         while not stop.is_set():
             try:
-                made.put(item, timeout=0.1)
+                ready.put(item, timeout=0.1)
                 return
             except queue.Full:
                 continue
@@ -31,19 +31,19 @@ def ahead(items: Iterable[T], depth: int, spent: dict[str, float] | None = None,
     def work() -> None:
         try:
             for item in items:
-                hand((item, None))
+                put((item, None))
                 if spent is not None:
                     spent[name] = time.thread_time()
                 if stop.is_set():
                     return
-            hand(_END)
-        except BaseException as error:  # noqa: BLE001 (raised again where it is waited for)
-            hand((None, error))
+            put(_END)
+        except BaseException as error:  # noqa: BLE001 (raised again in the consumer)
+            put((None, error))
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
-        while (got := made.get()) is not _END:
+        while (got := ready.get()) is not _END:
             item, error = got
             if error is not None:
                 raise error

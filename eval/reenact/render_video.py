@@ -1,4 +1,4 @@
-"""From driver to film: decoding, landmarks, drawing and encoding each in a process or thread of its own."""
+"""Renders the output video: decoding, landmarks, generation and encoding each in their own process or thread."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from pipeline.media.video import RATE
 if TYPE_CHECKING:
     from model.api import Head
 
-BATCH = 4  # pictures drawn at a time
-DEPTH = 8  # pictures that wait between two threads
+BATCH = 4  # frames generated at a time
+DEPTH = 8  # frames queued between two threads
 
 
 @dataclass
 class Report:
-    """What became of the driver's pictures."""
+    """Statistics of one rendered video."""
 
-    pictures: int = 0
-    lost: list[tuple[int, int]] = field(default_factory=list)  # stretches without a face: first picture, last + 1
-    looks: int = 0  # of the face detector
-    rivals: int = 0  # of them that saw a second face of like size
+    pictures: int = 0  # frames written
+    lost: list[tuple[int, int]] = field(default_factory=list)  # stretches without a face: first frame, last + 1
+    looks: int = 0  # detections
+    rivals: int = 0  # detections with a second face of similar size
     spent: dict[str, float] = field(default_factory=dict)  # processor seconds of the threads
 
     def count(self, face: bool) -> None:
-        """One more picture."""
+        """Adds one frame; face: whether it shows one."""
         if not face:
             joins = bool(self.lost) and self.lost[-1][1] == self.pictures
             first = self.lost.pop()[0] if joins else self.pictures
@@ -50,18 +50,18 @@ class Report:
 
     @property
     def without(self) -> int:
-        """Pictures without a face."""
+        """Number of frames without a face."""
         return sum(stop - start for start, stop in self.lost)
 
 
 @dataclass(frozen=True)
 class Job:
-    """Everything a film is made from."""
+    """All inputs of one output video."""
 
     driver: Driver
     eyes: Eyes
     head: Head
-    size: int  # pixels of a side of what the head draws
+    size: int  # height and width of the generated frames, pixels
     driven_by: Literal["landmarks", "frames"]
     source: Source
     view: compose.View
@@ -70,12 +70,12 @@ class Job:
 
 
 def size(of: Driver, view: compose.View, pixels: int, source: Source) -> tuple[int, int]:
-    """Width and height of the film of a head of `pixels`. InputError: `paste` without a driver's picture."""
+    """Width and height of the output video for a head of `pixels`. InputError: `paste` without driving frames."""
     one = compose.enlarged(pixels)
     if view == "paste":
         if of.part is None:
-            raise InputError(f"--view paste: {of.path} has landmarks only, and no picture to put the face into; "
-                             "--view crop, side or still")
+            raise InputError(f"--view paste: {of.path} has landmarks only and no frames to paste the face into; use --view "
+                             "crop, side or still")
         return of.part.width, of.part.height
     if view == "still":
         height, width, _ = compose.even(source.still).shape
@@ -84,65 +84,65 @@ def size(of: Driver, view: compose.View, pixels: int, source: Source) -> tuple[i
 
 
 def make(job: Job, out: Path, metadata: dict[str, str]) -> Report:
-    """Writes the film. InputError: no face in any picture, or nothing can be read or written; then there is no film."""
+    """Writes the output video. InputError: no face in any frame, or a file cannot be read or written; then no video is left."""
     report, follow = Report(), face_tracking.Tracker(job.eyes.detect, job.eyes.predict, job.eyes.config)
-    sound = job.driver.part if job.driver.sound else None
+    audio = job.driver.part if job.driver.sound else None
     with ExitStack() as stack:
         shape, seconds = size(job.driver, job.view, job.size, job.source), job.driver.count / RATE
-        write = stack.enter_context(video_writer.film(out, shape, sound, metadata, seconds, job.eyes.config.limits))
+        write = stack.enter_context(video_writer.film(out, shape, audio, metadata, seconds, job.eyes.config.limits))
         items = stack.enter_context(driving_video.items(job.driver, job.eyes, follow, job.adapt))
         seen = stack.enter_context(closing(ahead(items, DEPTH, report.spent, "landmarks")))
-        drawn = stack.enter_context(closing(ahead(driven(seen, job), DEPTH, report.spent, "drawing")))
+        generated = stack.enter_context(closing(ahead(generate(seen, job), DEPTH, report.spent, "drawing")))
         try:
-            for one in progress(drawn, job.driver.count, "reenact"):
+            for one in progress(generated, job.driver.count, "reenact"):
                 write(finished(job, one))
                 report.count(one.points is not None)
         except RejectedItem as problem:
             raise InputError(f"{job.driver.path}: {problem}") from None
         report.looks, report.rivals = follow.looks, follow.rivals
         if not report.pictures:
-            raise InputError(f"{job.driver.path}: no picture of it can be decoded there; --start names another place")
+            raise InputError(f"{job.driver.path}: no frame can be decoded there; --start names another place")
         if report.without == report.pictures:
-            raise InputError(f"{job.driver.path}: no face in any of its {report.pictures} pictures, so it drives nothing")
+            raise InputError(f"{job.driver.path}: no face in any of its {report.pictures} frames; use another driving video")
     return report
 
 
-def driven(items: Iterable[face_tracking.Seen], job: Job) -> Generator[compose.Drawn, None, None]:
-    """Every picture drawn; without a face the last one is held, before the first face the source's own first pose."""
+def generate(items: Iterable[face_tracking.Seen], job: Job) -> Generator[compose.Drawn, None, None]:
+    """A generated frame for each driving frame; without a face the last one, before the first face the source's own pose."""
     stored = job.source.crops.shape[1]
     own = (job.source.points[0] + .5) * (job.size / stored) - .5
     pose = landmark_image.draw(own, job.size)
-    face = job.source.crops[0] if job.driven_by == "frames" else None  # a method driven by frames shows a real one till then
-    held = trained_head.draw(job.head, [pose])[0] if face is None else compose.resized(face, job.size)
+    face = job.source.crops[0] if job.driven_by == "frames" else None  # a method driven by frames shows a real one until then
+    held = trained_head.generate(job.head, [pose])[0] if face is None else compose.resized(face, job.size)
     waiting = iter(items)
     while some := list(islice(waiting, BATCH)):
         points = [None if one.points is None or one.frame is None else crops.to_crop(one.points, one.frame, job.size)
                   for one in some]
         due = [pose_of(one, at, job) for one, at in zip(some, points) if at is not None]
-        faces = iter(zip(trained_head.draw(job.head, due), due) if due else ())
+        faces = iter(zip(trained_head.generate(job.head, due), due) if due else ())
         for one, at in zip(some, points):
             if at is not None:
                 held, pose = next(faces)
-            yield compose.Drawn(held, one.picture, one.frame, pose, at)
+            yield compose.Drawn(held, one.image, one.frame, pose, at)
 
 
 def pose_of(one: face_tracking.Seen, points: np.ndarray, job: Job) -> np.ndarray:
-    """What the head is given, (size, size, 3) uint8: the landmark image, or the driver's crop.
+    """The head's input, (size, size, 3) uint8: the landmark image, or the driving crop.
 
-    InputError: it has no picture.
+    InputError: the method needs driving frames and there are landmarks only.
     """
     if job.driven_by == "landmarks":
         return landmark_image.draw(points, job.size)
-    if one.picture is None or one.frame is None:
-        raise InputError(f"{job.driver.path}: this method is driven by pictures, and here are landmarks only; --method ft is "
+    if one.image is None or one.frame is None:
+        raise InputError(f"{job.driver.path}: this method is driven by frames, and here are landmarks only; --method ft is "
                          "driven by landmarks")
-    return crops.cut(one.picture, one.frame, job.size)
+    return crops.cut(one.image, one.frame, job.size)
 
 
-def finished(job: Job, drawn: compose.Drawn) -> np.ndarray:
-    """The film's picture, (H, W, 3) uint8, with the label."""
-    ways: dict[compose.View, Callable[[], np.ndarray]] = {
-        "crop": lambda: compose.crop(drawn), "side": lambda: compose.side(drawn), "paste": lambda: compose.paste(drawn),
-        "still": lambda: compose.even(compose.still(job.source.still, job.source.box, drawn))}
-    picture = ways[job.view]()
-    return compose.labelled(picture) if job.label else picture
+def finished(job: Job, made: compose.Drawn) -> np.ndarray:
+    """The frame of the output video, (H, W, 3) uint8, with the label if wanted."""
+    views: dict[compose.View, Callable[[], np.ndarray]] = {
+        "crop": lambda: compose.crop(made), "side": lambda: compose.side(made), "paste": lambda: compose.paste(made),
+        "still": lambda: compose.even(compose.still(job.source.still, job.source.box, made))}
+    image = views[job.view]()
+    return compose.labelled(image) if job.label else image

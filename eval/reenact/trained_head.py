@@ -1,4 +1,4 @@
-"""A trained method, and the head it makes of one person."""
+"""Loads a trained method, adapts it to one person, and generates frames."""
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ class Model:
 
     @property
     def size(self) -> int:
-        """Pixels of a side of what it draws."""
+        """Height and width of its frames, pixels."""
         return self.method.facts.size
 
 
 def load(folder: Path, steps: int | None, seed: int) -> Model:
-    """The method in `folder`, as `make repro` leaves it. `steps`: of fine-tuning, None: as it was configured.
+    """The method trained in `folder` (models/DATASET/METHOD). `steps`: of fine-tuning, None: as configured.
 
-    InputError: nothing was trained there, the weights are not those of the manifest, or `steps` of a method that takes none.
+    InputError: no trained model, weights other than the manifest's, or `steps` for a method without fine-tuning.
     """
     import model.api as api
 
     if not (folder / "manifest.json").is_file():
-        raise InputError(f"{folder}: no trained model is here; `make repro` trains one in a quarter of an hour, "
-                             "--model names another folder")
+        raise InputError(f"{folder}: contains no trained model; `make repro` trains one in a quarter of an hour, --model names "
+                         "another folder")
     manifest = read_manifest(folder, "model")
     weights = folder / "weights.safetensors"
     sha256 = fileio.sha256(weights)
     if manifest["files"].get(weights.name, {}).get("sha256") != sha256:
-        raise InputError(f"{weights}: not the file that its manifest lists; run `dvc checkout` or `make repro`")
+        raise InputError(f"{weights}: differs from the file in its manifest; run `dvc checkout` or `make repro`")
     kind = api.load(manifest["method"])
     try:
         chosen: Any = config.parse(kind.Config, manifest["config"], "config")
     except InputError as problem:
-        raise InputError(f"{folder}: trained by another version of this program, with other settings ({problem}); "
-                             "`make repro` trains it anew") from None
+        raise InputError(f"{folder}: trained by another version of this program, with other settings ({problem}); `make repro` "
+                         "trains it again") from None
     if steps is not None:
         chosen = _tuned(chosen, manifest["method"], steps)
     method = kind(chosen, api.DataInfo(**manifest["facts"]), seed)
@@ -66,19 +66,19 @@ def load(folder: Path, steps: int | None, seed: int) -> Model:
 
 
 def _tuned(chosen: Any, method: str, steps: int) -> Any:
-    """The method's settings with so many steps, at the learning rates of each T."""
+    """The method's settings with `steps` steps, at the learning rates of each T."""
     if steps < 1:
-        raise InputError(f"--steps {steps}: at least one; --method ff draws without any")
+        raise InputError(f"--steps {steps}: must be at least 1; --method ff needs no steps")
     tuning: Any = getattr(chosen, "tuning", None)
     if not hasattr(tuning, "budgets"):
-        raise InputError(f"--steps: {method} has no number of fine-tuning steps to choose; leave it out")
+        raise InputError(f"--steps: {method} has no fine-tuning steps to set; leave the option out")
     budgets = [budget.model_copy(update={"steps": steps}) for budget in tuning.budgets]
     return chosen.model_copy(update={"tuning": tuning.model_copy(update={"budgets": budgets})})
 
 
 def learn(model: Model, crops: np.ndarray, points: np.ndarray, seed: int,
           report: Callable[[int, int], None] | None = None) -> Head:
-    """crops (T, stored, stored, 3) uint8, points (T, 68, 2) in their pixels -> the person's head."""
+    """The head of one person. crops (T, stored, stored, 3) uint8, points (T, 68, 2) in their pixels."""
     import torch
 
     size, stored = model.size, crops.shape[1]
@@ -87,8 +87,8 @@ def learn(model: Model, crops: np.ndarray, points: np.ndarray, seed: int,
     return model.method.adapt(torch.from_numpy(planes(images)), torch.from_numpy(planes(poses)), seed, report)
 
 
-def draw(head: Head, poses: list[np.ndarray]) -> list[np.ndarray]:
-    """n landmark images (or driving crops) (size, size, 3) uint8 -> n frames of the same kind."""
+def generate(head: Head, poses: list[np.ndarray]) -> list[np.ndarray]:
+    """n landmark images (or driving crops) (size, size, 3) uint8 -> n generated frames (size, size, 3) uint8."""
     import torch
 
     return list(eight_bit(head(torch.from_numpy(planes(poses))).numpy()))

@@ -1,6 +1,6 @@
-"""Reads what a media file says of itself: `python -I tags.py PATH FORMATS` prints one JSON object.
+"""Reads a media file's metadata: `python -I container_exec.py PATH FORMATS` prints one JSON object.
 
-A script of its own, as pipeline/media/probe_exec.py: an untrusted file can hang or kill only this process, which
+Run as a process of its own, like pipeline/media/probe_exec.py: an untrusted file can hang or kill only this process, which
 eval/reenact/media/video_writer.py starts under limits.
 """
 
@@ -11,11 +11,11 @@ import sys
 from itertools import islice
 from typing import Any
 
-PACKETS = 100  # of the sound, two seconds or so: the first ones are broken where a file was cut out of a longer one
+PACKETS = 100  # of audio, some two seconds: the first ones are damaged in a file cut out of a longer one
 
 
 def look(path: str, formats: str) -> dict[str, Any]:
-    """Metadata of the container, the codec of its sound if it can be decoded, its length, how it begins; or a reason."""
+    """Metadata of the container, codec of decodable audio, duration in seconds, first and jumps; or a reason."""
     import av
     from av import time_base
     from av.error import FFmpegError
@@ -26,12 +26,12 @@ def look(path: str, formats: str) -> dict[str, Any]:
     except FFmpegError as error:
         return {"reason": f"not a readable video ({error.strerror})"}
     with container:
-        return {"metadata": dict(container.metadata), "sound": _sound(container),
+        return {"metadata": dict(container.metadata), "sound": _audio(container),
                 "seconds": (container.duration or 0) / time_base, **_beginning(container)}
 
 
 def _beginning(container: Any) -> dict[str, Any]:
-    """first: seconds of the file before its first picture; jumps: whether its clock may (MPEG-TS, MPEG-PS, …)."""
+    """first: seconds of the file before its first frame; jumps: whether its timestamps may jump (MPEG-TS, MPEG-PS, …)."""
     from av import time_base
     from av.format import Flags
 
@@ -41,17 +41,18 @@ def _beginning(container: Any) -> dict[str, Any]:
     return {"first": max(first, 0.0), "jumps": bool(container.format.flags & Flags.ts_discont.value)}
 
 
-def _sound(container: Any) -> str:
+def _audio(container: Any) -> str:
+    """Codec of the first audio stream; "" if there is none or it cannot be decoded."""
     from av.error import FFmpegError
 
     stream = next(iter(container.streams.audio), None)
     if stream is None or stream.codec_context is None:
         return ""
     try:
-        heard = any(_decodes(packet) for packet in islice(container.demux(stream), PACKETS))
-    except FFmpegError:  # the file is cut here
-        heard = False
-    return str(stream.codec_context.name) if heard else ""
+        decoded = any(_decodes(packet) for packet in islice(container.demux(stream), PACKETS))
+    except FFmpegError:  # the file ends here
+        decoded = False
+    return str(stream.codec_context.name) if decoded else ""
 
 
 def _decodes(packet: Any) -> bool:

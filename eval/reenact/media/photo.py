@@ -1,4 +1,4 @@
-"""One photo in, its pixels out, upright. Every look into a file happens in a limited process."""
+"""Reads one photo, upright. Files are decoded in a process of their own, under limits."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from pipeline.core.ledger import RejectedItem
 from pipeline.media import sandbox, video
 
 PHOTOS = ((0, b"\xff\xd8\xff"), (0, b"\x89PNG\r\n\x1a\n"), (8, b"WEBP"), (0, b"II*\0"), (0, b"MM\0*"), (0, b"BM"))
-OTHERS = ((4, b"ftyphei"), (4, b"ftypmif1"), (4, b"ftypavif"))  # of telephones; Pillow alone does not read them
+OTHERS = ((4, b"ftyphei"), (4, b"ftypmif1"), (4, b"ftypavif"))  # of phones; Pillow alone does not read them
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo as a person sees it: turned by its EXIF orientation."""
+    """A photo, rotated by its EXIF orientation."""
 
     image: np.ndarray  # (H, W, 3) uint8 RGB
-    scale: float  # pixels of `image` a pixel of the file, <= 1
+    scale: float  # pixels of `image` per pixel of the file, <= 1
 
 
 def is_photo(path: Path) -> bool:
-    """By its first bytes. RejectedItem: a HEIC or AVIF photo."""
+    """Whether the file is a photo, by its first bytes. RejectedItem: a HEIC or AVIF photo."""
     with path.open("rb") as file:
         head = file.read(16)
     if any(head[at:at + len(sign)] == sign for at, sign in OTHERS):
-        raise RejectedItem("corrupt", "a HEIC or AVIF photo, which is not read; save it as JPEG or PNG")
+        raise RejectedItem("corrupt", "a HEIC or AVIF photo, which is not supported; save it as JPEG or PNG")
     return any(head[at:at + len(sign)] == sign for at, sign in PHOTOS)
 
 
 def read(path: Path, longest: int, limits: video.Limits) -> Photo:
-    """Sides above `longest` are averaged down. RejectedItem: empty, corrupt, too-large, timeout."""
+    """The photo, averaged down to a longer side of `longest` pixels. RejectedItem: empty, corrupt, too-large, timeout."""
     if not path.is_file() or path.stat().st_size == 0:
         raise RejectedItem("empty", "the file has no bytes")
     command = [sys.executable, "-I", "-B", str(photo_exec.__file__), os.path.abspath(path), str(limits.pixels), str(longest)]
@@ -51,5 +51,5 @@ def read(path: Path, longest: int, limits: video.Limits) -> Photo:
         raise RejectedItem(facts["status"], facts["reason"])
     shape = facts["height"], facts["width"], 3
     if len(pixels) != np.prod(shape):
-        raise RejectedItem("corrupt", "not a photo that can be read (its pixels are not all there)")
+        raise RejectedItem("corrupt", "not a photo that can be read (pixels are missing)")
     return Photo(np.frombuffer(pixels, np.uint8).reshape(shape), facts["scale"])

@@ -1,6 +1,7 @@
-"""Reads one photo: `python -I picture.py PATH MAX_PIXELS LONGEST` prints a line of JSON, then the pixels.
+"""Reads one photo: `python -I photo_exec.py PATH MAX_PIXELS LONGEST` prints a line of JSON, then the pixels.
 
-A script of its own, as probe.py: a hostile file can hang or kill only this process, which photo.py starts under limits.
+Run as a process of its own, like pipeline/media/probe_exec.py: an untrusted file can hang or kill only this process, which
+photo.py starts under limits.
 """
 
 from __future__ import annotations
@@ -13,25 +14,25 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")  # none that starts another pro
 
 
 def look(path: str, max_pixels: int, longest: int) -> tuple[dict[str, Any], bytes]:
-    """The photo upright, RGB, sides above `longest` averaged down: its facts and pixels; or a status with a sentence."""
-    from PIL import Image, ImageOps, TiffImagePlugin, WebPImagePlugin  # noqa: F401 (they make formats known)
+    """Status, size and scale, and the pixels: upright RGB, averaged down to `longest`; or a status with a reason, no pixels."""
+    from PIL import Image, ImageOps, TiffImagePlugin, WebPImagePlugin  # noqa: F401 (they register formats)
 
-    Image.MAX_IMAGE_PIXELS = None  # our own bound comes before any pixel is decoded
+    Image.MAX_IMAGE_PIXELS = None  # max_pixels is checked below, before any pixel is decoded
     try:
         with Image.open(path, formats=FORMATS) as image:
             width, height = image.size
             if width * height > max_pixels:
                 return {"status": "too-large", "reason": f"{width}x{height} pixels, more than the {max_pixels} allowed; "
                                                          "make it smaller"}, b""
-            image.draft("RGB", (longest, longest))  # a JPEG is decoded at half or a quarter where that is enough
+            image.draft("RGB", (longest, longest))  # a JPEG is decoded at a half or a quarter of its size if that suffices
             upright = ImageOps.exif_transpose(image)
             if upright.mode in ("RGBA", "LA", "PA", "P") or "transparency" in upright.info:
                 rgba = upright.convert("RGBA")
                 upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-            if upright.mode.startswith("I;16"):  # grey in 16 bits, which Pillow would not scale but cut off at white
+            if upright.mode.startswith("I;16"):  # 16-bit grey, which Pillow would clip instead of scaling
                 upright = upright.convert("I").point(lambda grey: grey * (1 / 257)).convert("L")
             rgb = upright.convert("RGB")
-    except Exception as error:  # noqa: BLE001 (whatever a damaged file makes the decoder raise)
+    except Exception as error:  # noqa: BLE001 (decoders raise anything on a damaged file)
         return {"status": "corrupt", "reason": f"not a photo that can be read ({type(error).__name__}: "
                                                f"{' '.join(str(error).split())[:100]})"}, b""
     share = min(1.0, longest / max(rgb.size))

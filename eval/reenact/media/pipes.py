@@ -1,4 +1,4 @@
-"""One program that reads or writes media while we talk to it through a pipe, under the limits of pipeline/media/sandbox.py."""
+"""Runs a program that reads or writes media through a pipe, under the limits of pipeline/media/sandbox.py."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from contextlib import contextmanager
 from pipeline.core.ledger import RejectedItem
 from pipeline.media import sandbox
 
-PIPE = 1 << 20  # bytes that a pipe holds
+PIPE = 1 << 20  # capacity of a pipe, bytes
 
 
 @contextmanager
 def program(command: Sequence[str], *, seconds: int, memory: int, largest: int = 0) -> Iterator[subprocess.Popen[bytes]]:
-    """The started program; its log is dropped. What of it still runs when the context ends is killed.
+    """The started program; its log is discarded. It is killed if it still runs when the context ends.
 
-    seconds of processor time; memory: MiB of address space; largest: bytes of a file it writes. Start it in a thread that lives
-    as long as it should: the kernel ends it with the thread.
+    seconds: of processor time; memory: MiB of address space; largest: bytes of a file it writes. Start it in a thread that
+    outlives it: the kernel kills it when the thread ends.
     """
     with subprocess.Popen(sandbox.bound(command, seconds, memory, largest), start_new_session=True, stdin=subprocess.PIPE,
                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=sandbox.environment(), bufsize=0,
@@ -34,12 +34,12 @@ def program(command: Sequence[str], *, seconds: int, memory: int, largest: int =
 
 
 def read(process: subprocess.Popen[bytes], into: memoryview, timeout: float) -> bool:
-    """Fills `into` from what it prints; False where that has ended before. RejectedItem `timeout`: nothing came for so long."""
+    """Whether `into` was filled from its output; False at its end. RejectedItem `timeout`: no output for `timeout` seconds."""
     assert process.stdout
     done, number = 0, process.stdout.fileno()
     while done < len(into):
         if not select.select([number], [], [], timeout)[0]:
-            raise RejectedItem("timeout", f"reading it stands still for {timeout:g} s")
+            raise RejectedItem("timeout", f"no output of the decoder for {timeout:g} s")
         if not (count := os.readv(number, [into[done:]])):
             return False
         done += count
@@ -47,13 +47,13 @@ def read(process: subprocess.Popen[bytes], into: memoryview, timeout: float) -> 
 
 
 def write(process: subprocess.Popen[bytes], data: memoryview, timeout: float) -> bool:
-    """Tells it all of `data`; False where it does not listen any more. RejectedItem `timeout`: it took nothing for so long."""
+    """Whether all of `data` was written; False if it closed its input. RejectedItem `timeout`: no progress for so long."""
     assert process.stdin
     done, number = 0, process.stdin.fileno()
     os.set_blocking(number, False)
     while done < len(data):
         if not select.select([], [number], [], timeout)[1]:
-            raise RejectedItem("timeout", f"writing it stands still for {timeout:g} s")
+            raise RejectedItem("timeout", f"the encoder accepted no data for {timeout:g} s")
         try:
             done += os.write(number, data[done:])
         except BlockingIOError:

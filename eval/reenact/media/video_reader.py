@@ -1,4 +1,4 @@
-"""A video as a stream of pictures, 25 a second, as a player shows them: however long it is, it does not fill the memory."""
+"""Reads a video as a stream of frames, 25 per second, as a player shows them; memory does not grow with its length."""
 
 from __future__ import annotations
 
@@ -15,58 +15,58 @@ from pipeline.core.ledger import RejectedItem
 from pipeline.media import video
 from pipeline.media.video import RATE
 
-COSTS = 10  # processor seconds that a second of video may take to decode
+COSTS = 10  # processor seconds allowed to decode one second of video
 
 
 @dataclass(frozen=True)
 class Part:
-    """A stretch of a video, and the size its pictures are brought to."""
+    """A stretch of a video, and the size that its frames are scaled to."""
 
     path: Path
     start: float  # seconds
-    seconds: float  # up to the video's end at most
+    seconds: float  # at most to the video's end
     width: int  # even: H.264 in 4:2:0 has no odd sides
     height: int
-    first: float = 0.0  # seconds of the file before its first picture; `start` counts from there
-    jumps: bool = False  # whether the file's clock may
+    first: float = 0.0  # seconds of the file before its first frame; `start` counts from there
+    jumps: bool = False  # whether the file's timestamps may jump
 
     @property
     def count(self) -> int:
-        """Pictures at 25 a second."""
+        """Number of frames at 25 per second."""
         return max(round(self.seconds * RATE), 1)
 
 
 def part(path: Path, start: float, seconds: float | None, longest: int, limits: video.Limits) -> Part:
-    """Looks into a video; sides above `longest` pixels are scaled down. RejectedItem as video.probe, and `too-short`."""
+    """The stretch of a video, scaled down to a longer side of `longest`. RejectedItem: as video.probe, and `too-short`."""
     facts = video.probe(path, limits)
     height, width = video.decode(path, [0], limits, longest).images.shape[1:3]
     end = float(facts.times[-1]) + float(facts.times[-1]) / max(len(facts.times) - 1, 1)
     if start >= max(end, 1 / RATE):
-        raise RejectedItem("too-short", f"it ends at {end:.1f} s, before the {start:g} s at which it should begin")
+        raise RejectedItem("too-short", f"it ends at {end:.1f} s, before the start at {start:g} s")
     lasts = end - start if seconds is None else min(seconds, end - start)
     return Part(path, start, lasts, *(max(side // 2, 1) * 2 for side in (width, height)))
 
 
 def reading(of: Part, limits: video.Limits) -> list[str]:
     """ffmpeg's arguments that open this stretch of the video and nothing else."""
-    at = int(1e6 * (of.first + of.start)) / 1e6  # rounded up, it would be after that picture
+    at = int(1e6 * (of.first + of.start)) / 1e6  # rounded down: rounded up, it would miss that frame
     return ["-threads", "1", "-max_pixels", str(limits.pixels), "-protocol_whitelist", "file,pipe", "-format_whitelist",
             video.FORMATS, "-ss", f"{at:.6f}", "-t", f"{of.count / RATE:.3f}", "-i", "file:" + os.path.abspath(of.path)]
 
 
 def entire(of: Part, number: int) -> list[str]:
-    """ffmpeg's last arguments where the video is its input `number`: where clocks jump, all streams are read and thrown away.
+    """ffmpeg's last arguments if the video is its input `number`: if timestamps jump, all streams are read and discarded.
 
-    There it counts from the first stream that is asked for, not from the start of the file: pictures and sound would part.
+    For such files ffmpeg counts from the first selected stream, not from the start of the file: video and audio would shift.
     """
     return ["-map", f"{number}:v", "-map", f"{number}:a?", "-c", "copy", "-f", "null", "-"] if of.jumps else []
 
 
 @contextmanager
 def pictures(of: Part, limits: video.Limits, every: int = 1) -> Iterator[Iterator[np.ndarray]]:
-    """The pictures in turn, or each `every`-th, (H, W, 3) uint8 RGB; fewer than `of.count` where the file breaks off.
+    """The frames in turn, or each `every`-th, (H, W, 3) uint8 RGB; fewer than `of.count` if the file breaks off.
 
-    Where the video has another rate, picture n is the one on screen n / 25 s after the start, give or take half a picture.
+    If the video has another frame rate, frame n is the one on screen n / 25 s after the start, within half a frame.
     """
     chain = [f"fps=fps={RATE}/{every}:start_time=0", f"scale={of.width}:{of.height}:flags=area+accurate_rnd+full_chroma_int",
              "setsar=1", "format=rgb24"]
@@ -75,11 +75,11 @@ def pictures(of: Part, limits: video.Limits, every: int = 1) -> Iterator[Iterato
                "rawvideo", "pipe:1", *entire(of, 0)]
     seconds = limits.seconds + round(COSTS * of.count / RATE)
     with pipes.program(command, seconds=seconds, memory=limits.memory) as process:
-        def turn() -> Iterator[np.ndarray]:
+        def frames() -> Iterator[np.ndarray]:
             while True:
-                picture = np.empty((of.height, of.width, 3), np.uint8)
-                if not pipes.read(process, picture.reshape(-1).data, 4 * limits.seconds):
+                frame = np.empty((of.height, of.width, 3), np.uint8)
+                if not pipes.read(process, frame.reshape(-1).data, 4 * limits.seconds):
                     return
-                yield picture
+                yield frame
 
-        yield turn()
+        yield frames()

@@ -1,4 +1,4 @@
-"""Pictures out as an mp4 that plays everywhere, 25 a second, with the sound of another file and text in its metadata."""
+"""Writes frames as a widely playable mp4, 25 per second, with the audio of another file and text in its metadata."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ from pipeline.core.ledger import RejectedItem
 from pipeline.media import filetype, sandbox, video
 from pipeline.media.video import RATE
 
-LARGEST = 2**36  # bytes of a film: some days of it
-QUALITY = "18"  # CRF: losses that are not seen
-COSTS = 10  # processor seconds that a second of film may take to encode
-SOUND = ["-c:a", "aac", "-b:a", "160k", "-ac", "2", "-shortest"]
-# RGB becomes BT.709 in the limited range, and says so: players guess otherwise, by the size.
+LARGEST = 2**36  # bytes of a video: several days
+QUALITY = "18"  # CRF: visually lossless
+COSTS = 10  # processor seconds allowed to encode one second of video
+AUDIO = ["-c:a", "aac", "-b:a", "160k", "-ac", "2", "-shortest"]
+# RGB becomes BT.709 in the limited range, and is tagged so: otherwise players guess by the size.
 COLOURS = ["-vf", "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p", "-colorspace", "bt709", "-color_primaries",
            "bt709", "-color_trc", "bt709", "-color_range", "tv"]
 
 
 @contextmanager
-def film(out: Path, size: tuple[int, int], sound: video_reader.Part | None, metadata: Mapping[str, str], seconds: float,
+def film(out: Path, size: tuple[int, int], audio: video_reader.Part | None, metadata: Mapping[str, str], seconds: float,
          limits: video.Limits) -> Iterator[Callable[[np.ndarray], None]]:
-    """A function that takes the pictures in turn, (H, W, 3) uint8 RGB of `size` (width, height), both even.
+    """A function that writes the next frame, (H, W, 3) uint8 RGB of `size` (width, height), both even.
 
-    `seconds`: how long it is going to be. The file comes to `out` when the context ends well; before and otherwise nothing is
-    there. The sound begins and ends with the pictures, silence where it has none. InputError: it cannot be written.
+    `seconds`: total duration. The file appears as `out` only when the context ends without error. Audio starts and ends with
+    the frames, padded with silence. InputError: the file cannot be written.
     """
     if not out.parent.is_dir():
         raise InputError(f"{out}: there is no folder {out.parent}; make it first")
-    part = out.with_name(f".{out.name}.{secrets.token_hex(4)}.part")  # its own: another run may be writing the same film
-    command = _command(part, size, sound, metadata, seconds, limits)
+    part = out.with_name(f".{out.name}.{secrets.token_hex(4)}.part")  # unique: another run may be writing the same video
+    command = _command(part, size, audio, metadata, seconds, limits)
     try:
         with pipes.program(command, seconds=limits.seconds + round(COSTS * seconds), memory=limits.memory,
                            largest=LARGEST) as process:
-            def write(picture: np.ndarray) -> None:
-                if picture.shape != (size[1], size[0], 3) or picture.dtype != np.uint8:
-                    raise ValueError(f"a film of {size} got a picture {picture.dtype} {picture.shape}")
-                if not pipes.write(process, np.ascontiguousarray(picture).reshape(-1).data, 4 * limits.seconds):
+            def write(frame: np.ndarray) -> None:
+                if frame.shape != (size[1], size[0], 3) or frame.dtype != np.uint8:
+                    raise ValueError(f"expected a frame uint8 {(size[1], size[0], 3)}, got {frame.dtype} {frame.shape}")
+                if not pipes.write(process, np.ascontiguousarray(frame).reshape(-1).data, 4 * limits.seconds):
                     _failed(out, process.wait())
 
             yield write
@@ -63,7 +63,7 @@ def film(out: Path, size: tuple[int, int], sound: video_reader.Part | None, meta
 
 
 def _ended(process: subprocess.Popen[bytes], seconds: float) -> int:
-    """Its exit code; that of a kill where it does not end in time."""
+    """The exit code of the process; that of SIGKILL if it does not end in time."""
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -75,23 +75,22 @@ def _failed(out: Path, code: int) -> None:
     raise InputError(f"{out}: ffmpeg ended with code {code} while writing it; is the folder writable?")
 
 
-def _command(part: Path, size: tuple[int, int], sound: video_reader.Part | None, metadata: Mapping[str, str],
+def _command(part: Path, size: tuple[int, int], audio: video_reader.Part | None, metadata: Mapping[str, str],
              seconds: float, limits: video.Limits) -> list[str]:
     command = [video.program(), "-nostats", "-hide_banner", "-loglevel", "quiet", "-filter_threads", "1", "-f", "rawvideo",
                "-pix_fmt", "rgb24", "-s", f"{size[0]}x{size[1]}", "-r", str(RATE), "-i", "pipe:0"]
-    command += ["-map_metadata", "-1", "-map", "0:v:0"] if sound is None else [
-        *video_reader.reading(sound, limits), "-map_metadata", "-1", "-map", "0:v:0", "-map", "1:a:0", *SOUND,
-        "-af", f"aresample=async=1:first_pts=0,apad=whole_dur={seconds:.3f}"]  # silence up to the end, not for ever
+    command += ["-map_metadata", "-1", "-map", "0:v:0"] if audio is None else [
+        *video_reader.reading(audio, limits), "-map_metadata", "-1", "-map", "0:v:0", "-map", "1:a:0", *AUDIO,
+        "-af", f"aresample=async=1:first_pts=0,apad=whole_dur={seconds:.3f}"]  # silence to the end, not without end
     text = [argument for name, value in metadata.items() for argument in ("-metadata", f"{name}={value}")]
     return [*command, "-map_chapters", "-1", *COLOURS, "-c:v", "libx264", "-preset", "veryfast", "-crf", QUALITY, "-threads:v",
             "1", "-fflags", "+bitexact", "-flags:v", "+bitexact", "-movflags", "+faststart", *text, "-t",
             f"{seconds:.3f}", "-f", "mp4", "-y",
-            "file:" + os.path.abspath(part), *(video_reader.entire(sound, 1) if sound else [])]
+            "file:" + os.path.abspath(part), *(video_reader.entire(audio, 1) if audio else [])]
 
 
 def about(path: Path, limits: video.Limits) -> dict[str, Any]:
-    """What a container says of itself: metadata (name -> text), sound (codec, "" where none can be decoded), seconds, and
-    how it begins: first, jumps (of stream.Part).
+    """metadata (name -> text), sound (audio codec, "" if none can be decoded), seconds, and first, jumps (video_reader.Part).
 
     RejectedItem: empty, corrupt, timeout.
     """
