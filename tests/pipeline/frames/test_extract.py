@@ -66,12 +66,12 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[ext
 
 @pytest.mark.parametrize("name, status, words", [
     ("good", "ok", ""),
-    ("empty_room", "no-face", "no face in any of 8 pictures"),
+    ("empty_room", "no-face", "no face in any of 8"),
     ("two", "multi-face", "a second face in 8 of 8"),
-    ("leaves", "face-leaves", "in 2 of 8 pictures, 4 needed"),
-    ("wanders", "ok", "6 of 8 pictures kept"),
+    ("leaves", "face-leaves", "in 2 of 8 frames, 4 needed"),
+    ("wanders", "ok", "6 of 8 frames kept"),
     ("far", "too-small", "13 pixels wide, 20 needed"),
-    ("one", "too-short", "1 picture, 4 needed"),
+    ("one", "too-short", "1 frame, 4 needed"),
     ("sound", "no-stream", "no video stream"),
     ("cut", "corrupt", "not a readable video"),
     ("cut_late", "ok", "the file ends after"),
@@ -237,18 +237,18 @@ def test_a_jump_of_the_given_box_is_a_cut_and_only_one_shot_is_used(tmp_path: Pa
     table = np.concatenate([boxes(26, 50, 0), boxes(14, 120, 0)])
     record = given(tmp_path, pictures, table, Looks())
     assert str(record["status"]) == "ok" and record["numbers"].max() < 26 and len(record["numbers"]) == 8
-    assert "the given box jumps at picture 26: pictures 0 to 25 are used" in str(record["reason"])
+    assert "box jumps at frame 26: frames 0 to 25" in str(record["reason"])
     flicker = np.concatenate([boxes(2, 50 + 70 * (k % 2), 0) for k in range(10)])
     record = given(tmp_path, talking(20), flicker, Looks())
-    assert str(record["status"]) == "too-short" and "2 pictures, 4 needed (the given box jumps" in str(record["reason"])
+    assert str(record["status"]) == "too-short" and "2 frames, 4 needed (the given box jumps" in str(record["reason"])
 
 
 @pytest.mark.parametrize("pictures, table, status, words", [
     ([clips.picture([])] * 20, np.full((20, 4), np.nan, np.float32), "no-face", "no face in any of 8"),
     (talking(20), np.tile(np.float32([70, 50, 84, 66]), (20, 1)), "too-small", "14 pixels wide, 20 needed"),
     ([clips.picture([(50, 60, 20), (120, 60, 15)])] * 20, np.full((20, 4), np.nan, np.float32), "multi-face", "in 8 of 8"),
-    (talking(20), np.zeros((20, 5), np.float32), "corrupt", "no .npy of float32 (n, 4)"),
-    (talking(20), np.tile(np.float32([-28, 40, 12, 80]), (20, 1)), "face-leaves", "in 0 of 8 pictures, 4 needed"),
+    (talking(20), np.zeros((20, 5), np.float32), "corrupt", ".npy of float32 (n, 4)"),
+    (talking(20), np.tile(np.float32([-28, 40, 12, 80]), (20, 1)), "face-leaves", "in 0 of 8 frames, 4 needed"),
 ])
 def test_statuses_keep_their_meaning_where_they_can_be_known(tmp_path: Path, pictures, table, status: str, words: str) -> None:
     record = given(tmp_path, pictures, table, Looks())

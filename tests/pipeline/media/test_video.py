@@ -100,7 +100,7 @@ def test_a_title_in_no_known_alphabet_is_no_reason(tmp_path: Path) -> None:
 def test_a_picture_too_narrow_to_be_scaled_down_is_a_reason(tmp_path: Path) -> None:
     path = tmp_path / "strip.y4m"
     path.write_bytes(b"YUV4MPEG2 W2 H8000 F25:1 Ip A1:1 C420jpeg\n" + (b"FRAME\n" + bytes(24000)) * 4)
-    with pytest.raises(RejectedItem, match="2x8000 pixels is too narrow"):
+    with pytest.raises(RejectedItem, match="2x8000 pixels"):
         video.decode(path, [0, 1], LIMITS, 720)
 
 
@@ -113,7 +113,7 @@ def test_what_a_process_prints_is_kept_up_to_a_bound_and_it_may_print_on() -> No
 def test_a_process_that_stays_silent_is_ended_by_the_clock() -> None:
     start = time.monotonic()
     code = "import os, time; os.close(1); os.close(2); time.sleep(60)"
-    with pytest.raises(RejectedItem, match="by the clock"):
+    with pytest.raises(RejectedItem, match="wall time"):
         video._limited([sys.executable, "-c", code], LIMITS.model_copy(update={"seconds": 1}))
     assert time.monotonic() - start < 20
 
@@ -180,7 +180,7 @@ def test_a_playlist_cannot_make_us_read_another_file(tmp_path: Path, name: str, 
     path.write_text(content.format(good.name))
     with pytest.raises(RejectedItem, match="not a readable video"):
         video.probe(path, LIMITS)
-    with pytest.raises(RejectedItem, match="no picture"):
+    with pytest.raises(RejectedItem, match="no frame"):
         video.decode(path, [0], LIMITS, 1280)
 
 
@@ -189,7 +189,7 @@ def test_sizes_are_refused_before_decoding(tmp_path: Path) -> None:
     with pytest.raises(RejectedItem, match="160x120 pixels, more than the 19199 allowed") as found:
         video.probe(path, LIMITS.model_copy(update={"pixels": 160 * 120 - 1}))
     assert found.value.status == "too-large"
-    with pytest.raises(RejectedItem, match="no picture"):  # the decoder itself holds the cap too
+    with pytest.raises(RejectedItem, match="no frame"):  # the decoder itself holds the cap too
         video.decode(path, [0], LIMITS.model_copy(update={"pixels": 4000}), 1280)
     with pytest.raises(RejectedItem, match="more than the 4 frames") as found:
         video.probe(path, LIMITS.model_copy(update={"frames": 4}))

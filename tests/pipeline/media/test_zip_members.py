@@ -86,7 +86,7 @@ def test_an_archive_of_more_than_four_gigabytes_is_read(tmp_path: Path) -> None:
 
 
 def test_what_is_not_a_zip_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"vox2_dev_mp4_partaa: with the 8 files after it not a zip"):
+    with pytest.raises(InputError, match=r"vox2_dev_mp4_partaa: not a zip.*8 files"):
         list(zip_members.members(lay(tmp_path, b"<html>login</html>" * 50)))
 
 
@@ -95,7 +95,7 @@ def test_what_is_not_a_zip_is_refused_in_a_sentence(tmp_path: Path) -> None:
     ({"external_attr": (stat.S_IFCHR | 0o666) << 16}, "bad-name", "a device"),
     ({"flag_bits": 1}, "corrupt", "encrypted"),
     ({"flag_bits": 0x40}, "corrupt", "encrypted"),
-    ({"compress_type": 12}, "corrupt", "packed by method 12"),
+    ({"compress_type": 12}, "corrupt", "method 12"),
     ({"file_size": 2**40}, "too-large", "more than the 1000 allowed"),
     ({"compress_size": 2**40}, "too-large", "more than the 1000 allowed"),
     ({"file_size": 0}, "empty", "no bytes"),
@@ -119,7 +119,7 @@ def test_the_ordinary_modes_of_a_zip_made_anywhere_are_files(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("change, words", [
-    ({"crc": 1}, "CRC"), ({"size": 119}, "unpacked where the archive lists 119"), ({"size": 121}, "lists 121"),
+    ({"crc": 1}, "CRC"), ({"size": 119}, "lists 119"), ({"size": 121}, "lists 121"),
     ({"offset": 3}, "no member"), ({"packed": 10**6}, "ends within it"), ({"method": 0}, "lists 120"),
 ])
 def test_a_member_that_is_not_what_was_listed_is_damaged(tmp_path: Path, change: dict, words: str) -> None:
@@ -139,7 +139,7 @@ def test_a_bomb_that_lies_about_its_size_is_unpacked_no_further_than_it_says(tmp
 
     with Parts(paths) as parts:
         tracemalloc.start()
-        with pytest.raises(RejectedItem, match="1001 bytes or more unpacked where the archive lists 1000"):
+        with pytest.raises(RejectedItem, match=r"1001 bytes .*lists 1000"):
             zip_members.read(parts, Place(0, len(bomb), 1000, 0, 8))
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
@@ -162,8 +162,8 @@ def test_a_part_that_changed_since_it_was_fetched_is_refused(tmp_path: Path) -> 
     paths = lay(tmp_path, archives.zipped({NAME: b"a clip" * 20}))
     sizes = {"vox2_mp4.zip": {path.name: path.stat().st_size for path in paths}}
     paths[2].write_bytes(b"")
-    with pytest.raises(InputError, match=r"partac: 0 bytes where \d+ bytes of vox2_mp4.zip lay"):
+    with pytest.raises(InputError, match=r"partac: .*0 bytes .*vox2_mp4\.zip .*\d+ bytes"):
         shelves(tmp_path, tmp_path, sizes)
     paths[2].unlink()
-    with pytest.raises(InputError, match=r"partac: nothing where"):
+    with pytest.raises(InputError, match=r"partac: .*nothing"):
         shelves(tmp_path, tmp_path, sizes)
