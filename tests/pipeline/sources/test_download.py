@@ -52,7 +52,7 @@ def test_what_came_is_not_asked_for_again(server, tmp_path: Path) -> None:
 
 def test_an_interrupted_download_goes_on_in_the_next_run(server, tmp_path: Path) -> None:
     server.moods[NAME] = ["cut", "500", "500", "500"]
-    with pytest.raises(RejectedItem, match=r"answers 500 .*3 tries without a new byte.*150000 bytes are kept, run again"):
+    with pytest.raises(RejectedItem, match=r"answers 500 .*3 tries .*150000 bytes are kept, run again"):
         get(server, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [f"{NAME}.part"]
     server.asked.clear()
@@ -65,14 +65,14 @@ def test_a_whole_part_file_is_only_verified(server, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("moods, status, words, requests", [
-    (["403"], "network", r"127.0.0.1 refuses vox2_dev_mp4_partaa \(403\): the key is wrong or has run out", 1),
+    (["403"], "network", r"127.0.0.1 refuses vox2_dev_mp4_partaa \(403\)", 1),
     (["404"], "network", r"127.0.0.1 has no vox2_dev_mp4_partaa \(404\); check the address", 1),
-    (["400"], "network", r"answers 400 .* which another try will not change", 1),
+    (["400"], "network", r"answers 400 ", 1),
     (["page"], "network", "sends a web page instead of", 1),
     (["500"] * 3, "network", "answers 500", 3),
     (["429"] * 3, "throttled", "answers 429", 3),
-    (["flip"] * 2, "network", "came twice with another md5", 2),
-    (["to http://example.invalid/secret"], "network", "redirects to where there is no https", 1),
+    (["flip"] * 2, "network", "twice with a wrong md5", 2),
+    (["to http://example.invalid/secret"], "network", "redirects to .*without https", 1),
 ])
 def test_lasting_trouble_is_one_sentence(server, tmp_path: Path, moods, status: str, words: str, requests: int) -> None:
     server.moods[NAME] = list(moods)
@@ -105,7 +105,7 @@ def test_nobody_at_the_address_is_a_sentence(tmp_path: Path) -> None:
     ("https://[example.org/planted", "a:b", "not an https:// address"),
     ("https://exämple.org/planted", "a:b", "not an https:// address"),
     ("https://example.org/a planted\n", "a:b", "not an https:// address"),
-    ("https://example.org/vox", "planted", "no place for it"),
+    ("https://example.org/vox", "planted", "cannot be sent"),
 ])
 def test_an_address_that_would_show_the_key_or_has_no_place_for_it_is_refused(address: str, key: str, words: str) -> None:
     with pytest.raises(InputError, match=words) as found:
@@ -146,7 +146,7 @@ def test_a_certificate_nobody_vouches_for_is_not_accepted(tmp_path: Path) -> Non
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": .05}, daemon=True)
     thread.start()
     address = server.address.replace("http://127.0.0.1", "https://localhost")
-    with pytest.raises(RejectedItem, match="localhost does not prove that it is localhost"):
+    with pytest.raises(RejectedItem, match="certificate of localhost"):
         download.fetch(Server(address, KEY), NAME, MD5, tmp_path, PATIENCE)
     server.shutdown()
     server.server_close()
@@ -155,7 +155,7 @@ def test_a_certificate_nobody_vouches_for_is_not_accepted(tmp_path: Path) -> Non
 
 def test_a_full_disk_is_said_before_the_download(server, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(download, "SPARE", 2**60)
-    with pytest.raises(InputError, match=r"GiB of vox2_dev_mp4_partaa are still to come.*make room"):
+    with pytest.raises(InputError, match=r"GiB of vox2_dev_mp4_partaa .*make room"):
         get(server, tmp_path)
 
 

@@ -126,9 +126,8 @@ def test_what_lies_there_already_is_not_fetched_and_what_is_damaged_is_named(mad
     monkeypatch.delenv(voxceleb2.ADDRESS, raising=False)
     (origin / archives.PARTS[4]).unlink()
     (origin / archives.PARTS[7]).write_bytes(b"other")
-    with pytest.raises(InputError, match=r"2 of 10 files of VoxCeleb2 are not here: .*partae is not there; put it there, or "
-                                         r"set "
-                                      r"TALKING_HEADS_VOXCELEB_URL.*partah has md5 \w+ where \w+ is due; remove it"):
+    with pytest.raises(InputError, match=r"2 of 10 files .*partae is missing; .*TALKING_HEADS_VOXCELEB_URL.*"
+                                         r"partah has md5 .*remove it"):
         rows(config(origin), tmp_path)
     assert (origin / archives.PARTS[7]).read_bytes() == b"other"  # the user's file stays
 

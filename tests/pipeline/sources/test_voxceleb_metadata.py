@@ -47,9 +47,9 @@ def test_pictures_without_a_row_have_no_box_and_the_first_row_of_a_picture_count
 @pytest.mark.parametrize("line, words", [
     (b"x .1 .1 .1 .1", "is not FRAME X Y W H"), (b"7 .1 .1 .1", "is not FRAME X Y W H"), (b"7 nan .1 .1 .1", "is not FRAME"),
     (b"7 .1 .1 0 .1", "is not a box"), (b"7 .1 .1 -1 .1", "is not a box"),
-    (b"7.5 .1 .1 .1 .1", "is not the number of a picture"), (b"7 1e99 1 1 1", "is not a box"),
-    (b"-7 .1 .1 .1 .1", "is not the number"),
-    (b"999999999 .1 .1 .1 .1", "is not the number"),
+    (b"7.5 .1 .1 .1 .1", "is not a frame number"), (b"7 1e99 1 1 1", "is not a box"),
+    (b"-7 .1 .1 .1 .1", "is not a frame number"),
+    (b"999999999 .1 .1 .1 .1", "is not a frame number"),
     (b"\xff\xfe\x00", "is not FRAME X Y W H"), (b"7 " + b"1" * 9999, "is not FRAME X Y W H")])
 def test_a_line_that_is_wrong_is_a_sentence_and_the_others_count(line: bytes, words: str) -> None:
     track, wrong = read(GOOD + line + b"\n")
@@ -59,9 +59,9 @@ def test_a_line_that_is_wrong_is_a_sentence_and_the_others_count(line: bytes, wo
 
 @pytest.mark.parametrize("data, status, words", [
     (b"", "corrupt", "has no line FRAME"), (b"\0" * 1000, "corrupt", "has no line FRAME"),
-    (b"FRAME X Y W H\n", "corrupt", "no row that can be used"), (b"FRAME X Y W H\nx\n", "corrupt", "'x' is not FRAME X Y W H"),
-    (GOOD.replace(b"id00012", b"id00013"), "bad-name", "says identity 'id00013' where its place says id00012"),
-    (GOOD.replace(VIDEO.encode(), b"x"), "bad-name", "says reference 'x'"),
+    (b"FRAME X Y W H\n", "corrupt", "no usable row"), (b"FRAME X Y W H\nx\n", "corrupt", "'x' is not FRAME X Y W H"),
+    (GOOD.replace(b"id00012", b"id00013"), "bad-name", "identity 'id00013', .* id00012"),
+    (GOOD.replace(VIDEO.encode(), b"x"), "bad-name", "reference 'x'"),
     (b"FRAME X Y W H\n0 1 1 1 1\n2000000 1 1 1 1\n", "too-large", "of an hour")])
 def test_a_text_that_is_none_is_a_row_with_a_sentence(data: bytes, status: str, words: str) -> None:
     with pytest.raises(RejectedItem, match=words) as found:
@@ -148,7 +148,7 @@ def test_names_that_lead_elsewhere_links_and_bombs_are_rows(tmp_path: Path) -> N
     folder = tmp_path / "tree/id00012" / VIDEO
     folder.mkdir(parents=True)
     (folder / "00001.txt").symlink_to("/etc/passwd")
-    assert [item.reason for item in metadata.scan(tmp_path / "tree")] == ["not a plain file (a link or a device)"]
+    assert ["link" in item.reason for item in metadata.scan(tmp_path / "tree")] == [True]
 
 
 def test_a_table_of_contents_with_64_bit_numbers_is_read(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_table_of_contents_with_64_bit_numbers_is_read(tmp_path: Path) -> None
                                   b"PK\5\6" + b"\xff" * 18, archives.zipped({"a": GOOD}).replace(b"PK\1\2", b"PK\1\3")])
 def test_what_is_no_zip_is_refused_in_a_sentence(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.zip").write_bytes(data)
-    with pytest.raises(InputError, match=r"x\.zip: not a zip that can be read \(.*\); fetch it again"):
+    with pytest.raises(InputError, match=r"x\.zip: not a readable zip \(.*\); fetch it again"):
         list(metadata.scan(tmp_path / "x.zip"))
 
 

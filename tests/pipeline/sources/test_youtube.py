@@ -246,7 +246,7 @@ def test_after_some_throttled_videos_in_a_row_the_rest_is_not_asked_until_the_ne
         server.moods = {f"watch/{name}": ["429"] if k % 2 else ["bot"] for k, name in enumerate(VIDEOS)}
         table = run(chosen, tmp_path)
         assert len(server.asked) == 2
-        told = table["reason"].str.startswith("not asked: the 2 videos before it were throttled")
+        told = table["reason"].str.startswith("not requested: the 2 videos before it were throttled")
         assert told.sum() == 2 and set(table["status"]) == {"throttled", "bot-check"}
         server.moods = {f"watch/{name}": ["404"] for name in VIDEOS}
         assert run(chosen, tmp_path / "next")["status"].eq("gone").all()
@@ -323,7 +323,7 @@ def test_whatever_is_wrong_in_the_metadata_is_a_row_and_stops_nothing(films, tmp
     status = {name.split("/", 2)[-1] if name.startswith("id00012") else name: row["status"] for name, row in table.iterrows()}
     assert {name: status[f"{name}"] for name in ("00001", "00003", "00004", "00005", "00006", "00007")} == {
         "00001": "ok", "00003": "ok", "00004": "corrupt", "00005": "bad-name", "00006": "too-short", "00007": "corrupt"}
-    assert "not the number" in table.loc[f"id00012/{VIDEO}/00003", "reason"] or "is not FRAME" in table.loc[
+    assert "not a frame number" in table.loc[f"id00012/{VIDEO}/00003", "reason"] or "is not FRAME" in table.loc[
         f"id00012/{VIDEO}/00003", "reason"]
     odd = table[~table.index.str.startswith("id")]
     assert len(odd) == 4 and odd["status"].eq("bad-name").all() and odd["reason"].ne("").all()
@@ -362,10 +362,10 @@ def test_an_address_that_cannot_be_asked_is_refused_without_being_shown(tmp_path
 
 
 def test_cookies_that_are_not_there_and_missing_metadata_are_refused_in_a_sentence(tmp_path: Path, monkeypatch) -> None:
-    with pytest.raises(InputError, match=r"vox2_dev_txt.zip: there is no such file or folder; put VoxCeleb's metadata there"):
+    with pytest.raises(InputError, match=r"vox2_dev_txt\.zip: .*put VoxCeleb's metadata there"):
         youtube.items(config(tmp_path, "https://example.org/{id}"))
     monkeypatch.setenv(client.COOKIES, str(tmp_path / "planted"))
-    with pytest.raises(InputError, match="names no file that can be read") as found:
+    with pytest.raises(InputError, match=f"{client.COOKIES} .*readable file") as found:
         youtube.items(config(lay(tmp_path), "https://example.org/{id}"))
     assert "planted" not in str(found.value)
 
@@ -375,7 +375,7 @@ def test_a_redirect_to_another_machine_of_the_local_network_is_not_followed(film
         server.moods = {f"watch/{VIDEO}": [f"to http://127.0.0.1:{other.server_port}/watch?v={VIDEO}"] * 2}
         table = run(config(lay(tmp_path / "origin", {f"id00012/{VIDEO}/00001": (5, 20)}), server.address), tmp_path)
         assert not other.asked and table["status"].eq("network").all()
-        assert table["reason"].eq("the site sends elsewhere, to where nothing is asked").all()
+        assert table["reason"].str.contains("not allowed").all()
 
 
 def test_a_video_that_cost_its_workers_their_lives_is_a_row_for_each_utterance(tmp_path: Path) -> None:
