@@ -61,7 +61,7 @@ def clips(folder: Path, detect: extract.Detect) -> list[extract.Item]:
     for k, person in enumerate(sample.items(config)):
         from pipeline.sources.renderer import scene
 
-        pictures, truth = sample.film(scene.build(sample.seeded(config, k)), sample.seeded(config, k, 0), config, DRAWN)
+        pictures, truth = sample.render(scene.build(sample.seeded(config, k)), sample.seeded(config, k, 0), config, DRAWN)
         shown = np.abs((np.arange(PICTURES) + DRAWN - 1) % (2 * DRAWN - 2) - (DRAWN - 1))
         write(folder / f"{person}.mp4", pictures[shown])
         np.save(folder / f"{person}.points.npy", truth[shown])

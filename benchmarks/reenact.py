@@ -81,7 +81,7 @@ def talk(path: Path, seconds: int) -> None:
 
     made = sample.Config(seed=3, identities=1, videos=1, frames=DRAWN, seconds=DRAWN / RATE, test_people=0, test_frames=1,
                          pixels=360, supersample=1)
-    head, _ = sample.film(scene.build(sample.seeded(made, 0)), sample.seeded(made, 0, 0), made, DRAWN)
+    head, _ = sample.render(scene.build(sample.seeded(made, 0)), sample.seeded(made, 0, 0), made, DRAWN)
     shown = np.abs((np.arange(seconds * RATE) + DRAWN - 1) % (2 * DRAWN - 2) - (DRAWN - 1))
     whole = np.full((DRAWN, 720, 1280, 3), 90, np.uint8)
     whole[:, 180:540, 460:820] = head

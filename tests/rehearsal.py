@@ -51,7 +51,7 @@ def films(first: int) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
     for number in range(DEV + TESTED):
         actor = scene.build(sample.seeded(config, number))
         count = LENGTH * (UTTERANCES if number >= DEV else 2)
-        pictures, points = sample.film(actor, sample.seeded(config, number, 0), config, count)
+        pictures, points = sample.render(actor, sample.seeded(config, number, 0), config, count)
         yield f"id{first + number:05d}", f"mini_{first + number:06d}", pictures, points
 
 

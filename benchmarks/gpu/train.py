@@ -93,7 +93,7 @@ def filmed(person: str, fetch: dict[str, Any], end: float) -> list[Member]:
     tested = number >= config.identities - config.test_people
     for clip in range(1 if tested else config.videos):
         count = config.test_frames if tested else config.frames
-        pictures, points = sample.film(actor, sample.seeded(config, number, clip), config, count)
+        pictures, points = sample.render(actor, sample.seeded(config, number, clip), config, count)
         found += [(person, f"v{clip}", k, image_ops.to_png(x), points[k]) for k, x in enumerate(pictures)]
     return found
 

@@ -1,4 +1,4 @@
-"""One clip of a ledger as a file, wherever it lies: below the folder of the videos, or in an archive that stays packed."""
+"""Opens one clip of a ledger as a file, whether it is below the folder of the videos or in an archive that stays packed."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from pipeline.core.errors import InputError
 from pipeline.media import clip_store, zip_members
 from pipeline.media.multipart import Parts
 
-Archives = Mapping[str, Mapping[str, int]]  # name of an archive -> its files in order, and their bytes
+Archives = Mapping[str, Mapping[str, int]]  # archive name -> its files in order -> bytes of each
 
 
 @dataclass(frozen=True)
 class Shelves:
-    """Where clips lie. A path `ARCHIVE#place` is a member of an archive, any other a file below `root`."""
+    """Location of the clips. A path `ARCHIVE#PLACE` is a member of an archive, any other path a file below `root`."""
 
     root: Path
-    files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)  # of each archive
+    files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)  # archive name -> its files
 
     @contextmanager
     def open(self, path: str) -> Iterator[Path]:
-        """The clip as a file while the context lasts; a packed one is in a temporary folder. RejectedItem: damaged."""
+        """Yields the clip as a file; a packed one is in a temporary folder until the context ends. RejectedItem: damaged."""
         if path.partition("#")[0] not in self.files:
             yield self.root / path
             return
@@ -35,7 +35,7 @@ class Shelves:
             yield clip
 
     def read(self, path: str) -> bytes:
-        """The bytes of a clip, or of what lies beside it. Of a `.tar` a place is `offset,length,crc`. RejectedItem: damaged."""
+        """The bytes of a clip, or of a file beside it. PLACE in a `.tar` is `offset,length,crc`. RejectedItem: damaged."""
         name, _, where = path.partition("#")
         if name not in self.files:
             return (self.root / path).read_bytes()
@@ -46,18 +46,17 @@ class Shelves:
 
 @cache
 def _opened(files: tuple[Path, ...]) -> Parts:
-    """Once a process."""
+    """Opens the files once per process."""
     return Parts(files)
 
 
 def shelves(root: Path, origin: Path, archives: Archives) -> Shelves:
-    """`archives` (of the manifest of `root`) below `origin`. InputError: one of their files is not there or not as it was."""
+    """Locates the `archives` listed in the manifest of `root` below `origin`. InputError: a file is missing or has changed."""
     for name, parts in archives.items():
         for part, size in parts.items():
             path = origin / part
             if not path.is_file() or path.stat().st_size != size:
                 found = f"{path.stat().st_size} bytes" if path.is_file() else "nothing"
-                raise InputError(f"{path}: {found} where {size} bytes of {name} lay when it was fetched; bring the file back, "
-                                 f"or "
-                                 "run `dvc repro` to fetch it again")
+                raise InputError(f"{path}: found {found} where {name} had {size} bytes when it was fetched; restore the file, "
+                                 "or run `dvc repro` to fetch it again")
     return Shelves(root, {name: tuple(origin / part for part in parts) for name, parts in archives.items()})

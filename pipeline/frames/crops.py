@@ -1,7 +1,7 @@
-"""Crops as this field has them: presets are data (crops.yaml); here is what they mean in pixels.
+"""The crops of the field: computes the presets of crops.yaml in pixels, and cuts them.
 
 Boxes are x0, y0, x1, y1 on the pixel grid (pixel i covers [i, i + 1)); points have (0, 0) in the centre of the top-left pixel.
-Every crop is a square with one scale: nothing is squashed.
+Every crop is a square with one scale: the aspect ratio is kept.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from pipeline.core.config import Strict, parse, pick
 from pipeline.core.errors import InputError
 
 PATH = Path(__file__).with_name("crops.yaml")
-MOST = 0.15  # share of a re-cut picture that may lie outside the one it is cut from
-FINE = 64  # places along each side at which that is looked at
+MOST = 0.15  # share of a re-cut crop that may lie outside the stored crop
+FINE = 64  # sampling points along each side for that share
 Box = tuple[float, float, float, float]
 
 
 class Boxed(Strict):
-    """A square around the face's box; crops.yaml says what each number means."""
+    """A square around the face box; crops.yaml explains each number."""
 
     by: Literal["box"]
     of: Literal["width", "longer", "shorter"]
@@ -43,7 +43,7 @@ class Boxed(Strict):
 
 
 class Aligned(Strict):
-    """A square turned with the eyes."""
+    """A square aligned with the eyes."""
 
     by: Literal["points"]
     eyes: float
@@ -66,55 +66,54 @@ class Presets(Strict):
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a crop lies in a picture."""
+    """Position of a crop in an image."""
 
     box: Box  # a square
-    angle: float  # radians that its upper edge falls to the right; it is turned about its centre
-    shown: Box  # the part of the box that shows the picture; the rest is black
-    black: bool  # so is what lies outside the picture; otherwise its border is repeated
+    angle: float  # clockwise rotation about its centre, radians
+    shown: Box  # the part of the box that shows the image; the rest is black
+    black: bool  # whether the outside of the image is black; otherwise the border is repeated
 
 
 @cache
 def load(path: Path = PATH) -> dict[str, Preset]:
-    """All presets by name. InputError when the file breaks the schema."""
+    """Reads all presets, by name. InputError when the file breaks the schema."""
     from ruamel.yaml import YAML
 
     return parse(Presets, {"presets": YAML(typ="safe").load(path.read_text())}, str(path)).presets
 
 
 def preset(name: str) -> Preset:
-    """One preset. InputError with the nearest name when there is none."""
+    """One preset. InputError, naming the closest preset, when there is none."""
     found: Preset = pick(load(), name, "crops.yaml")
     return found
 
 
 def stored(name: str) -> Boxed:
-    """A preset that frames can be stored in. InputError: it needs landmarks, which are found in stored frames."""
+    """A preset for storing frames. InputError: it needs landmarks, which are detected in stored frames only."""
     found = preset(name)
     if isinstance(found, Aligned):
-        raise InputError(f"crop {name!r} needs landmarks, which are found in stored frames: store fsth and cut {name} from it "
-                         "(pipeline/frames/crops.py: recrop)")
+        raise InputError(f"crop {name!r} needs landmarks, which are detected in stored frames: store fsth and cut {name} from "
+                         "it (pipeline/frames/crops.py: recrop)")
     return found
 
 
 def frame(preset: Preset, faces: np.ndarray, points: np.ndarray | None, shape: tuple[int, ...]) -> Frame:
-    """The crop of a clip whose faces (n, 4) or (4,) are known; of one picture with points (68, 2) where the preset needs them.
+    """The crop for the face boxes (n, 4) of a clip or (4,) of an image; an `Aligned` preset needs one image's points (68, 2).
 
-    `shape`: (H, W) of the picture. InputError: what the preset needs is missing.
+    `shape`: (H, W) of the image. InputError: the boxes or points that the preset needs are missing.
     """
     if isinstance(preset, Boxed):
         faces = np.asarray(faces, np.float64).reshape(-1, 4)
         if not (np.isfinite(faces).all() and (faces[:, 2:] > faces[:, :2]).all() and len(faces)):
-            raise InputError("this crop is a square around the face and needs its box; leave out pictures without")
+            raise InputError("this crop is a square around the face and needs its box; leave out frames without a box")
         return boxed(preset, faces, shape)
     if points is None or not np.isfinite(points).all():
-        raise InputError("this crop is turned with the eyes and needs all 68 landmarks of the picture; leave out pictures "
-                         "without")
+        raise InputError("this crop is aligned with the eyes and needs all 68 landmarks; leave out frames without landmarks")
     return aligned(preset, np.asarray(points, np.float64))
 
 
 def boxed(preset: Boxed, faces: np.ndarray, shape: tuple[int, ...]) -> Frame:
-    """One still square for the faces (n, 4) of a clip; in tenths of a pixel, as a detector's last bits must not move it."""
+    """One fixed square for the faces (n, 4) of a clip, rounded to 0.1 pixel so that a detector's last bits do not move it."""
     low, high = faces[:, :2], faces[:, 2:]
     if preset.clip == "union":
         low, high = low.min(0, keepdims=True), high.max(0, keepdims=True)
@@ -128,17 +127,17 @@ def boxed(preset: Boxed, faces: np.ndarray, shape: tuple[int, ...]) -> Frame:
 
 
 def _shifted(centre: float, half: float, length: int, share: float) -> float:
-    """The centre moved towards the picture [0, length), by at most `share` of the side 2 x half, as far as it sticks out."""
-    low, high = min(half, length / 2), max(length - half, length / 2)  # a box wider than the picture goes to its middle
+    """The centre moved so that the side 2 x half fits into [0, length), by at most `share` of the side."""
+    low, high = min(half, length / 2), max(length - half, length / 2)  # a box wider than the image is centred in it
     return centre + float(np.clip(np.clip(centre, low, high) - centre, -2 * half * share, 2 * half * share))
 
 
 def aligned(preset: Aligned, points: np.ndarray) -> Frame:
-    """The square of one picture, turned so that eyes are level and the mouth below them: points (68, 2)."""
+    """The square of one image with points (68, 2), rotated so that the eyes are level and the mouth is below them."""
     left, right = points[36:42].mean(0), points[42:48].mean(0)
     middle, eyes = (left + right) / 2, right - left
     mouth = (points[48] + points[54]) / 2 - middle
-    across = eyes + np.array([mouth[1], -mouth[0]])  # both say where the right is: the eyes, and what is square to the mouth
+    across = eyes + np.array([mouth[1], -mouth[0]])  # two estimates of "right": along the eyes, perpendicular to eyes-mouth
     half = max(preset.eyes * float(np.hypot(*eyes)), preset.mouth * float(np.hypot(*mouth)))
     x, y = (float(value) for value in middle + preset.down * mouth + .5)
     box = (x - half, y - half, x + half, y + half)
@@ -148,13 +147,13 @@ def aligned(preset: Aligned, points: np.ndarray) -> Frame:
 def cut(image: np.ndarray, frame: Frame, size: int) -> np.ndarray:
     """The crop of an image (H, W, 3) uint8 as (size, size, 3) uint8."""
     if frame.angle:
-        return _turned(image, frame, size)
+        return _rotated(image, frame, size)
     rows, columns = (_cover(frame, axis, size, image.shape[1 - axis]) for axis in (1, 0))
     return np.asarray(np.rint(image_ops.crop(image, frame.box, size) * (rows[:, None] * columns)[..., None]), np.uint8)
 
 
 def _cover(frame: Frame, axis: int, size: int, end: int) -> np.ndarray:
-    """How much of each of the `size` columns (axis 0) or rows (axis 1) shows the picture [0, end), not black: (size,)."""
+    """Share of each of the `size` columns (axis 0) or rows (axis 1) that shows the image [0, end), not black: (size,)."""
     low, high = frame.shown[axis], frame.shown[axis + 2]
     if frame.black:
         low, high = max(low, 0), min(high, end)
@@ -163,16 +162,16 @@ def _cover(frame: Frame, axis: int, size: int, end: int) -> np.ndarray:
     return np.clip((np.minimum(edge + step, high) - np.maximum(edge, low)) / step, 0, 1)
 
 
-def _turned(image: np.ndarray, frame: Frame, size: int) -> np.ndarray:
-    """A turned square: drawn at the picture's own fineness or better, then averaged down."""
+def _rotated(image: np.ndarray, frame: Frame, size: int) -> np.ndarray:
+    """A rotated square: sampled at the image's resolution or finer, then averaged down."""
     fine = max(1, int(np.ceil((frame.box[2] - frame.box[0]) / size)))
-    drawn = cv2.warpAffine(image, _back(frame, size * fine), (size * fine, size * fine), borderMode=cv2.BORDER_REPLICATE,
+    large = cv2.warpAffine(image, _to_image(frame, size * fine), (size * fine, size * fine), borderMode=cv2.BORDER_REPLICATE,
                            flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP)
-    return np.asarray(np.rint(drawn.reshape(size, fine, size, fine, 3).mean((1, 3))), np.uint8)
+    return np.asarray(np.rint(large.reshape(size, fine, size, fine, 3).mean((1, 3))), np.uint8)
 
 
-def _back(frame: Frame, size: int) -> np.ndarray:
-    """The matrix (2, 3) from pixels of the crop to pixels of the picture."""
+def _to_image(frame: Frame, size: int) -> np.ndarray:
+    """The matrix (2, 3) from pixels of the crop to pixels of the image."""
     x0, y0, x1, y1 = frame.box
     step, cos, sin = (x1 - x0) / size, np.cos(frame.angle), np.sin(frame.angle)
     turn = step * np.array([[cos, -sin], [sin, cos]])
@@ -181,14 +180,14 @@ def _back(frame: Frame, size: int) -> np.ndarray:
 
 
 def to_crop(points: np.ndarray, frame: Frame, size: int) -> np.ndarray:
-    """Points (…, 2) in the picture's pixels -> pixels of the crop."""
-    matrix = _back(frame, size)
+    """Points (…, 2) from pixels of the image to pixels of the crop."""
+    matrix = _to_image(frame, size)
     return np.asarray((points - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T)
 
 
 def outside(frame: Frame, shape: tuple[int, ...]) -> float:
-    """Share of the shown part that lies outside a picture (H, W)."""
-    matrix, grid = _back(frame, FINE), np.arange(FINE)
+    """Share of the shown part that lies outside an image (H, W)."""
+    matrix, grid = _to_image(frame, FINE), np.arange(FINE)
     places = np.stack(np.meshgrid(grid, grid), -1) @ matrix[:, :2].T + matrix[:, 2] + .5
     inside = ((places >= 0) & (places <= np.array(shape[1::-1]))).all(-1)
     rows, columns = (_cover(replace(frame, black=False), axis, FINE, 0) > .5 for axis in (1, 0))
@@ -196,16 +195,17 @@ def outside(frame: Frame, shape: tuple[int, ...]) -> float:
 
 
 def recrop(image: np.ndarray, faces: np.ndarray, points: np.ndarray | None, preset: Preset, size: int) -> np.ndarray:
-    """Another crop out of a stored one (H, W, 3): (size, size, 3). Faces (4,), or (n, 4) for one still crop; in its pixels.
+    """Cuts another crop from a stored one (H, W, 3): (size, size, 3).
 
-    What sticks out is padded as the preset says. InputError: more than MOST of it would be padding, or points are missing.
+    `faces`, in its pixels: (4,), or (n, 4) for one fixed crop of a clip. Outside of the stored crop it is padded as the preset
+    states. InputError: padding would be more than MOST of it, or points are missing.
     """
     where = frame(preset, faces, points, image.shape)
     if (share := outside(where, image.shape)) > MOST:
-        raise InputError(f"{share:.0%} of this crop lies outside the stored picture; store a looser one (frames.crop)")
+        raise InputError(f"{share:.0%} of this crop lies outside the stored one; store a looser crop (frames.crop)")
     return cut(image, where, size)
 
 
 def describe(preset: Preset) -> dict[str, Any]:
-    """Its numbers, for manifests."""
+    """The numbers of a preset, for manifests."""
     return preset.model_dump(exclude={"stated", "source", "note"})

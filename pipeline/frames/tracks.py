@@ -1,7 +1,7 @@
-"""Face boxes that come with a clip: checked, cut where they jump, short gaps filled. No network looks at a picture for them.
+"""Checks the face boxes that come with a clip, cuts the clip where they jump, and fills short gaps. No detector runs.
 
-Boxes are not smoothed over time. A clip has one still crop, from the median of its boxes, so that a box that trembles moves
-nothing; and the landmark networks were made for boxes that are off by a few pixels.
+Boxes are not smoothed over time. A clip has one fixed crop, from the median of its boxes, so jitter does not move it; and the
+landmark networks tolerate boxes that are off by a few pixels.
 """
 
 from __future__ import annotations
@@ -13,47 +13,47 @@ import numpy as np
 
 from pipeline.core.ledger import RejectedItem
 
-GAP = 12  # pictures, half a second at 25 a second: a face moves little meanwhile, and shots are rarely shorter
-JUMP = 0.25  # overlap (intersection over union) of a box with the next below which it is another shot; crop_vox.py's number
-LEAST, MOST = 8.0, 2.0  # pixels of a box's side; and its side in sides of the picture
-NEAR = 0.25  # share of a box that must lie in the picture
+GAP = 12  # frames, half a second at 25 a second: a face moves little meanwhile, and shots are rarely shorter
+JUMP = 0.25  # a box that overlaps the next by less (intersection over union) ends the shot; the number of crop_vox.py
+LEAST, MOST = 8.0, 2.0  # limits of a box's side: in pixels; in sides of the frame
+NEAR = 0.25  # least share of a box inside the frame
 _HEAD = re.compile(rb"\x93NUMPY\x01\x00..\{'descr': '<f4', 'fortran_order': False, 'shape': \((\d{1,9}), 4\), \} *\n", re.S)
-# The face in VoxCeleb2's own crops, x0, y0, x1, y1 as shares of their width and height. By MTCNN in 48 pictures of six such
-# clips it is 0.53 wide (0.50-0.55 by clip) and 0.73 high (0.70-0.75), its middle at 0.49 (0.45-0.52) and 0.34 (0.33-0.34):
-# foreheads are cut. The width is set to one half: then the crop `fsth` is the publishers' crop itself.
+# The face in VoxCeleb2's own crops, x0, y0, x1, y1 as shares of their width and height. By MTCNN in 48 frames of six such
+# clips it is 0.53 wide (0.50-0.55 by clip) and 0.73 high (0.70-0.75), its centre at 0.49 (0.45-0.52) and 0.34 (0.33-0.34):
+# foreheads are cut. The width is set to one half, so that the crop `fsth` is the publishers' crop itself.
 WHOLE = np.array([0.25, -0.03, 0.75, 0.70])
 
 
 @dataclass(frozen=True)
 class Track:
-    """The boxes of a clip, and the stretch of it that can be used."""
+    """The boxes of a clip, and its usable part."""
 
-    boxes: np.ndarray  # (n, 4) float64 in pixels of the clip, NaN where none is given; one row a picture
-    start: int  # of the longest stretch without a jump
+    boxes: np.ndarray  # (n, 4) float64 in pixels of the clip, NaN where none is given; one row per frame
+    start: int  # of the longest part without a jump
     stop: int
-    reason: str  # "" when the whole clip can be used and every given box is sane
+    reason: str  # "" when the whole clip is usable and every given box valid
 
 
 def parse(data: bytes) -> np.ndarray:
-    """A .npy of float32 (n, 4) as `np.save` writes it: (n, 4) float64. RejectedItem: corrupt.
+    """Reads a .npy of float32 (n, 4), as `np.save` writes it, to (n, 4) float64. RejectedItem: corrupt.
 
-    The header is matched, not evaluated as Python, which is how NumPy reads it and stumbles over damaged ones.
+    The header is matched by a pattern: NumPy evaluates it as Python, which fails in many ways on damaged headers.
     """
     head = _HEAD.match(data)
     if head is None or len(data) - head.end() != 16 * int(head[1]):
-        raise RejectedItem("corrupt", f"its boxes ({len(data)} bytes) are no .npy of float32 (n, 4)")
+        raise RejectedItem("corrupt", f"its boxes ({len(data)} bytes) are not a .npy of float32 (n, 4)")
     return np.frombuffer(data, "<f4", offset=head.end()).reshape(-1, 4).astype(np.float64)
 
 
 def track(given: np.ndarray, count: int, size: tuple[int, int]) -> Track:
-    """Boxes (m, 4) of a clip of `count` pictures of `size` (width, height).
+    """The track of boxes (m, 4) of a clip of `count` frames of `size` (width, height).
 
-    Rows beyond the clip are left out, pictures beyond the rows have none. Boxes that are not sane count as not given. Where a
-    box overlaps the next by less than JUMP the clip is cut, and the longest piece is used.
+    Rows beyond the clip are ignored; frames beyond the rows have no box. Invalid boxes count as not given. The clip is cut
+    where a box overlaps the next by less than JUMP, and its longest part is used.
     """
     boxes = np.full((count, 4), np.nan)
     boxes[:len(given)] = given[:count]
-    odd = ~np.isnan(boxes).all(1) & ~_sane(boxes, size)
+    odd = ~np.isnan(boxes).all(1) & ~_valid(boxes, size)
     boxes[odd] = np.nan
     there = np.flatnonzero(~np.isnan(boxes[:, 0]))
     jumps = np.flatnonzero(_overlap(boxes[there[:-1]], boxes[there[1:]]) < JUMP)
@@ -63,17 +63,17 @@ def track(given: np.ndarray, count: int, size: tuple[int, int]) -> Track:
     stop = int(pieces[best][-1]) + 1 if best < len(jumps) else count
     notes = [f"{odd.sum()} of the given boxes are not usable"] if odd.any() else []
     if len(jumps):
-        notes.append(f"the given box jumps at picture {there[jumps[0] + 1]}: pictures {start} to {stop - 1} are used")
+        notes.append(f"the given box jumps at frame {there[jumps[0] + 1]}: frames {start} to {stop - 1} are used")
     return Track(_filled(boxes, start, stop), start, stop, "; ".join(notes))
 
 
 def whole(count: int, size: tuple[int, int]) -> Track:
-    """Clips that are face crops themselves: the same box in each picture of `size` (width, height)."""
+    """The track of a clip that is a face crop itself: the same box in each frame of `size` (width, height)."""
     return Track(np.tile(WHOLE * np.array([*size, *size]), (count, 1)), 0, count, "")
 
 
-def _sane(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(n,) bool: finite, of a face's size, with NEAR of its area in the picture."""
+def _valid(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(n,) bool: finite, of plausible size, with at least NEAR of its area inside the frame."""
     edge = np.array(size, np.float64)
     with np.errstate(invalid="ignore"):
         sides = boxes[:, 2:] - boxes[:, :2]
@@ -89,7 +89,7 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _filled(boxes: np.ndarray, start: int, stop: int) -> np.ndarray:
-    """Gaps of at most GAP pictures between two boxes of the stretch, filled along a straight line."""
+    """The boxes with gaps of at most GAP frames in the usable part filled by linear interpolation."""
     boxes = boxes.copy()
     there = start + np.flatnonzero(~np.isnan(boxes[start:stop, 0]))
     for k in np.flatnonzero(np.diff(there) > 1):

@@ -1,4 +1,4 @@
-"""The 68 points of stored frames: found clip by clip, written shard by shard, compared with a renderer's own."""
+"""Detects the 68 landmarks of stored frames clip by clip, writes them shard by shard, compares them with a renderer's own."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from pipeline.landmarks import landmark_image
 from pipeline.parallel.sharded_map import Plan, Record, Shard
 
 Item = tuple[str, int, int, int]  # clip, its shard of the frames, first of its rows among the shard's, last + 1
-# n images (H, W, 3) uint8, face boxes (n, 4) -> points (n, 68, 2), NaN where a box is no face; no picture's hang on another's
+# n images (H, W, 3) uint8, face boxes (n, 4) -> points (n, 68, 2), NaN where a box is no face; images are independent
 Predict = Callable[[Sequence[np.ndarray], np.ndarray], np.ndarray]
 LEDGER = {"clip": "str", "frame": "int64", "status": "str"}
 FACE = ["face_x0", "face_y0", "face_x1", "face_y1"]
-FACTS = "facts.json"  # of one shard
+FACTS = "facts.json"  # counts and error of one shard
 
 
 @cache
@@ -32,16 +32,16 @@ def _reader(frames: Path) -> ShardReader:
 
 @lru_cache(2)
 def _rows(frames: Path, shard: int) -> pd.DataFrame:
-    """The rows of one shard: a table of millions is neither sent to the workers nor read by them."""
+    """The index rows of one shard; workers neither receive nor read the table of millions of rows."""
     return pd.read_parquet(frames / "index.parquet", filters=[("shard", "==", shard)])
 
 
 def plan(index: pd.DataFrame) -> Plan[Item]:
-    """A task for each shard of the frames; its items are its clips. `index` has the columns clip and shard."""
+    """One task per shard of the frames; its items are the clips. `index` has the columns clip and shard."""
     start = np.union1d(runs(index["clip"]), runs(index["shard"]))
     clip, shard = index["clip"].iloc[start], index["shard"].to_numpy()[start]
     stop = np.r_[start[1:], len(index)]
-    first = np.searchsorted(shard, np.arange(shard[-1] + 2))  # of the clips of each shard
+    first = np.searchsorted(shard, np.arange(shard[-1] + 2))  # first clip of each shard
 
     def items(number: int) -> list[Item]:
         part = slice(first[number], first[number + 1])
@@ -52,7 +52,7 @@ def plan(index: pd.DataFrame) -> Plan[Item]:
 
 
 def find(item: Item, frames: Path, predict: Predict) -> Record:
-    """The points of one clip's frames: (n, 68, 2) float32 in pixels of the stored frame, NaN where none are found."""
+    """The landmarks of one clip's frames: (n, 68, 2) float32 in pixels of the stored frame, NaN where none are found."""
     _, shard, start, stop = item
     rows = _rows(frames, shard).iloc[start:stop]
     places = rows[list(Place.__annotations__)].itertuples(index=False)
@@ -61,12 +61,12 @@ def find(item: Item, frames: Path, predict: Predict) -> Record:
 
 
 def lost(item: Item, reason: str) -> Record:
-    """The record of a clip that cost its workers their lives: no points."""
+    """The record of a clip whose workers died: no landmarks."""
     return {"points": np.full((item[3] - item[2], 68, 2), np.nan, np.float32), "status": np.array("corrupt")}
 
 
 def write(folder: Path, number: int, rows: pd.DataFrame, points: np.ndarray, facts: dict[str, Any]) -> None:
-    """NUMBER.npy, ledger.parquet and facts.json of one shard: `rows` of the index and their points (n, 68, 2)."""
+    """Writes NUMBER.npy, ledger.parquet and facts.json of one shard from `rows` of the index and their points (n, 68, 2)."""
     np.save(folder / f"{number:05d}.npy", np.asarray(points, np.float32))
     found = ~np.isnan(points).any((1, 2))
     table = rows[["clip", "frame"]].assign(status=np.where(found, "ok", "no-face")).astype(LEDGER)
@@ -75,7 +75,7 @@ def write(folder: Path, number: int, rows: pd.DataFrame, points: np.ndarray, fac
 
 
 def finish(shard: Shard[Item], records: Iterable[Record], folder: Path, frames: Path, videos: Path, size: int) -> None:
-    """The files of one shard; its facts have the error against a renderer's points, and the hashes of the detector's files."""
+    """Writes the files of one shard; facts.json has the error against a renderer's points and the hashes of the weights."""
     found = list(records)
     rows = _rows(frames, shard.number)
     points = np.concatenate([np.zeros((0, 68, 2), np.float32), *(record["points"] for record in found)])
@@ -84,7 +84,7 @@ def finish(shard: Shard[Item], records: Iterable[Record], folder: Path, frames: 
 
 
 def publish(out: Path, folders: Sequence[Path]) -> dict[str, Any]:
-    """The shards' arrays and ledger.parquet; counts, mean error, and the hashes of the detector's files in all shards."""
+    """Joins the shards' arrays and ledger.parquet in `out`; returns counts, mean error, and the hashes of the weights."""
     for number, folder in enumerate(folders):
         fileio.link(folder / f"{number:05d}.npy", out / f"{number:05d}.npy")
     tables.join((folder / "ledger.parquet" for folder in folders), out / "ledger.parquet")
@@ -98,7 +98,7 @@ def publish(out: Path, folders: Sequence[Path]) -> dict[str, Any]:
 def oracle(rows: pd.DataFrame, videos: Path, size: int) -> np.ndarray | None:
     """A renderer's own points of stored frames (n, 68, 2), NaN where a video has none; None when no video has any.
 
-    They lie beside the video as VIDEO.points.npy, one row a picture of the video, in its pixels.
+    They are stored beside the video as VIDEO.points.npy, one row per frame of the video, in its pixels.
     """
     truth = np.full((len(rows), 68, 2), np.nan)
     for (person, name), part in rows.reset_index(drop=True).groupby(["person", "video"], sort=False):
@@ -111,7 +111,7 @@ def oracle(rows: pd.DataFrame, videos: Path, size: int) -> np.ndarray | None:
 
 
 def error(points: np.ndarray, truth: np.ndarray | None) -> list[float] | None:
-    """Sums over frames with both of the mean inter-ocular error of all 68 points and of the inner 51 (no jaw); their number."""
+    """Inter-ocular error summed over frames that have both: of all 68 points, of the inner 51 (no jaw); number of frames."""
     if truth is None:
         return None
     both = ~np.isnan(points).any((1, 2)) & ~np.isnan(truth).any((1, 2))
@@ -120,6 +120,6 @@ def error(points: np.ndarray, truth: np.ndarray | None) -> list[float] | None:
 
 
 def mean(errors: Sequence[Sequence[float]]) -> dict[str, Any] | None:
-    """Mean error of all points and of the inner ones over the frames of all shards, and their number; None: there are none."""
+    """Mean error of all points and of the inner ones over all shards, and the number of frames; None if there are none."""
     whole, inner, count = (sum(part) for part in zip(*errors)) if errors else (0, 0, 0)
     return {"all": round(whole / count, 6), "inner": round(inner / count, 6), "n": count} if count else None

@@ -1,10 +1,10 @@
-"""Clips that took days to fetch, kept for good: a fixed number of plain tars, the same bytes in whatever order they came.
+"""Stores fetched clips permanently in a fixed number of plain tars; the bytes do not depend on the order of fetching.
 
-A video belongs to the bucket of its id's hash. Of bucket NNN there are
-- NNN.jsonl, which decides what counts: a first line with the tar's name and size, then a line for each item, sorted;
-- NNN-DIGEST.tar, members NAME.SUFFIX sorted by name, DIGEST that of the list, so that a new tar never takes an old one's place
-  before the new list does;
-- NNN-….journal, one for each process that adds to it: what came since, to be merged by `finish`. A torn end is passed over.
+The hash of its id assigns a video to a bucket. Bucket NNN consists of
+- NNN.jsonl, the authoritative list: a first line with the tar's name and size, then one line per item, sorted;
+- NNN-DIGEST.tar, members NAME.SUFFIX sorted by name; DIGEST is that of the list, so that a new tar never overwrites the old
+  one before the new list is in place;
+- NNN-….journal, one per process that adds items: new ones, until `finish` merges them. An incomplete last record is ignored.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from pipeline.core.ledger import RejectedItem
 from pipeline.core.shards import Tar
 from pipeline.media.multipart import Parts
 
-_FRAME = struct.Struct("<4sIIQ")  # of a journal's record: mark, length and crc32 of its list, bytes of all its data
+_RECORD = struct.Struct("<4sIIQ")  # header of a journal's record: mark, length and crc32 of its list, bytes of all its data
 
 
 class Place(NamedTuple):
-    """Where a member's data lies in a plain tar; as text it is what stands behind the # of a ledger's path."""
+    """Location of a member's data in a plain tar; its text form follows the # of a path in the ledger."""
 
     offset: int
     length: int
@@ -42,18 +42,18 @@ class Place(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Place:
-        """The opposite of `str`. ValueError: not such a text."""
+        """The inverse of `str`. ValueError: malformed text."""
         return cls(*map(int, text.split(",")))
 
 
 class Item(NamedTuple):
-    """What is kept of one utterance; a status that is final, for good."""
+    """The stored result of one utterance; its status is final."""
 
     name: str  # PERSON/VIDEO/UTTERANCE
-    key: str  # of the metadata it was made from: with another one it is to be made anew
+    key: str  # of its metadata: with another key it is made again
     status: str
     reason: str
-    members: Mapping[str, Sequence[int]]  # suffix -> Place; in a journal offsets count from the start of its data
+    members: Mapping[str, Sequence[int]]  # suffix -> Place; in a journal offsets are relative to the record's data
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Buckets:
         return int.from_bytes(hashlib.sha256(video.encode()).digest()[:8]) % self.count
 
     def known(self, video: str) -> Mapping[str, str]:
-        """Name -> key of everything in this video's bucket. Read once; only the last bucket is remembered."""
+        """Name -> key of every item in this video's bucket. Cached for the last bucket only."""
         number = self.number(video)
         if number not in self._known:
             found = {item.name: item.key for item in _listed(self._list(number))[1]}
@@ -80,7 +80,7 @@ class Buckets:
         return self._known[number]
 
     def keep(self, video: str, items: Iterable[tuple[Item, Mapping[str, bytes]]]) -> None:
-        """Adds what became of a video, at once: after a kill either all of it is there or nothing."""
+        """Adds all items of a video atomically: after a kill either all of them are stored or none."""
         number, listed, data = self.number(video), [], bytearray()
         for item, members in items:
             places: dict[str, list[int]] = {}
@@ -93,14 +93,14 @@ class Buckets:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._journals = {number: self.folder / f"{number:03d}-{os.getpid()}-{time.time_ns():x}.journal"}
         with self._journals[number].open("ab") as file:
-            file.write(_FRAME.pack(b"tube", len(head), zlib.crc32(head), len(data)) + head + data)
+            file.write(_RECORD.pack(b"tube", len(head), zlib.crc32(head), len(data)) + head + data)
             file.flush()
-            os.fdatasync(file.fileno())  # the site may not show it again: it outlives the machine, too
+            os.fdatasync(file.fileno())  # the site may not serve it again: it must survive a crash of the machine
 
     def finish(self, number: int, wanted: Mapping[str, str], stays: Callable[[str], bool] = lambda name: False) -> None:
-        """Merges a bucket's journals into its tar and list; what is not wanted (name -> key) any more is dropped for good.
+        """Merges a bucket's journals into its tar and list; deletes items that are no longer `wanted` (name -> key).
 
-        `stays`: whether a name that `wanted` does not have is kept nevertheless.
+        `stays`: whether a name that is not in `wanted` is kept all the same.
         """
         tar, listed = _listed(self._list(number))
         found = {item.name: (item, self.folder / tar, 0) for item in listed}
@@ -118,7 +118,7 @@ class Buckets:
         self._journals.pop(number, None)
 
     def _write(self, number: int, kept: Mapping[str, tuple[Item, Path, int]]) -> None:
-        """The tar under a name that hangs on its contents, then the list, then what it replaces goes."""
+        """Writes the tar under a name that depends on its contents, then the list, then removes the old tar."""
         members = sorted((f"{name}{suffix}", name, suffix) for name, (item, _, _) in kept.items() for suffix in item.members)
         part = self.folder / f"{number:03d}-new.tar.part"
         places: dict[str, dict[str, Sequence[int]]] = {name: {} for name in kept}
@@ -134,8 +134,7 @@ class Buckets:
                 data = os.pread(files[path], length, start + offset)
                 if len(data) != length or zlib.crc32(data) != crc:
                     raise InputError(f"{path}: the {length} bytes of {full} are damaged (crc differs); remove this file and "
-                                     f"run "
-                                     "again to fetch its clips anew")
+                                     "run again to fetch its clips anew")
                 places[name][suffix] = archive.add(full, data)
         lines = [json.dumps(kept[name][0]._replace(members=places[name])) for name in kept]
         digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
@@ -148,17 +147,17 @@ class Buckets:
         fresh.write_text("\n".join([head, *lines]) + "\n")
         fileio.sync(fresh)
         os.replace(fresh, self._list(number))
-        fileio.sync(self.folder)  # what is removed next is in the new tar, whatever happens to the machine
+        fileio.sync(self.folder)  # the new tar must survive a crash before the old one is removed
         for path in self.folder.glob(f"{number:03d}-*.tar"):
             if path.name != name or not members:
                 path.unlink()
 
     def items(self, number: int) -> Iterator[Item]:
-        """What the list of a finished bucket says."""
+        """The items of a finished bucket."""
         yield from _listed(self._list(number))[1]
 
     def archive(self, number: int) -> tuple[str, int] | None:
-        """Name and bytes of a bucket's tar, None if it has none."""
+        """Name and size in bytes of a bucket's tar; None if it has none."""
         path = self._list(number)
         if not path.is_file():
             return None
@@ -174,7 +173,7 @@ class Buckets:
 
 
 def read(file: Parts, place: Place) -> bytes:
-    """A member's data out of a plain tar. RejectedItem: it is damaged."""
+    """A member's data in a plain tar. RejectedItem: damaged."""
     data = file.piece(place.offset, place.length)
     if len(data) != place.length or zlib.crc32(data) != place.crc:
         raise RejectedItem("corrupt", f"the {place.length} bytes at {place.offset} of its tar are damaged (crc differs)")
@@ -182,27 +181,27 @@ def read(file: Parts, place: Place) -> bytes:
 
 
 def _listed(path: Path) -> tuple[str, list[Item]]:
-    """The name of a bucket's tar and its list; nothing if it has none. InputError: the list or its tar is not as it was."""
+    """Name of a bucket's tar and its items; empty if there is no list. InputError: the list is damaged or its tar missing."""
     if not path.is_file():
         return "", []
     try:
         head, *lines = (json.loads(line) for line in path.read_text().splitlines())
         tar = path.parent / head["tar"]
         if head["tar"] and (not tar.is_file() or tar.stat().st_size != head["bytes"]):
-            raise ValueError(f"{tar.name} is not there with its {head['bytes']} bytes")
+            raise ValueError(f"{tar.name} with {head['bytes']} bytes is missing")
         return head["tar"], [Item(*line) for line in lines]
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a whole list ({error}); bring it back, or remove it to fetch its clips again") from None
+        raise InputError(f"{path}: incomplete list ({error}); restore it, or remove it to fetch its clips again") from None
 
 
 def _records(path: Path) -> Iterator[tuple[list[Item], int]]:
-    """A journal's whole records: items, and where their data begins. What a kill left at its end is passed over."""
+    """Yields a journal's complete records: items, and the offset of their data. Ignores an incomplete last record."""
     with path.open("rb") as file:
         end, at = os.fstat(file.fileno()).st_size, 0
-        while at + _FRAME.size <= end:
+        while at + _RECORD.size <= end:
             file.seek(at)
-            mark, length, crc, size = _FRAME.unpack(file.read(_FRAME.size))
-            start = at + _FRAME.size + length
+            mark, length, crc, size = _RECORD.unpack(file.read(_RECORD.size))
+            start = at + _RECORD.size + length
             head = file.read(length)
             if mark != b"tube" or start + size > end or zlib.crc32(head) != crc:
                 return

@@ -1,4 +1,4 @@
-"""Several files read as the one file that was cut into them, without putting them together."""
+"""Reads the parts of a split file as one file, without joining them on disk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.core.errors import InputError
 
 
 class Parts(io.RawIOBase):
-    """Read only and seekable; `zipfile.ZipFile(io.BufferedReader(Parts(paths)))` works. InputError: a part is not there."""
+    """A read-only, seekable file; `zipfile.ZipFile(io.BufferedReader(Parts(paths)))` works. InputError: a part is missing."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         super().__init__()
@@ -24,8 +24,8 @@ class Parts(io.RawIOBase):
                 self._files.append(os.open(path, os.O_RDONLY))
             except OSError as error:
                 self.close()
-                raise InputError(f"{path}: {error.strerror}; fetch it again, or bring it back") from None
-        self._starts = [0, *accumulate(os.fstat(file).st_size for file in self._files)]  # the last one is the length
+                raise InputError(f"{path}: {error.strerror}; fetch it again, or restore it") from None
+        self._starts = [0, *accumulate(os.fstat(file).st_size for file in self._files)]  # the last entry is the total length
         self._at = 0
 
     def readable(self) -> bool:
@@ -38,7 +38,7 @@ class Parts(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Moves to a byte of the whole. ValueError before its start."""
+        """Moves to a byte of the joined file. ValueError before its start."""
         at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._starts[-1]}[whence]
         if at < 0:
             raise ValueError(f"{at} is before the start of the file")
@@ -46,10 +46,10 @@ class Parts(io.RawIOBase):
         return at
 
     def readinto(self, buffer: Any) -> int:
-        """Fills `buffer` from the part that the position lies in: less than asked for at its end, 0 at the end of all."""
+        """Fills `buffer` from the current part: fewer bytes than requested at its end, 0 at the end of the last part."""
         if self._at >= self._starts[-1]:
             return 0
-        part = bisect_right(self._starts, self._at) - 1  # the last of several that start here: empty parts are skipped
+        part = bisect_right(self._starts, self._at) - 1  # the last part that starts here: skips empty parts
         view = memoryview(buffer).cast("B")
         wanted = min(len(view), self._starts[part + 1] - self._at)
         data = os.pread(self._files[part], wanted, self._at - self._starts[part])
@@ -58,10 +58,10 @@ class Parts(io.RawIOBase):
         return len(data)
 
     def piece(self, offset: int, length: int) -> bytes:
-        """So many bytes from `offset` on; fewer at the end of all. ValueError before the start."""
+        """`length` bytes from `offset` on; fewer at the end of the file. ValueError before the start."""
         self.seek(offset)
         data = bytearray()
-        while len(data) < length and (block := self.read(length - len(data))):  # a read ends at the end of a part
+        while len(data) < length and (block := self.read(length - len(data))):  # a read stops at the end of a part
             data += block
         return bytes(data)
 

@@ -1,7 +1,7 @@
-"""Looks into one video file: `python -I probe.py PATH MAX_PIXELS MAX_FRAMES FORMATS` prints one JSON object.
+"""Probes one video file: `python -I probe_exec.py PATH MAX_PIXELS MAX_FRAMES FORMATS` prints one JSON object.
 
-A script of its own: an untrusted file can hang or kill only this process, which pipeline/media/video.py starts under limits. It
-decodes one frame, the first, and only after the size written in the header has been accepted.
+A separate script: an untrusted file can hang or kill only this process, which pipeline/media/video.py starts under limits. It
+decodes only the first frame, and only after accepting the size in the header.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import sys
 from typing import Any
 
 
-def look(path: str, max_pixels: int, max_frames: int, formats: str) -> dict[str, Any]:
-    """Times, declared length and shape of the first video stream, or a status with a sentence."""
+def probe(path: str, max_pixels: int, max_frames: int, formats: str) -> dict[str, Any]:
+    """Presentation times, declared length and size of the first video stream, or a status with a reason."""
     import av
     from av.error import FFmpegError
 
     try:
         container = av.open("file:" + path, options={"protocol_whitelist": "file,pipe", "format_whitelist": formats},
-                            metadata_errors="replace")  # a title in another alphabet is no reason
+                            metadata_errors="replace")  # titles that are not UTF-8 are accepted
     except FFmpegError as error:
         return {"status": "corrupt", "reason": f"not a readable video ({error.strerror})"}
     with container:
@@ -27,7 +27,7 @@ def look(path: str, max_pixels: int, max_frames: int, formats: str) -> dict[str,
             return {"status": "no-stream", "reason": "the file has no video stream"}
         stream = streams[0]
         if stream.codec_context is None:
-            return {"status": "no-stream", "reason": "its video stream is coded in an unknown way"}
+            return {"status": "no-stream", "reason": "the codec of its video stream is unknown"}
         width, height = stream.codec_context.width, stream.codec_context.height
         if width * height > max_pixels:
             return {"status": "too-large", "reason": f"{width}x{height} pixels, more than the {max_pixels} allowed"}
@@ -40,7 +40,7 @@ def look(path: str, max_pixels: int, max_frames: int, formats: str) -> dict[str,
 
 
 def _packets(container: Any, stream: Any, max_frames: int) -> dict[str, Any]:
-    """Presentation times of all pictures, without decoding more than the first."""
+    """Presentation times of all frames; decodes only the first."""
     from av import time_base
     from av.error import FFmpegError
 
@@ -57,13 +57,13 @@ def _packets(container: Any, stream: Any, max_frames: int) -> dict[str, Any]:
             if len(times) > max_frames:
                 break
     except FFmpegError:
-        pass  # the file is cut here; what came before counts
+        pass  # the file is truncated here; frames before it count
     decoded = decoded or bool(_decode(stream.codec_context, None))
     if times and not decoded:
-        return {"status": "corrupt", "reason": "no picture of it can be decoded", "frames": 0}
+        return {"status": "corrupt", "reason": "no frame can be decoded", "frames": 0}
     length = stream.duration * stream.time_base if stream.duration else (container.duration or 0) / time_base
     rate = float(stream.average_rate or 25)
-    if None in times:  # a raw stream carries no time stamps
+    if None in times:  # raw streams have no time stamps
         times = [number / rate for number in range(len(times))]
     known = sorted(time for time in times if time is not None)
     start = known[0] if known else 0.0
@@ -80,4 +80,4 @@ def _decode(codec: Any, packet: Any) -> list[Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(look(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])))
+    print(json.dumps(probe(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])))

@@ -1,7 +1,7 @@
 """Source `youtube`: VoxCeleb1 and VoxCeleb2 by their metadata. An item is one YouTube video with all its utterances.
 
-What happens to it is in pipeline/sources/ytdlp/video_job.py. Clips and boxes go for good into plain tars in `origin`/clips
-(pipeline/media/clip_store.py); a status that is final is kept there too. A later run asks only for what is in neither.
+pipeline/sources/ytdlp/video_job.py processes it. Clips, boxes and final statuses are stored permanently in `origin`/clips
+(pipeline/media/clip_store.py). A later run requests only what is missing there.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from pipeline.core.ledger import RejectedItem
 from pipeline.media import clip_store, zip_members
 from pipeline.sources.voxceleb import metadata, speakers
 from pipeline.sources.ytdlp import client, video_job
-from pipeline.sources.ytdlp.throttle import Pace, RateLimit
+from pipeline.sources.ytdlp.throttle import RateLimit, Throttle
 from pipeline.sources.ytdlp.video_job import Wanted
 
-FORM = 1  # of the clips; a change of the code that gives other clips raises it
+FORM = 1  # version of the stored clips; increased when the code makes different ones
 
 
 class Config(video_job.Config):
     """The section `data.fetch` of params/DATASET.yaml for `source: youtube`."""
 
     people: list[str]  # in `origin`: lists of speakers with a column Set
-    buckets: int = Field(ge=1, le=1000)  # tars; another number stores everything anew
+    buckets: int = Field(ge=1, le=1000)  # number of tars; a change fetches and stores everything again
     connections: int = Field(ge=1)  # videos at a time
     rate_limit: RateLimit
 
@@ -42,23 +42,26 @@ class Config(video_job.Config):
 def items(config: Config) -> list[str]:
     """`VIDEO UTTERANCE UTTERANCE …` for each video that is not taken down, bucket by bucket.
 
-    InputError: metadata is missing, or the environment names a site or cookies that cannot be used.
+    InputError: metadata is missing, or the site or cookies named in the environment cannot be used.
     """
     client.address(config.ytdlp, "")
     client.cookies()
-    _plan.cache_clear()  # what a run plans it ends with
+    _plan.cache_clear()  # one plan for the whole run
     listed, found = _taken_down(config), []
     for _, planned in _planned(config):
         for name, entries in planned:
             if wanted := [entry for entry in entries if not entry.down(name, listed)]:
                 found.append(" ".join([name, *map(str, wanted)]))
     if not found:
-        raise InputError(f"{config.origin}: the metadata there lists no utterance to be fetched (docs/voxceleb.md)")
+        raise InputError(f"{config.origin}: the metadata there lists no utterance to fetch (docs/voxceleb.md)")
     return found
 
 
 def fetch(config: Config, item: str, folder: Path) -> list[dict[str, Any]]:
-    """One video into its bucket, unless it is there: rows with what became of it, of no use but for what is not kept."""
+    """Fetches one video into its bucket unless it is stored there; returns rows with the statuses.
+
+    `contents` makes the final rows from the bucket; only rows with a status that is not final matter later.
+    """
     name, *texts = item.split(" ")
     store, listed = _store(config), _taken_down(config)
     known = store.known(name)
@@ -66,9 +69,9 @@ def fetch(config: Config, item: str, folder: Path) -> list[dict[str, Any]]:
               and not entry.down(name, listed)]
     if not wanted:
         return []
-    pace = Pace(folder / ".pace", config.rate_limit)
+    throttle = Throttle(folder / ".pace", config.rate_limit)
     try:
-        made = video_job.cut(config, name, wanted, folder.with_name("ytdlp") / f"v{name}", pace)
+        made = video_job.cut(config, name, wanted, folder.with_name("ytdlp") / f"v{name}", throttle)
     except RejectedItem as problem:
         return [_row(name, entry, problem.status, str(problem)) for entry in wanted]
     store.keep(name, made)
@@ -76,9 +79,9 @@ def fetch(config: Config, item: str, folder: Path) -> list[dict[str, Any]]:
 
 
 def contents(config: Config, problems: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """One row for each utterance of the metadata and for whatever else lies there; the buckets are finished on the way.
+    """Yields one row per utterance of the metadata and per unusable entry there; finishes the buckets as it goes.
 
-    `problems`: the rows of `fetch`; an id that is an item's whole text is a video at which workers died.
+    `problems`: the rows of `fetch`; an id that is an item's whole text is a video whose workers died.
     """
     again: dict[str, tuple[str, str]] = {}
     for row in problems:
@@ -96,9 +99,9 @@ Planned = list[tuple[str, list[Wanted]]]  # videos and their utterances
 
 def _bucket(store: clip_store.Buckets, number: int, planned: Planned, listed: frozenset[str],
             again: Mapping[str, tuple[str, str]]) -> Iterator[dict[str, Any]]:
-    """The rows of one bucket, merged for good. What is taken down, or has another text now, is dropped from its tar.
+    """Finishes one bucket and yields its rows. Clips that are taken down or whose text file changed are deleted from its tar.
 
-    What the metadata does not list any more stays there without a row: it may come back into the list, but not to the site.
+    Clips that the metadata no longer lists stay without a row: the list may include them again, the site may not have them.
     """
     store.finish(number, {entry.of(name): entry.key for name, entries in planned for entry in entries
                           if not entry.down(name, listed)},
@@ -119,7 +122,7 @@ def _bucket(store: clip_store.Buckets, number: int, planned: Planned, listed: fr
 
 
 def _others(config: Config) -> Iterator[dict[str, Any]]:
-    """What lies among the metadata and is no utterance, or one that was listed before; lines of the lists of speakers."""
+    """Yields rows for unusable or repeated entries of the metadata, and for unusable lines of the lists of speakers."""
     plan = _plan(_metadata(config))
     for path in _metadata(config) if plan.wrong else ():
         for found in metadata.scan(path):
@@ -128,14 +131,14 @@ def _others(config: Config) -> Iterator[dict[str, Any]]:
     for row in plan.twice.tolist():
         name, entry = _wanted(row)
         where = f"{entry.of(name)}@{config.metadata[entry.source]}:{entry.place.offset}"
-        yield _blank(where, "bad-name", "the metadata lists this utterance twice; the first one counts")
+        yield _blank(where, "bad-name", "the metadata lists this utterance twice; the first entry counts")
     for name in config.people:
         for number, reason in speakers.read(Path(config.origin) / name).wrong.items():
             yield _blank(f"{name}:{number}", "bad-name", reason)
 
 
 def manifest(config: Config, table: pd.DataFrame) -> dict[str, Any]:
-    """What later stages need to know: the tars with their bytes, and who is kept for tests."""
+    """Facts for later stages: the tars with their sizes in bytes, and the test people."""
     store = _store(config)
     tars = {_archive(store, number): store.archive(number) for number in range(config.buckets)}
     sizes = {name: {f"{Path(name).parent}/{tar[0]}": tar[1]} for name, tar in tars.items() if tar}
@@ -146,8 +149,8 @@ def manifest(config: Config, table: pd.DataFrame) -> dict[str, Any]:
 
 
 def _store(config: Config) -> clip_store.Buckets:
-    """Settings that decide the bytes have a folder of their own: another choice destroys nothing that came."""
-    lists = any(name.endswith(".csv") for name in config.metadata)  # FOMM numbers other clips as the texts do
+    """The clip store of these settings. Settings that change the clips select another folder, so that no clip is lost."""
+    lists = any(name.endswith(".csv") for name in config.metadata)  # FOMM's list uses the same numbers for other clips
     form = [FORM, config.boxes, config.height, config.margin, config.quality, config.audio, config.buckets, lists]
     digest = hashlib.sha256(json.dumps(form).encode()).hexdigest()[:8]
     return _opened(Path(config.origin) / "clips" / digest, config.buckets)
@@ -159,7 +162,7 @@ def _opened(folder: Path, count: int) -> clip_store.Buckets:
 
 
 def _archive(store: clip_store.Buckets, number: int) -> str:
-    """The name under which the ledger knows a bucket's tar: without what hangs on its contents."""
+    """The name of a bucket's tar in the ledger; does not depend on its contents."""
     return f"clips/{store.folder.name}/{number:03d}.tar"
 
 
@@ -177,7 +180,7 @@ def _taken_down(config: Config) -> frozenset[str]:
 
 
 def _planned(config: Config) -> Iterator[tuple[int, Planned]]:
-    """Every bucket with its videos, in order. Only one bucket's is there as objects: all are 60 bytes an utterance."""
+    """Yields every bucket with its videos, in order. Only one bucket's videos are objects at a time, the rest compact rows."""
     store, rows = _store(config), _plan(_metadata(config)).rows
     groups = list(metadata.videos(rows))
     order: list[list[int]] = [[] for _ in range(config.buckets)]
@@ -192,7 +195,7 @@ def _planned(config: Config) -> Iterator[tuple[int, Planned]]:
 
 
 def _wanted(row: tuple[Any, ...]) -> tuple[str, Wanted]:
-    """Video and utterance of a row of listing.ROWS."""
+    """Video and utterance of a row of metadata.ROWS."""
     video, person, utterance, source, *place, _ = row
     return video.decode(), Wanted(f"id{person:05d}", f"{utterance:05d}", source, zip_members.Place(*place))
 

@@ -1,4 +1,4 @@
-"""Every utterance of a data set's metadata, grouped by YouTube video, in some 60 bytes each. Nothing is unpacked.
+"""Lists every utterance of a data set's metadata by YouTube video, in about 60 bytes each, without unpacking.
 
 Metadata is a folder or zip of txt/PERSON/VIDEO/UTTERANCE.txt, or FOMM's vox-metadata.csv.
 """
@@ -34,7 +34,7 @@ ROWS = np.dtype([("video", "S11"), ("person", "i4"), ("utterance", "i4"), ("sour
 
 
 class Found(NamedTuple):
-    """Where one utterance's text lies: a member of a zip, a line of a csv, a file of a folder (offset 0, crc 0)."""
+    """Location of one utterance's text: a member of a zip, a line of a csv, a file of a folder (offset 0, crc 0)."""
 
     person: str
     video: str
@@ -44,7 +44,7 @@ class Found(NamedTuple):
 
 
 class Wrong(NamedTuple):
-    """What lies among the metadata and cannot be used."""
+    """An unusable entry of the metadata."""
 
     name: str
     status: str
@@ -52,13 +52,12 @@ class Wrong(NamedTuple):
 
 
 def scan(path: Path) -> Iterator[Found | Wrong]:
-    """Everything in one folder, zip or csv. InputError: it is none of these."""
+    """Yields every entry of one folder, zip or csv. InputError: it is none of these."""
     if path.is_dir():
         yield from _folder(path / "txt" if (path / "txt").is_dir() else path)
     elif not path.is_file():
-        raise InputError(f"{path}: there is no such file or folder; put VoxCeleb's metadata there (docs/voxceleb.md), or take "
-                         f"it "
-                         "out of fetch.metadata")
+        raise InputError(f"{path}: no such file or folder; put VoxCeleb's metadata there (docs/voxceleb.md), or remove it "
+                         "from fetch.metadata")
     elif path.suffix == ".csv":
         yield from _lines(path)
     else:
@@ -66,15 +65,15 @@ def scan(path: Path) -> Iterator[Found | Wrong]:
 
 
 class Plan(NamedTuple):
-    """Everything that several sources list."""
+    """The utterances of several sources together."""
 
     rows: np.ndarray  # (n,) ROWS sorted by video, person, utterance
     twice: np.ndarray  # (k,) ROWS that an earlier source or place lists already
-    wrong: int  # how many members, files and lines are no utterance
+    wrong: int  # number of members, files and lines that are not an utterance
 
 
 def plan(paths: Sequence[Path]) -> Plan:
-    """All utterances of these sources."""
+    """Collects all utterances of these sources."""
     parts, wrong = [np.zeros(0, ROWS)], [0]
 
     def rows(number: int, path: Path) -> Iterator[tuple[bytes, int, int, int, int, int, int, int, int, bool]]:
@@ -93,7 +92,7 @@ def plan(paths: Sequence[Path]) -> Plan:
 
 
 def read(path: Path, found: Found, kind: utterances.Kind) -> tuple[utterances.Track, list[str]]:
-    """The track of an utterance, and sentences about lines of its text that are wrong. RejectedItem: it cannot be read."""
+    """The track of an utterance, and a message per unusable line of its text. RejectedItem: it cannot be read."""
     if path.suffix == ".csv":
         data = _bytes(path, found.place)
         return utterances.line(data)[3], []
@@ -107,19 +106,19 @@ def read(path: Path, found: Found, kind: utterances.Kind) -> tuple[utterances.Tr
 
 @cache
 def _opened(path: Path) -> Parts:
-    """Once a process."""
+    """Opens the file once per process."""
     return Parts([path])
 
 
 def _bytes(path: Path, place: zip_members.Place) -> bytes:
     data = _opened(path).piece(place.offset, place.size)
     if zlib.crc32(data) != place.crc:
-        raise RejectedItem("corrupt", f"{path.name} changed while it was read")
+        raise RejectedItem("corrupt", f"{path.name} changed while it was being read")
     return data
 
 
 def _folder(root: Path) -> Iterator[Found | Wrong]:
-    """Sorted, so that it does not depend on the file system; links are not followed."""
+    """Yields a folder's text files, sorted so that the order does not depend on the file system; does not follow links."""
     for place, folders, files in os.walk(root):
         folders.sort()
         for name in sorted(files):
@@ -129,7 +128,7 @@ def _folder(root: Path) -> Iterator[Found | Wrong]:
             if not named:
                 yield Wrong(inside, "bad-name", "its name is not PERSON/VIDEO/UTTERANCE.txt")
             elif not stat.S_ISREG(path.lstat().st_mode):
-                yield Wrong(inside, "bad-name", "not a plain file (a link or a device)")
+                yield Wrong(inside, "bad-name", "not a regular file (a link or a device)")
             elif path.stat().st_size > LARGEST:
                 yield Wrong(inside, "too-large", f"{path.stat().st_size} bytes, more than the {LARGEST} of a text file")
             else:
@@ -138,7 +137,7 @@ def _folder(root: Path) -> Iterator[Found | Wrong]:
 
 
 def _lines(path: Path) -> Iterator[Found | Wrong]:
-    """A csv's clips; those of a person in a video are numbered from 1 on in the order of their lines."""
+    """Yields a csv's clips; those of a person in a video are numbered from 1 in the order of their lines."""
     count: dict[tuple[str, str], int] = {}
     offset = 0
     with path.open("rb") as file:
@@ -157,7 +156,7 @@ def _lines(path: Path) -> Iterator[Found | Wrong]:
 
 
 def _members(path: Path) -> Iterator[Found | Wrong]:
-    """The table of contents of a zip, entry by entry: a million of them never lie in memory at once."""
+    """Yields a zip's text files, entry by entry: a million entries are never in memory at once."""
     test = bool(re.search(r"(^|[_-])test([_.-]|$)", path.name))
     for name, flags, mode, place in _entries(path):
         shown = f"{path.name}/{name.encode('unicode_escape').decode()[:200]}@{place.offset}"
@@ -167,10 +166,10 @@ def _members(path: Path) -> Iterator[Found | Wrong]:
         if not named:
             yield Wrong(shown, "bad-name", "its name is not txt/PERSON/VIDEO/UTTERANCE.txt")
         elif mode and stat.S_IFMT(mode) and not stat.S_ISREG(mode):
-            yield Wrong(shown, "bad-name", "not a plain file (a link or a device)")
+            yield Wrong(shown, "bad-name", "not a regular file (a link or a device)")
         elif flags & 0x41 or place.method not in (0, 8):
-            yield Wrong(shown, "corrupt", "encrypted" if flags & 0x41 else f"packed by method {place.method}; stored (0) and "
-                                                                           "deflated (8) are read")
+            yield Wrong(shown, "corrupt", "encrypted" if flags & 0x41 else
+                        f"compression method {place.method}; only stored (0) and deflated (8) are read")
         elif max(place.size, place.packed) > LARGEST:
             yield Wrong(shown, "too-large", f"{place.size} bytes, more than the {LARGEST} of a text file")
         else:
@@ -178,7 +177,7 @@ def _members(path: Path) -> Iterator[Found | Wrong]:
 
 
 def _entries(path: Path) -> Iterator[tuple[str, int, int, zip_members.Place]]:
-    """Name, flags, Unix mode and place of every member. InputError: not a zip."""
+    """Yields name, flags, Unix mode and location of every member. InputError: not a zip."""
     with path.open("rb", buffering=1 << 20) as file:
         try:
             start, count = _directory(file, path.stat().st_size)
@@ -192,11 +191,11 @@ def _entries(path: Path) -> Iterator[tuple[str, int, int, zip_members.Place]]:
                 text = name.decode("utf-8" if head[3] & 0x800 else "cp437", errors="replace")
                 yield text, head[3], head[15] >> 16, zip_members.Place(offset, packed, size, head[7], head[4])
         except (struct.error, ValueError) as error:
-            raise InputError(f"{path}: not a zip that can be read ({error}); fetch it again") from None
+            raise InputError(f"{path}: not a readable zip ({error}); fetch it again") from None
 
 
 def _directory(file: BinaryIO, size: int) -> tuple[int, int]:
-    """Where the table of contents begins, and how many members it has."""
+    """Offset of the table of contents, and its number of members. ValueError: missing or damaged."""
     file.seek(max(0, size - 65_557))
     tail = file.read()
     at = tail.rfind(b"PK\5\6")
@@ -212,7 +211,7 @@ def _directory(file: BinaryIO, size: int) -> tuple[int, int]:
 
 
 def _sizes(extra: bytes, packed: int, size: int, offset: int) -> tuple[int, int, int]:
-    """The three numbers, from the extra field where they do not fit 32 bits."""
+    """Packed size, size and offset; taken from the extra field if they exceed 32 bits."""
     at = 0
     while at + 4 <= len(extra) and packed | size | offset > 0x7FFFFFFF:
         kind, length = struct.unpack_from("<HH", extra, at)
@@ -225,6 +224,6 @@ def _sizes(extra: bytes, packed: int, size: int, offset: int) -> tuple[int, int,
 
 
 def videos(rows: np.ndarray) -> list[tuple[int, int]]:
-    """Where each video's rows of `plan` begin and end."""
+    """First row and last row + 1 of each video in the rows of `plan`."""
     edges = [0, *(np.flatnonzero(rows["video"][1:] != rows["video"][:-1]) + 1).tolist(), len(rows)]
     return [(first, last) for first, last in pairwise(edges) if last > first]

@@ -1,4 +1,4 @@
-"""VoxCeleb's lists of speakers (vox1_meta.csv, vox2_meta.csv): who is kept for tests. Read as they are found in the wild."""
+"""Reads VoxCeleb's lists of speakers (vox1_meta.csv, vox2_meta.csv), in every form in circulation: who is a test person."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from pipeline.sources.voxceleb import utterances
 
 @dataclass(frozen=True)
 class Speakers:
-    """What one list says."""
+    """The content of one list."""
 
     known: frozenset[str]  # every person
-    tested: frozenset[str]  # of the set `test`
-    wrong: dict[str, str]  # number of a line -> a sentence
+    tested: frozenset[str]  # people of the set `test`
+    wrong: dict[str, str]  # line number -> what is wrong with it
 
 
 def read(path: Path) -> Speakers:
-    """Tab or comma, BOM, CRLF, spaces and dirty cells (`testo `) are all met. InputError: no such file, or no column Set."""
+    """Reads one list; tolerates tabs or commas, BOM, CRLF, spaces and misspelt cells (`testo `).
+
+    InputError: no such file, or no column Set.
+    """
     try:
         lines = path.read_bytes().decode("utf-8-sig", errors="replace").splitlines()
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; put VoxCeleb's list of speakers there (docs/voxceleb.md), or take it out "
-                         f"of "
-                         "fetch.people") from None
+        raise InputError(f"{path}: {error.strerror}; put VoxCeleb's list of speakers there (docs/voxceleb.md), or remove it "
+                         "from fetch.people") from None
     mark = "\t" if lines and "\t" in lines[0] else ","
     names = [name.strip().lower().replace(" ", "") for name in lines[0].split(mark)] if lines else []
     if "set" not in names:
@@ -35,7 +37,7 @@ def read(path: Path) -> Speakers:
 
 
 def _rows(lines: list[str], mark: str, column: int) -> Speakers:
-    """The person is in the first column."""
+    """The list's content; the person is in the first column, the set in `column`."""
     known, tested, wrong = set(), set(), {}
     for number, line in enumerate(lines[1:], 2):
         cells = [cell.strip() for cell in line.split(mark)]
@@ -43,7 +45,7 @@ def _rows(lines: list[str], mark: str, column: int) -> Speakers:
             continue
         part = cells[column].lower() if len(cells) > column else ""
         if not re.fullmatch(utterances.IDS["person"], cells[0]):
-            wrong[str(number)] = f"{utterances.shown(cells[0])} is not the id of a person"
+            wrong[str(number)] = f"{utterances.shown(cells[0])} is not a person's id"
         elif not part.startswith(("dev", "test")):
             wrong[str(number)] = f"its Set is {utterances.shown(part)}, neither dev nor test"
         else:

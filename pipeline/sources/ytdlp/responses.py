@@ -1,4 +1,4 @@
-"""What a site said of a video, or yt-dlp for it, as a status of the ledger. The table is responses.yaml."""
+"""Maps the messages of a site or of yt-dlp to a status of the ledger. The table is responses.yaml."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Row(NamedTuple):
 
 @cache
 def table() -> list[Row]:
-    """All rows in order."""
+    """Reads all rows, in order."""
     from ruamel.yaml import YAML
 
     rows = [Row(row["status"], re.compile(row["words"], re.IGNORECASE | re.DOTALL), row["says"], row.get("installed", []),
@@ -35,10 +35,10 @@ def table() -> list[Row]:
 
 
 def judge(error: str, page: str) -> tuple[str, str]:
-    """Status and sentence for yt-dlp's words and, where it found no video, the page's.
+    """Status and reason for an error of yt-dlp and, where it found no video, for the text of the page.
 
-    Neither is repeated: both are a stranger's text and may hold addresses or what was sent along. What is in no row is
-    `network`, to be asked again.
+    Neither text is repeated: both are untrusted and may contain addresses or credentials. A text that matches no row is
+    `network`, which is requested again.
     """
     seen = html.unescape(re.sub(r"(?s)<(script|style)\b.*?</\1>|<[^>]*>", " ", page))
     for text in filter(None, (" ".join(seen.split()), error)):
@@ -47,4 +47,4 @@ def judge(error: str, page: str) -> tuple[str, str]:
                 return row.status, row.says
     kind = error.partition(":")[0]
     shown = kind if re.fullmatch(r"[A-Za-z]{1,40}", kind) else "unknown"
-    return "network", f"an answer that is in no row of {TABLE.name} ({shown}); a newer yt-dlp may know it"
+    return "network", f"the response matches no row of {TABLE.name} ({shown}); a newer yt-dlp may know it"

@@ -1,4 +1,4 @@
-"""How fast a site is asked, over all processes: one question after the other, and none for a while once it has had enough."""
+"""Rate limit of requests to a site over all processes: a pause between requests, and a cooldown after throttled ones."""
 
 from __future__ import annotations
 
@@ -16,45 +16,47 @@ from pydantic import Field
 from pipeline.core.config import Strict
 from pipeline.core.ledger import RejectedItem
 
-ENOUGH = ("throttled", "bot-check")  # answers that say: no more
+THROTTLED = ("throttled", "bot-check")  # statuses that count towards the cooldown
 
 
 class RateLimit(Strict):
-    """Numbers for one site."""
+    """The rate limit of one site."""
 
-    pause: float = Field(ge=0)  # seconds between two questions
-    max_throttled: int = Field(ge=1)  # videos in a row that were throttled or met a bot check: the rest is not asked
-    cooldown: float = Field(ge=0)  # seconds for which it is left alone then
+    pause: float = Field(ge=0)  # seconds between two requests
+    max_throttled: int = Field(ge=1)  # throttled or bot-checked videos in a row before the cooldown
+    cooldown: float = Field(ge=0)  # seconds without requests after that
 
 
-class Shut(RejectedItem):
-    """Not asked: the site is to be left alone."""
+class NotRequested(RejectedItem):
+    """The video was not requested: the cooldown is running."""
 
 
 @dataclass(frozen=True)
-class Pace:
-    """The state lies in one small file that the processes of one machine share."""
+class Throttle:
+    """A rate limit whose state is in one small file, shared by the processes of one machine."""
 
     path: Path
     rate_limit: RateLimit
 
     def wait(self) -> None:
-        """Until it is this process's turn. Shut: the site is to be left alone."""
+        """Waits until this process may send a request. NotRequested: the cooldown is running."""
         with self._state() as state:
             now = time.time()
             if state["row"] >= self.rate_limit.max_throttled and now < state["until"]:
-                raise Shut("throttled", f"not asked: the {self.rate_limit.max_throttled} videos before it were throttled or "
-                                        f"met a bot "
-                                        "check, and more questions may get this address banned; run again later")
-            turn = min(max(now, state["next"]),
-                       now + 60 * self.rate_limit.pause)  # a clock that was set back is no reason to wait
+                raise NotRequested("throttled", f"not requested: the {self.rate_limit.max_throttled} videos before it were "
+                                                "throttled or met a bot check, and more requests may get this address banned; "
+                                                "run again later")
+            turn = min(max(now, state["next"]), now + 60 * self.rate_limit.pause)  # bounded, in case the clock was set back
             state["next"] = turn + self.rate_limit.pause
         time.sleep(max(turn - time.time(), 0))
 
-    def heard(self, status: str) -> None:
-        """What became of a video: `max_throttled` bad answers in a row close the gate, any good one opens it."""
+    def record(self, status: str) -> None:
+        """Records a video's status: `max_throttled` throttled ones in a row start the cooldown, others reset the count.
+
+        `network` leaves the count as it is.
+        """
         with self._state() as state:
-            if status in ENOUGH:
+            if status in THROTTLED:
                 state["row"] += 1
                 state["until"] = time.time() + self.rate_limit.cooldown
             elif status != "network":
@@ -68,7 +70,7 @@ class Pace:
             file.seek(0)
             try:
                 state = {"row": 0, "next": 0.0, "until": 0.0} | json.loads(file.read() or "{}")
-            except ValueError:  # its writer was killed
+            except ValueError:  # the writer was killed
                 state = {"row": 0, "next": 0.0, "until": 0.0}
             yield state
             file.seek(0)

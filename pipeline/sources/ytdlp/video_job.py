@@ -1,4 +1,4 @@
-"""One YouTube video with its utterances: asked for once, cut into clips of 25 pictures a second with their boxes, deleted."""
+"""Processes one YouTube video: downloads it once, cuts its utterances into clips with face boxes, deletes it."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from pipeline.sources.voxceleb import metadata as vox_metadata
 from pipeline.sources.voxceleb import utterances
 from pipeline.sources.ytdlp import client
 from pipeline.sources.ytdlp import cut as cutting
-from pipeline.sources.ytdlp.throttle import Pace, Shut
+from pipeline.sources.ytdlp.throttle import NotRequested, Throttle
 
 
 class Config(settings.Strict):
-    """What decides how a video is asked for and cut; `data.fetch` of params/DATASET.yaml has more."""
+    """How a video is requested and cut: part of `data.fetch` in params/DATASET.yaml."""
 
-    origin: str  # folder of the metadata, given on the command line; may hold a takedown.txt; gets the clips
+    origin: str  # folder of the metadata and of the clips, given on the command line; may hold a takedown.txt
     metadata: list[str]  # in it: zips or folders of txt/PERSON/VIDEO/UTTERANCE.txt, or FOMM's vox-metadata.csv
-    boxes: utterances.Kind  # of the txt files
-    height: int  # rows of the picture, at most
+    boxes: utterances.Kind  # unit of the boxes in the txt files
+    height: int  # most rows of the frame
     margin: float = Field(ge=0)  # kept around all boxes of an utterance, as a share of their sides
-    quality: int = Field(ge=0, le=51)  # of the stored H.264 (CRF); 16 is hard to tell from the source
-    audio: bool  # whether the sound is fetched and kept, too
+    quality: int = Field(ge=0, le=51)  # CRF of the stored H.264; 16 is hard to tell from the source
+    audio: bool  # whether the audio is fetched and kept, too
     ytdlp: client.Request
-    limits: video.Limits  # of looking into a file, and of cutting one section
+    limits: video.Limits  # of probing a file, and of cutting one section
 
 
 class Wanted(NamedTuple):
@@ -42,7 +42,7 @@ class Wanted(NamedTuple):
 
     person: str
     utterance: str
-    source: int  # number in Config.metadata
+    source: int  # index in Config.metadata
     place: zip_members.Place
 
     def __str__(self) -> str:
@@ -50,7 +50,7 @@ class Wanted(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Wanted:
-        """The opposite of `str`."""
+        """The inverse of `str`."""
         name, place = text.split("=")
         source, where = place.split(":")
         person, utterance = name.split("/")
@@ -66,37 +66,38 @@ class Wanted(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Another text of the utterance gives another key, another place of the same text does not."""
+        """Identifies the content of the utterance's text file, wherever it is stored."""
         return f"{self.place.crc:08x}{self.place.size:x}"
 
 
-Cut = tuple[clip_store.Item, dict[str, bytes]]  # what becomes of an utterance
+Cut = tuple[clip_store.Item, dict[str, bytes]]  # the result of an utterance: its item, and suffix -> bytes of its files
 
 
-def cut(config: Config, name: str, wanted: Iterable[Wanted], folder: Path, pace: Pace) -> list[Cut]:
-    """What becomes of utterances of one video, which is asked for once and lies in `folder` meanwhile.
+def cut(config: Config, name: str, wanted: Iterable[Wanted], folder: Path, throttle: Throttle) -> list[Cut]:
+    """Downloads one video to `folder`, cuts the wanted utterances, deletes it; returns the result of each utterance.
 
-    RejectedItem: a status after which it is asked for again. OSError: the disk is full.
+    RejectedItem: a status after which the next run requests it again. OSError: the disk is full.
     """
     made, tracks = [], {}
     for entry in wanted:
         try:
             tracks[entry] = vox_metadata.read(Path(config.origin) / config.metadata[entry.source],
-                                         vox_metadata.Found(entry.person, name, entry.utterance, entry.place), config.boxes)
+                                              vox_metadata.Found(entry.person, name, entry.utterance, entry.place),
+                                              config.boxes)
         except RejectedItem as problem:
             made.append(_failed(name, entry, problem))
     if not tracks:
         return made
-    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
+    shutil.rmtree(folder, ignore_errors=True)  # left by a killed process
     folder.mkdir(parents=True)
     fileio.need_room(folder)
     try:
-        made += _sections(config, name, tracks, folder, pace)
-        pace.heard("ok")
+        made += _sections(config, name, tracks, folder, throttle)
+        throttle.record("ok")
     except RejectedItem as problem:
         fileio.need_room(folder)
-        if not isinstance(problem, Shut):
-            pace.heard(problem.status)
+        if not isinstance(problem, NotRequested):
+            throttle.record(problem.status)
         if problem.status in ledger.AGAIN:
             raise
         made += [_failed(name, entry, problem) for entry in tracks]
@@ -105,18 +106,18 @@ def cut(config: Config, name: str, wanted: Iterable[Wanted], folder: Path, pace:
     return made
 
 
-Tracks = dict[Wanted, tuple[utterances.Track, list[str]]]  # and sentences about lines of its text
+Tracks = dict[Wanted, tuple[utterances.Track, list[str]]]  # with a message per unusable line of its text file
 
 
-def _sections(config: Config, name: str, tracks: Tracks, folder: Path, pace: Pace) -> list[Cut]:
-    """All utterances of a video. One that came damaged is asked for once more: the same bytes again are how it is."""
+def _sections(config: Config, name: str, tracks: Tracks, folder: Path, throttle: Throttle) -> list[Cut]:
+    """Downloads a video and cuts its utterances. A damaged download is repeated once; equal bytes are then accepted."""
     before = ""
     while True:
-        picture, sound = client.receive(config.ytdlp, name, config.height, config.audio, folder, pace)
-        with picture.open("rb") as file:
+        path, audio = client.download_video(config.ytdlp, name, config.height, config.audio, folder, throttle)
+        with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         try:
-            of = cutting.source(picture, (sound or picture) if config.audio else None, config.limits)
+            of = cutting.source(path, (audio or path) if config.audio else None, config.limits)
             made = [_utterance(config, name, entry, of, *tracks[entry], folder) for entry in tracks]
             if digest == before or not any(damaged for _, damaged in made):
                 return [cut for cut, _ in made]
@@ -124,15 +125,15 @@ def _sections(config: Config, name: str, tracks: Tracks, folder: Path, pace: Pac
             if digest == before or problem.status not in ("corrupt", "empty", "no-stream"):
                 raise
         if before:
-            raise RejectedItem("network", "it came twice, damaged in two different ways")
+            raise RejectedItem("network", "two downloads are damaged in different ways")
         before = digest
-        for path in filter(None, (picture, sound)):
-            path.unlink()
+        for part in filter(None, (path, audio)):
+            part.unlink()
 
 
 def _utterance(config: Config, name: str, entry: Wanted, of: cutting.Source, track: utterances.Track, wrong: list[str],
                folder: Path) -> tuple[Cut, bool]:
-    """One utterance, and whether its bytes look damaged."""
+    """Cuts one utterance; returns it and whether the video appears damaged."""
     try:
         clip = cutting.cut(of, track, config.margin, config.quality, config.limits, folder)
     except RejectedItem as problem:
@@ -140,10 +141,10 @@ def _utterance(config: Config, name: str, entry: Wanted, of: cutting.Source, tra
     boxes = io.BytesIO()
     np.save(boxes, clip.boxes)
     missing = len(track.boxes) - len(clip.boxes)
-    notes = [f"the video ends {missing} pictures early"] if missing else []
-    notes += ["the decoder reports errors in it"] if clip.damaged else []
+    notes = [f"the video ends {missing} frames early"] if missing else []
+    notes += ["the decoder reported errors"] if clip.damaged else []
     notes += [f"{wrong[0]} ({len(wrong)} such lines)"] if wrong else []
-    members = {".boxes.npy": boxes.getvalue(), ".mp4": clip.video} | ({".m4a": clip.sound} if clip.sound else {})
+    members = {".boxes.npy": boxes.getvalue(), ".mp4": clip.video} | ({".m4a": clip.audio} if clip.audio else {})
     return (clip_store.Item(entry.of(name), entry.key, "ok", "; ".join(notes), {}), members), clip.damaged
 
 

@@ -1,10 +1,9 @@
-"""Asks a site for one video through yt-dlp: `python -I -B ask.py`, what is wanted as JSON on standard input, one JSON line out.
+"""Downloads one video through yt-dlp: `python -I -B ytdlp_exec.py` reads a job as JSON on stdin and prints one JSON line.
 
-A script of its own, which pipeline/media/sandbox.py starts under limits: a page, a script or a server can trouble
-only this process.
-yt-dlp is bound: no configuration, plugin, cache, netrc or file:// address, its own downloader for plain http(s) only, nothing
-merged or mended afterwards. Python's audit events hold it to that: nothing is written outside the working folder, no program
-is started but a JavaScript runtime the user has named, and no machine of the local network is talked to but the site itself.
+A separate script, which pipeline/media/sandbox.py starts under limits: a page, a script or a server can harm only this process.
+yt-dlp is confined: no configuration, plugin, cache, netrc or file:// address, only its own downloader for plain http(s), no
+merging or fixing afterwards. Python's audit events enforce more: no writes outside the working folder, no programs except a
+JavaScript runtime the user has named, no connection to the local network except to the site itself.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ import sys
 import urllib.parse
 from typing import Any
 
-PAGE = 1 << 16  # bytes of a page without a video that are kept, to see what it says
+PAGE = 1 << 16  # bytes kept of a page without a video, for its message
 CHANGES = {"os.remove": 1, "os.rmdir": 1, "os.mkdir": 1, "os.truncate": 1, "os.chmod": 1, "os.rename": 2, "os.link": 2,
-           "os.symlink": 2}  # how many of the event's arguments are paths
+           "os.symlink": 2}  # audit event -> number of its arguments that are paths
 PROGRAMS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "pty.spawn")
-BOXES = {"mp4", "webm", "mkv", "mov", "m4v", "m4a"}
+CONTAINERS = {"mp4", "webm", "mkv", "mov", "m4v", "m4a"}
 
 
 class TooLarge(Exception):
@@ -29,7 +28,7 @@ class TooLarge(Exception):
 
 
 def guard(folder: str, peers: set[tuple[str, int]], programs: bool) -> None:
-    """From now on: writes below `folder` only, of the local network `peers` only, programs only if allowed."""
+    """Restricts this process: writes only below `folder`, in the local network only `peers`, programs only if allowed."""
     root = os.path.realpath(folder) + os.sep
 
     def below(path: Any) -> bool:
@@ -40,19 +39,19 @@ def guard(folder: str, peers: set[tuple[str, int]], programs: bool) -> None:
             path, mode, flags = args
             writes = any(letter in (mode or "") for letter in "wax+") or (flags or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
             if writes and path != os.devnull and not below(path):
-                raise PermissionError("a file outside the working folder was to be written")
+                raise PermissionError("writing outside the working folder is not allowed")
         elif event in CHANGES and not all(below(path) for path in args[:CHANGES[event]]):
-            raise PermissionError("something outside the working folder was to be changed")
+            raise PermissionError("changes outside the working folder are not allowed")
         elif event in PROGRAMS and not programs:
-            raise PermissionError("a program was to be started")
+            raise PermissionError("starting a program is not allowed")
         elif event == "socket.connect" and not _allowed(args[1], peers):
-            raise PermissionError("a machine of the local network was to be talked to")
+            raise PermissionError("connecting to the local network is not allowed")
 
     sys.addaudithook(watch)
 
 
 def _allowed(address: Any, peers: set[tuple[str, int]]) -> bool:
-    """Whether this is a public address or a peer; sockets of files never are."""
+    """Whether an address is public or one of `peers`; Unix sockets never are."""
     if not isinstance(address, tuple):
         return False
     host = str(address[0]).partition("%")[0]
@@ -63,7 +62,7 @@ def _allowed(address: Any, peers: set[tuple[str, int]]) -> bool:
 
 
 def peers(addresses: list[str]) -> set[tuple[str, int]]:
-    """Host and port, with every number the host has, of these addresses."""
+    """(IP address, port) of every host in these addresses, all IP addresses of a host included."""
     import socket
 
     found = set()
@@ -73,26 +72,26 @@ def peers(addresses: list[str]) -> set[tuple[str, int]]:
         try:
             found |= {(str(entry[4][0]), port) for entry in socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)}
         except OSError:
-            continue  # it will be said when it is asked
+            continue  # the request itself reports it
     return found
 
 
 def choose(formats: list[dict[str, Any]], height: int, audio: bool) -> list[dict[str, Any]]:
-    """The best picture up to this height, and the sound if wanted and not in the same file. yt-dlp lists the best last."""
-    plain = [format for format in formats if format.get("protocol") in ("http", "https") and format.get("ext") in BOXES
+    """The best video format up to this height, and an audio format if wanted and separate. yt-dlp lists the best last."""
+    plain = [format for format in formats if format.get("protocol") in ("http", "https") and format.get("ext") in CONTAINERS
              and not format.get("has_drm")]
-    seen = [format for format in plain if format.get("vcodec") != "none" and (format.get("height") or 0) <= height]
-    heard = [format for format in plain if format.get("vcodec") == "none" and format.get("acodec") != "none"]
-    if not seen:
+    videos = [format for format in plain if format.get("vcodec") != "none" and (format.get("height") or 0) <= height]
+    audios = [format for format in plain if format.get("vcodec") == "none" and format.get("acodec") != "none"]
+    if not videos:
         return []
-    chosen = [{**seen[-1], "role": "video"}]
-    if audio and seen[-1].get("acodec") == "none" and heard:
-        chosen.append({**heard[-1], "role": "audio"})
+    chosen = [{**videos[-1], "role": "video"}]
+    if audio and videos[-1].get("acodec") == "none" and audios:
+        chosen.append({**audios[-1], "role": "audio"})
     return chosen
 
 
 class Quiet:
-    """Keeps errors; the rest is nobody's business."""
+    """A logger that keeps errors and drops the rest."""
 
     def __init__(self) -> None:
         self.errors: list[str] = []
@@ -105,32 +104,32 @@ class Quiet:
         self.errors.append(message)
 
 
-def options(wish: dict[str, Any], quiet: Quiet) -> dict[str, Any]:
-    """yt-dlp's, spelled out where its own default would reach further than one video of one site."""
-    def counted(state: dict[str, Any]) -> None:
-        if max(state.get("downloaded_bytes") or 0, state.get("total_bytes") or 0) > wish["bytes"]:
-            raise TooLarge(f"more than the {wish['bytes']} bytes allowed")
+def options(job: dict[str, Any], quiet: Quiet) -> dict[str, Any]:
+    """yt-dlp's options, spelled out where a default would reach beyond one video of one site."""
+    def check_size(state: dict[str, Any]) -> None:
+        if max(state.get("downloaded_bytes") or 0, state.get("total_bytes") or 0) > job["bytes"]:
+            raise TooLarge(f"more than the {job['bytes']} bytes allowed")
 
     def selected(context: dict[str, Any]) -> list[dict[str, Any]]:
-        return choose(context["formats"], wish["height"], wish["audio"])
+        return choose(context["formats"], job["height"], job["audio"])
 
-    extra: dict[str, Any] = {"proxy": ""} if wish["direct"] else {}
-    extra |= {"cookiefile": io.StringIO(wish["cookies"])} if wish["cookies"] else {}  # never a file: nothing is left behind
+    extra: dict[str, Any] = {"proxy": ""} if job["direct"] else {}
+    extra |= {"cookiefile": io.StringIO(job["cookies"])} if job["cookies"] else {}  # in memory: no file is left behind
     return {
         "logger": quiet, "quiet": True, "noprogress": True, "no_color": True, "ignoreerrors": False, "verbose": False,
-        "paths": {"home": wish["folder"]}, "outtmpl": {"default": "%(role)s.%(ext)s"}, "restrictfilenames": True,
-        "format": selected, "format_sort": [f"res:{wish['height']}", "+codec:avc:m4a", "br"], "check_formats": False,
+        "paths": {"home": job["folder"]}, "outtmpl": {"default": "%(role)s.%(ext)s"}, "restrictfilenames": True,
+        "format": selected, "format_sort": [f"res:{job['height']}", "+codec:avc:m4a", "br"], "check_formats": False,
         "cachedir": False, "usenetrc": False, "enable_file_urls": False,
-        "allowed_extractors": wish["extractors"], "noplaylist": True, "playlist_items": "1", "extract_flat": False,
+        "allowed_extractors": job["extractors"], "noplaylist": True, "playlist_items": "1", "extract_flat": False,
         "external_downloader": {"default": "native"}, "hls_prefer_native": True, "postprocessors": [], "fixup": "never",
         "updatetime": False, "overwrites": True, "continuedl": True, "nopart": False, "retries": 0, "fragment_retries": 0,
-        "extractor_retries": 0, "file_access_retries": 0, "socket_timeout": wish["stall"], "live_from_start": False,
-        "js_runtimes": {name: {} for name in wish["javascript"]}, "remote_components": set(), "color": "no_color",
-        "progress_hooks": [counted], "max_downloads": None, "simulate": False, "skip_download": False} | extra
+        "extractor_retries": 0, "file_access_retries": 0, "socket_timeout": job["stall"], "live_from_start": False,
+        "js_runtimes": {name: {} for name in job["javascript"]}, "remote_components": set(), "color": "no_color",
+        "progress_hooks": [check_size], "max_downloads": None, "simulate": False, "skip_download": False} | extra
 
 
-def ask(wish: dict[str, Any]) -> dict[str, Any]:
-    """{"video": file, "audio": file or ""}, or {"error": words, "page": what a page without a video says, "wait": seconds}."""
+def download(job: dict[str, Any]) -> dict[str, Any]:
+    """{"video": file, "audio": file or ""}, or {"error": text, "page": text of a page without a video, "wait": seconds}."""
     os.environ["YTDLP_NO_PLUGINS"] = "1"
     import yt_dlp
     from yt_dlp.globals import plugin_dirs
@@ -139,29 +138,29 @@ def ask(wish: dict[str, Any]) -> dict[str, Any]:
     plugin_dirs.value = []
     seen: dict[str, Any] = {"page": b"", "wait": ""}
 
-    class Asker(yt_dlp.YoutubeDL):
+    class Client(yt_dlp.YoutubeDL):
         def urlopen(self, request: Any) -> Any:
             try:
-                answer = super().urlopen(request)
+                response = super().urlopen(request)
             except HTTPError as error:
                 seen["wait"] = error.response.headers.get("Retry-After") or ""
                 raise
-            if "html" in (answer.headers.get("Content-Type") or ""):
-                read = answer.read
-                answer.read = lambda amount=None: _kept(seen, read(amount))
-            return answer
+            if "html" in (response.headers.get("Content-Type") or ""):
+                read = response.read
+                response.read = lambda amount=None: _kept(seen, read(amount))
+            return response
 
     quiet = Quiet()
     try:
-        with Asker(options(wish, quiet), auto_init=True) as site:
-            guard(wish["folder"], peers([wish["url"], *wish["proxies"]]), bool(wish["javascript"]))
-            facts = site.extract_info(wish["url"], download=True)
+        with Client(options(job, quiet), auto_init=True) as site:
+            guard(job["folder"], peers([job["url"], *job["proxies"]]), bool(job["javascript"]))
+            facts = site.extract_info(job["url"], download=True)
     except TooLarge as error:
         return {"error": f"TooLarge: {error}"}
-    except Exception as error:  # noqa: BLE001 - whatever a stranger's page makes of yt-dlp is this video's row and no more
-        said = seen["page"].decode(errors="replace") if "Unsupported URL" in str(error) else ""
-        return {"error": f"{type(error).__name__}: {error}", "page": said, "wait": seen["wait"]}
-    return _files(facts, wish["folder"]) or {"error": " ".join(["Nothing: no file came", *quiet.errors])}
+    except Exception as error:  # noqa: BLE001 - whatever an untrusted page does to yt-dlp costs only this video's row
+        page = seen["page"].decode(errors="replace") if "Unsupported URL" in str(error) else ""
+        return {"error": f"{type(error).__name__}: {error}", "page": page, "wait": seen["wait"]}
+    return _files(facts, job["folder"]) or {"error": " ".join(["Nothing: no file was downloaded", *quiet.errors])}
 
 
 def _kept(seen: dict[str, Any], data: bytes) -> bytes:
@@ -170,7 +169,7 @@ def _kept(seen: dict[str, Any], data: bytes) -> bytes:
 
 
 def _files(facts: dict[str, Any] | None, folder: str) -> dict[str, Any]:
-    """Names of the files that came; {} if there is none."""
+    """Names of the downloaded files; {} if there is no video."""
     entries = (facts or {}).get("entries")
     one = next(iter(entries), None) if entries else facts
     found = {"audio": ""}
@@ -182,4 +181,4 @@ def _files(facts: dict[str, Any] | None, folder: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(ask(json.load(sys.stdin))))
+    print(json.dumps(download(json.load(sys.stdin))))

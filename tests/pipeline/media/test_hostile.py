@@ -262,7 +262,8 @@ def test_a_damaged_table_of_contents_is_refused_or_read_without_an_accident(ran,
 
 @pytest.mark.parametrize("head, what", [
     (b"PK\3\4" + bytes(40), "a zip archive"), (b"#EXTM3U\n", "a playlist, which is not followed"), (bytes(4096), "zeros"),
-    (b"\xef\xbb\xbf \n<HTML>", "a web page"), ("déjà vu ".encode() * 1000, "a text"), (b"RIFF\0\0\0\0WAVEfmt ", "sound only")])
+    (b"\xef\xbb\xbf \n<HTML>", "a web page"), ("déjà vu ".encode() * 1000, "a text file"),
+    (b"RIFF\0\0\0\0WAVEfmt ", "audio only")])
 def test_what_is_no_video_is_known_by_its_first_bytes(head: bytes, what: str) -> None:
     assert filetype.kind(head[:filetype.HEAD]) == what
 

@@ -90,7 +90,7 @@ def test_a_video_decodes_to_exactly_the_rendered_pixels(tmp_path):
     import av
     rows = sample.fetch(CONFIG, "p002", tmp_path)  # the test person
     actor = scene.build(sample.seeded(CONFIG, 2))
-    pictures, points = sample.film(actor, sample.seeded(CONFIG, 2, 0), CONFIG, 4)
+    pictures, points = sample.render(actor, sample.seeded(CONFIG, 2, 0), CONFIG, 4)
     with av.open(str(tmp_path / rows[0]["path"])) as file:
         assert file.streams.video[0].average_rate == Fraction(2)
         decoded = np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])

@@ -14,7 +14,7 @@ from pipeline.core import ledger
 from pipeline.core.ledger import RejectedItem
 from pipeline.media import sandbox
 from pipeline.sources.ytdlp import responses, ytdlp_exec
-from pipeline.sources.ytdlp.throttle import Pace, RateLimit, Shut
+from pipeline.sources.ytdlp.throttle import NotRequested, RateLimit, Throttle
 
 ROWS = responses.table()
 INSTALLED = [(row, text) for row in ROWS for text in row.installed]
@@ -184,23 +184,23 @@ def test_questions_keep_their_distance_and_a_tired_site_is_left_alone(tmp_path: 
     now = [1000.0]
     monkeypatch.setattr("pipeline.sources.ytdlp.throttle.time.time", lambda: now[0])
     monkeypatch.setattr("pipeline.sources.ytdlp.throttle.time.sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
-    pace = Pace(tmp_path / "pace", RateLimit(pause=5., max_throttled=2, cooldown=100.))
+    pace = Throttle(tmp_path / "pace", RateLimit(pause=5., max_throttled=2, cooldown=100.))
     for due in (1000., 1005., 1010.):
         pace.wait()
         assert now[0] == due
     for status in ("throttled", "network", "bot-check"):  # network says nothing about rate_limit
-        pace.heard(status)
-    with pytest.raises(Shut, match=r"\b2\b"):
+        pace.record(status)
+    with pytest.raises(NotRequested, match=r"\b2\b"):
         pace.wait()
     now[0] += 100
     pace.wait()
-    pace.heard("throttled")  # one more is enough now
-    with pytest.raises(Shut):
+    pace.record("throttled")  # one more is enough now
+    with pytest.raises(NotRequested):
         pace.wait()
     now[0] += 100
     pace.wait()
-    pace.heard("gone")
-    pace.heard("throttled")
+    pace.record("gone")
+    pace.record("throttled")
     pace.wait()
     (tmp_path / "pace").write_text("{torn")
     pace.wait()
