@@ -16,7 +16,7 @@ import skimage.data
 import torch
 
 from eval import generation
-from eval.scoring import features, metric, protocol
+from eval.scoring import cell_summary, features, metric, protocol
 from eval.scoring.per_frame import Recipe, Scored, gather
 from model.backbones import face_detection, identity, landmark_detection, perceptual
 from pipeline.core import image_ops
@@ -95,7 +95,7 @@ def summary_of_all(names: list[str], config: protocol.Config) -> float:
         made.append(Scored(str(person), np.arange(EACH), columns, sides, {}, {}))
     frames, few, none = gather(made), config.set_resamples // 10, 2
     recipes = [Recipe(names, config.level, config.resamples, sets, 0) for sets in (few, none)]
-    some, hardly = (seconds(lambda recipe=recipe: protocol.summary(frames, recipe))[0] for recipe in recipes)
+    some, hardly = (seconds(lambda recipe=recipe: cell_summary.summary(frames, recipe))[0] for recipe in recipes)
     return hardly + (some - hardly) * config.set_resamples / (few - none)
 
 

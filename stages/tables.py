@@ -62,7 +62,7 @@ def derive(folder: Path, cache: Path) -> list[str]:
 
     InputError when the per-frame results are not what the manifest lists.
     """
-    from eval.scoring import audit, cross_reenactment, per_frame, protocol
+    from eval.scoring import audit, cell_summary, cross_reenactment, per_frame
 
     manifest = audit.manifests(folder).get(folder, {})
     if manifest.get("kind") != "score":
@@ -70,7 +70,7 @@ def derive(folder: Path, cache: Path) -> list[str]:
     derived = [str(folder / name) for name in ("metrics.json", cross_reenactment.SUMMARY)]
     if wrong := [line for line in audit.files(folder, manifest) if not line.startswith(tuple(derived))]:
         raise InputError(f"{wrong[0]}; run `dvc checkout`, or remove {folder} and run `dvc repro`")
-    due = {"metrics.json": protocol.summary(per_frame.read(folder), per_frame.Recipe.of(manifest), cache)}
+    due = {"metrics.json": cell_summary.summary(per_frame.read(folder), per_frame.Recipe.of(manifest), cache)}
     if "cross" in manifest:
         due[cross_reenactment.SUMMARY] = cross_reenactment.summary(folder, manifest)
     said = []

@@ -8,7 +8,7 @@ import torch
 from made_metrics import Describer, smooth
 
 from eval import generation
-from eval.scoring import features, per_frame, protocol
+from eval.scoring import cell_summary, features, per_frame, protocol
 
 SIZE, PEOPLE, FRAMES = 32, ("p1", "p2", "p3"), 4
 COLUMNS = ("l1", "psnr", "ssim", "csim_dlib128", "fd_efflite0")
@@ -71,7 +71,7 @@ def bench(tmp_path, monkeypatch):
         config = protocol.Config(metrics=list(COLUMNS), level=0.95, resamples=200, set_resamples=20, workers=1)
         found = [protocol.score(person, cell=cell, config=config, cache=None) for person in protocol.people(cell)]
         recipe = per_frame.Recipe(COLUMNS, level=0.95, means=200, sets=20, seed=0)
-        return protocol.summary(per_frame.gather(found), recipe), found, cell
+        return cell_summary.summary(per_frame.gather(found), recipe), found, cell
 
     yield score
     protocol.opened.cache_clear()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from eval.scoring import protocol
+from eval.scoring import cell_summary
 from eval.scoring.per_frame import Recipe, Stored, write
 from eval.scoring.results import Results
 from pipeline.core import fileio
@@ -49,7 +49,7 @@ def cell(folder: Path, stored: Stored, *, method: str, t: int, order: Sequence[s
         "trained_on": "", "size": size, "people": people, "frames": len(stored.row), "metrics": facts, "order": list(order),
         "not_measured": {}, "level": 0.95, "resamples": {"means": 200, "sets": 40}, "inputs": {}}
     write(folder, stored)
-    fileio.write_json(folder / "metrics.json", protocol.summary(stored, Recipe.of(body)))
+    fileio.write_json(folder / "metrics.json", cell_summary.summary(stored, Recipe.of(body)))
     write_manifest(folder, "score", body)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from eval.report import overview, person_figures, svg_plots, tradeoff, training_curves
+from eval.report import overview_picture, person_figures, svg_plots, tradeoff, training_curves
 from eval.report.person_figures import Person
 from eval.report.svg_plots import Mark, Plot
 from eval.scoring.results import Config, Results
@@ -39,7 +39,7 @@ def draw(results: Results, compared: Mapping[str, Compared], out: Path, config: 
     """Writes all figures to `out`."""
     marks = svg_plots.marks(results.methods, {method: results.label(method) for method in results.methods})
     return Figures(
-        overview={d: overview.draw(results, d, out) for d in results.datasets},
+        overview={d: overview_picture.draw(results, d, out) for d in results.datasets},
         marks=list(marks.values()),
         people={d: person_figures.draw(results, d, compared.get(d), out, config) for d in results.datasets},
         tradeoff={d: tradeoff.draw(results, d, marks, out) for d in results.datasets},

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from eval.scoring import cross_reenactment, per_frame, protocol
+from eval.scoring import cell_summary, cross_reenactment, per_frame, protocol
 from eval.scoring.real_frames import LABELS, Floor
 from pipeline.core import fileio
 from pipeline.core.errors import InputError
@@ -79,7 +79,7 @@ def derived(folder: Path, manifest: Mapping[str, Any], cache: Path | None) -> It
     """Mismatches of metrics.json, cross.json and the manifest's counts with the per-frame results."""
     try:
         kept = per_frame.read(folder)
-        due = {"metrics.json": protocol.summary(kept, per_frame.Recipe.of(manifest), cache)}
+        due = {"metrics.json": cell_summary.summary(kept, per_frame.Recipe.of(manifest), cache)}
         if "cross" in manifest:
             due[cross_reenactment.SUMMARY] = cross_reenactment.summary(folder, manifest)
         said = {file: json.loads((folder / file).read_text(encoding="utf-8")) for file in due}

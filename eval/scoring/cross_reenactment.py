@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from eval.scoring import per_frame, protocol
+from eval.scoring import cell_summary, per_frame, protocol
 from eval.scoring.feature_cache import Cache
 from eval.scoring.metric import PerFrame, load
 from eval.scoring.per_frame import Stored
@@ -101,4 +101,4 @@ def about(driven: Sequence[Driven], drivers: driving_pairs.Config, names: Sequen
 def summary(folder: Path, manifest: Mapping[str, Any]) -> dict[str, dict[str, float | int | None]]:
     """cross.json of a cell, in the form of metrics.json, from the table and the manifest alone."""
     recipe = per_frame.Recipe.of({**manifest, "order": manifest["cross"]["order"]})
-    return protocol.summary(read(folder)[0], recipe)
+    return cell_summary.summary(read(folder)[0], recipe)

@@ -11,12 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from eval.scoring import set_distances
 from eval.scoring.feature_cache import Cache
 from eval.scoring.metric import Metric, OfSets, PerFrame, load
-from eval.scoring.per_frame import Recipe, Scored, Stored
+from eval.scoring.per_frame import Scored
 from eval.scoring.real_frames import Floor, Real
-from eval.statistics import intervals
 from pipeline import driving_pairs
 from pipeline.core.config import Strict
 from pipeline.core.errors import InputError
@@ -199,24 +197,3 @@ def _other_detector(metric: Metric, cell: Cell) -> str | None:
         return None
     return (f"it detects landmarks with {metric.landmarks}, the data set's are by {name}, and points of two detectors must not "
             f"be compared; put the column that ends in {name} into score.metrics")
-
-
-def summary(stored: Stored, recipe: Recipe, cache: Path | None = None) -> dict[str, dict[str, float | int | None]]:
-    """metrics.json of a cell, from its per-frame results alone.
-
-    Column -> value, low, high, n_people, n_frames, n_failed and, for distances between sets, floor. NaN becomes None. `cache`
-    stores distances over resampled people by content.
-    """
-    out: dict[str, dict[str, float | int | None]] = {}
-    for name in recipe.order:
-        metric = load(name, Cache(cache))
-        if name in stored.columns:
-            found = intervals.of_mean(stored.columns[name], stored.person, level=recipe.level, resamples=recipe.means,
-                                      seed=recipe.seed, bounds=metric.range)
-            out[name] = {**found._asdict(), "n_failed": len(stored.person) - found.n_frames}
-        elif name in stored.features and isinstance(metric, OfSets):
-            found = set_distances.spread(metric, stored, recipe).interval
-            out[name] = {**found._asdict(), "n_failed": 0, "floor": set_distances.floor(metric, stored)}
-        else:
-            raise InputError(f"{name}: the per-frame results have no such column; remove the cell's folder and run `dvc repro`")
-    return {name: {key: intervals.plain(value) for key, value in cell.items()} for name, cell in out.items()}

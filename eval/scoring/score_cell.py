@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eval.scoring import cross_reenactment, per_frame, protocol
+from eval.scoring import cell_summary, cross_reenactment, per_frame, protocol
 from pipeline.core import fileio, stage
 from pipeline.core.progress import progress
 from pipeline.driving_pairs import Config as Drivers
@@ -52,7 +52,7 @@ def save(job: stage.Job, bench: Bench, scored: list[per_frame.Scored], driven: l
             "resamples": {"means": chosen.resamples, "sets": chosen.set_resamples},
             "utterances": job.inputs["split"].get("utterances"),
             "inputs": {name: fileio.sha256(getattr(bench.cell, name) / "manifest.json") for name in job.inputs}}
-    summary = protocol.summary(frames, per_frame.Recipe.of(body), bench.cache)
+    summary = cell_summary.summary(frames, per_frame.Recipe.of(body), bench.cache)
     fileio.write_json(job.out / "metrics.json", summary)
     if driven and bench.drivers:
         body["cross"] = cross_reenactment.about(driven, bench.drivers, chosen.metrics)

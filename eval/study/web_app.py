@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from eval.study import assignment
 from eval.study.answers_db import Answers, Turn
-from eval.study.rate_limits import Buckets
 from eval.study.trials import SHOWN, Config, Study, Trial
+from eval.study.visitor_limits import Buckets
 from pipeline.core import takedown
 
 if TYPE_CHECKING:

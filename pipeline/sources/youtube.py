@@ -24,7 +24,7 @@ from pipeline.core.ledger import RejectedItem
 from pipeline.media import clip_store, zip_members
 from pipeline.sources.voxceleb import metadata, speakers
 from pipeline.sources.ytdlp import client, video_job
-from pipeline.sources.ytdlp.throttle import RateLimit, Throttle
+from pipeline.sources.ytdlp.rate_limit import RateLimit, Throttle
 from pipeline.sources.ytdlp.video_job import Wanted
 
 FORM = 1  # version of the stored clips; increased when the code makes different ones

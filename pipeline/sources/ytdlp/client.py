@@ -19,7 +19,7 @@ from pipeline.core.ledger import RejectedItem
 from pipeline.media import sandbox
 from pipeline.sources import download
 from pipeline.sources.ytdlp import responses, ytdlp_exec
-from pipeline.sources.ytdlp.throttle import Throttle
+from pipeline.sources.ytdlp.rate_limit import Throttle
 
 ADDRESS, COOKIES = "TALKING_HEADS_YOUTUBE_SITE", "TALKING_HEADS_YOUTUBE_COOKIES"  # environment variables
 PROXIES = tuple(name for kind in ("http", "https", "all", "no") for name in (f"{kind}_proxy", f"{kind.upper()}_PROXY"))

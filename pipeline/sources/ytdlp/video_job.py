@@ -20,7 +20,7 @@ from pipeline.sources.voxceleb import metadata as vox_metadata
 from pipeline.sources.voxceleb import utterances
 from pipeline.sources.ytdlp import client
 from pipeline.sources.ytdlp import cut as cutting
-from pipeline.sources.ytdlp.throttle import NotRequested, Throttle
+from pipeline.sources.ytdlp.rate_limit import NotRequested, Throttle
 
 
 class Config(settings.Strict):

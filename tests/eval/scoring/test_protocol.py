@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from eval.metrics import fd
-from eval.scoring import metric, per_frame, protocol, set_distances
+from eval.scoring import cell_summary, metric, per_frame, protocol, set_distances
 from pipeline.core.errors import InputError
 from pipeline.core.shards import ShardWriter
 
@@ -62,7 +62,7 @@ def scored(cell, **changes):
 
 
 def summary(found, order=("l1", "ssim", "fd_efflite0")):
-    return protocol.summary(per_frame.gather(found), per_frame.Recipe(order, level=0.95, means=100, sets=50, seed=0))
+    return cell_summary.summary(per_frame.gather(found), per_frame.Recipe(order, level=0.95, means=100, sets=50, seed=0))
 
 
 def test_frames_drawn_exactly_right_score_exactly_best_after_both_went_through_8_bits(cell):
@@ -109,7 +109,7 @@ def test_what_is_read_back_is_what_was_stored_and_gives_the_same_summary_bit_for
     per_frame.write(tmp_path, per_frame.gather(found))
     again = per_frame.read(tmp_path)
     recipe = per_frame.Recipe(CONFIG["metrics"], level=0.95, means=100, sets=50, seed=0)
-    assert protocol.summary(again, recipe) == summary(found) and summary(found)["l1"]["n_failed"] == 1
+    assert cell_summary.summary(again, recipe) == summary(found) and summary(found)["l1"]["n_failed"] == 1
     assert again.person.tolist() == np.repeat(PEOPLE, 6).tolist() and again.features["fd_efflite0"][0].dtype == np.float32
 
 

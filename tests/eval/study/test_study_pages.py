@@ -11,8 +11,8 @@ from PIL import Image
 
 from eval.study import user_score, web_app
 from eval.study.answers_db import Answers
-from eval.study.rate_limits import Buckets
 from eval.study.trials import Rate
+from eval.study.visitor_limits import Buckets
 
 
 def test_fake_and_real_pictures_differ_in_nothing_but_pixels(world, pages, answers):

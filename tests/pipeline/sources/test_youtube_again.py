@@ -14,7 +14,7 @@ from made_youtube import DATA, KEY, VIDEOS, bytes_of, command, config, environme
 from pipeline.core import fileio
 from pipeline.sources.download import Retry
 from pipeline.sources.ytdlp import client
-from pipeline.sources.ytdlp.throttle import RateLimit
+from pipeline.sources.ytdlp.rate_limit import RateLimit
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -14,7 +14,7 @@ from pipeline.core import ledger
 from pipeline.core.ledger import RejectedItem
 from pipeline.media import sandbox
 from pipeline.sources.ytdlp import responses, ytdlp_exec
-from pipeline.sources.ytdlp.throttle import NotRequested, RateLimit, Throttle
+from pipeline.sources.ytdlp.rate_limit import NotRequested, RateLimit, Throttle
 
 ROWS = responses.table()
 INSTALLED = [(row, text) for row in ROWS for text in row.installed]
@@ -182,8 +182,8 @@ def command_lines() -> Iterator[bytes]:
 
 def test_questions_keep_their_distance_and_a_tired_site_is_left_alone(tmp_path: Path, monkeypatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr("pipeline.sources.ytdlp.throttle.time.time", lambda: now[0])
-    monkeypatch.setattr("pipeline.sources.ytdlp.throttle.time.sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    monkeypatch.setattr("pipeline.sources.ytdlp.rate_limit.time.time", lambda: now[0])
+    monkeypatch.setattr("pipeline.sources.ytdlp.rate_limit.time.sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
     pace = Throttle(tmp_path / "pace", RateLimit(pause=5., max_throttled=2, cooldown=100.))
     for due in (1000., 1005., 1010.):
         pace.wait()

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from eval.report import overview
+from eval.report import overview_picture
 
 
 def plain(value: float) -> np.ndarray:
@@ -12,14 +12,14 @@ def plain(value: float) -> np.ndarray:
 
 def test_each_face_stands_in_its_row_and_column_and_the_file_says_that_it_is_synthetic(tmp_path):
     rows = [[plain(.1), plain(.2), plain(.3)], [plain(.4), plain(.5), plain(.6)]]
-    overview._save(overview.sheet(rows, ["source", "FF", "truth"], "made"), tmp_path / "a.png")
+    overview_picture._save(overview_picture.sheet(rows, ["source", "FF", "truth"], "made"), tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.text["synthetic"] == "true"
         assert "compositeWithTrainedAlgorithmicMedia" in picture.text["XML:com.adobe.xmp"]
         pixels = np.asarray(picture.convert("RGB"))
-    step = overview.SIDE + overview.GAP
-    assert pixels.shape == (2 * step + 2 * overview.HEAD, 3 * step + overview.GAP, 3)
+    step = overview_picture.SIDE + overview_picture.GAP
+    assert pixels.shape == (2 * step + 2 * overview_picture.HEAD, 3 * step + overview_picture.GAP, 3)
     for k, row in enumerate(rows):
         for j, face in enumerate(row):
-            y, x = overview.HEAD + k * step, overview.GAP + j * step
-            assert (pixels[y:y + overview.SIDE, x:x + overview.SIDE] == np.rint(face[0, 0, 0] * 255)).all()
+            y, x = overview_picture.HEAD + k * step, overview_picture.GAP + j * step
+            assert (pixels[y:y + overview_picture.SIDE, x:x + overview_picture.SIDE] == np.rint(face[0, 0, 0] * 255)).all()
