@@ -16,7 +16,7 @@ from pipeline.sources import youtube
 from pipeline.sources.youtube import Config
 from pipeline.sources.ytdlp import client
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[1]
 KEY = "planted-5e4d3c2b"
 VIDEOS = ["21Uxsk56VDQ", "2DLq_Kkc1r8", "-q-Y__nPMxI", "01dfn2spqyE"]
 SPOKEN = {  # person/video/utterance -> first picture, pictures

@@ -106,7 +106,7 @@ def test_an_interrupted_film_is_said_not_to_be_there(monkeypatch, capsys):
     with pytest.raises(SystemExit) as end:
         reenact.main()
     assert end.value.code == 130
-    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert len(capsys.readouterr().err.split("\n")) == 3  # a new line after ^C, one sentence
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

@@ -62,7 +62,7 @@ def test_every_file_in_use_is_named_with_its_hash(detector, landmarker, dlib128)
 @pytest.mark.parametrize("image", [np.zeros((1, 64, 64, 3)), np.zeros((64, 64, 3), np.uint8),
                                    np.zeros((1, 64, 64), np.uint8)], ids=["float", "one", "grey"])
 def test_other_than_uint8_rgb_pictures_are_refused(detector, image):
-    with pytest.raises(InputError, match=re.escape(str(image.shape))):
+    with pytest.raises(InputError, match=re.escape(str(image.shape[-3:])[1:-1])):
         detector.detect(image)
 
 

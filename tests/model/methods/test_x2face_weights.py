@@ -94,15 +94,15 @@ def changed(kind: str, theirs: dict[str, torch.Tensor]) -> dict[str, torch.Tenso
 
 
 @pytest.mark.parametrize(("kind", "sentence"), [
-    ("renamed", r"'pix2pixSampler\.netG\.model\.up\.2\.weight' \(136 tensors, 136 "),
-    ("missing", r"'pix2pixSampler\.netG\.model(\.submodule){7}\.down\.1\.weight' \(135 tensors, 136 "),
+    ("renamed", r"'pix2pixSampler\.netG\.model\.up\.2\.weight' \(136 tensors, .*136"),
+    ("missing", r"'pix2pixSampler\.netG\.model(\.submodule){7}\.down\.1\.weight' \(135 tensors, .*136"),
     ("added", r"'pix2pixSampler\.netG\.model\.bias'"),
-    ("wide", r"down\.1\.weight' .*\(512, 8, 4, 4\) .*\(128, 8, 4, 4\)"),
+    ("wide", r"down\.1\.weight' .*\(512, 8, 4, 4\).*\(128, 8, 4, 4\)"),
     ("nan", r"'pix2pixUnwrapped\.netG\.model\.up\.2\.weight'"),
     ("whole numbers", r"up\.2\.weight'"),
     ("sparse", r"up\.2\.weight'"),
     ("meta", r"up\.2\.weight'"),
-    ("pix2pixHD", r"'pix2pixUnwrapped\.netG\.model\.up\.2\.weight' \(2 tensors, 136 ")])
+    ("pix2pixHD", r"'pix2pixUnwrapped\.netG\.model\.up\.2\.weight' \(2 tensors, .*136")])
 def test_a_file_that_differs_is_refused_at_the_first_difference_and_nothing_is_written(kind, sentence, shelf, tmp_path):
     one = deep()
     path = stored({"state_dict": changed(kind, in_their_names(one))}, tmp_path / "x2face_model.pth")

@@ -158,7 +158,7 @@ def test_a_passing_second_face_costs_its_pictures_only() -> None:
     face, far = np.array([40., 40, 80, 80]), np.full(4, np.nan)
     found = [(face, False)] * 18 + [(face, True)] + [(far, False)]
     choice = extract.choose(found, (120, 160), 1.0, CONFIG, FSTH)
-    assert choice.keep.sum() == 18 and re.findall(r"\d+", choice.reason)[-2:] == ["1", "1"]
+    assert choice.keep.sum() == 18 and re.findall(r"\d+", choice.reason).count("1") >= 2
     assert choice.frame.box == (20, 20, 100, 100)
 
 

@@ -162,7 +162,7 @@ def test_a_part_that_changed_since_it_was_fetched_is_refused(tmp_path: Path) -> 
     paths = lay(tmp_path, archives.zipped({NAME: b"a clip" * 20}))
     sizes = {"vox2_mp4.zip": {path.name: path.stat().st_size for path in paths}}
     paths[2].write_bytes(b"")
-    with pytest.raises(InputError, match=r"partac: 0 bytes .*vox2_mp4\.zip"):
+    with pytest.raises(InputError, match=r"partac: .*\b0 bytes .*vox2_mp4\.zip"):
         shelves(tmp_path, tmp_path, sizes)
     paths[2].unlink()
     with pytest.raises(InputError, match="partac"):
