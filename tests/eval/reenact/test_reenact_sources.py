@@ -93,7 +93,7 @@ def test_a_photo_of_more_pixels_than_allowed_is_not_decoded(tmp_path):
 
 def test_photos_and_a_video_are_not_mixed_and_a_video_gives_t_pictures(tmp_path):
     picture, talk = made.photo(tmp_path / "a.png", made_clips.picture()), made.talk(tmp_path / "a.mp4", 60)
-    with pytest.raises(InputError, match=r"a\.(png|mp4)|photos"):
+    with pytest.raises(InputError, match=r"a\.mp4"):
         source_frames.read([picture, talk], 2, None, made.EYES)
     found = source_frames.read([talk], 5, None, made.EYES)
     assert found.crops.shape == (5, 64, 64, 3)

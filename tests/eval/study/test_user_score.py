@@ -43,7 +43,7 @@ def test_a_rater_without_a_found_check_does_not_count(world):
 
 def test_answers_of_scripts_never_reach_the_table(answered, monkeypatch, capsys):
     root, store_rows = answered
-    with pytest.raises(InputError, match=r"answers|answered"):
+    with pytest.raises(InputError, match=r"answers\.sqlite.*stages\.study serve"):
         call(root, monkeypatch, "score")
     scripted = store_rows(True, 1)
     out = root / "results" / "made" / "study" / "user.json"

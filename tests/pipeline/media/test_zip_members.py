@@ -120,9 +120,9 @@ def test_the_ordinary_modes_of_a_zip_made_anywhere_are_files(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("change, words", [
     ({"crc": 1}, "CRC"), ({"size": 119}, "119"), ({"size": 121}, "121"),
-    ({"offset": 3}, ""), ({"packed": 10**6}, ""), ({"method": 0}, "120"),
+    ({"offset": 3}, None), ({"packed": 10**6}, None), ({"method": 0}, "120"),
 ])
-def test_a_member_that_is_not_what_was_listed_is_damaged(tmp_path: Path, change: dict, words: str) -> None:
+def test_a_member_that_is_not_what_was_listed_is_damaged(tmp_path: Path, change: dict, words: str | None) -> None:
     paths = lay(tmp_path, archives.zipped({NAME: b"a clip" * 20}))
     where = zip_members.place(next(zip_members.members(paths)), 1000)
     with Parts(paths) as parts, pytest.raises(RejectedItem, match=words) as found:

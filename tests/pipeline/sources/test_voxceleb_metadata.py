@@ -56,11 +56,11 @@ def test_a_line_that_is_wrong_is_a_sentence_and_the_others_count(line: bytes) ->
 
 @pytest.mark.parametrize("data, status, named", [
     (b"", "corrupt", "FRAME"), (b"\0" * 1000, "corrupt", "FRAME"),
-    (b"FRAME X Y W H\n", "corrupt", ""), (b"FRAME X Y W H\nx\n", "corrupt", "'x'.*FRAME X Y W H"),
+    (b"FRAME X Y W H\n", "corrupt", None), (b"FRAME X Y W H\nx\n", "corrupt", "'x'.*FRAME X Y W H"),
     (GOOD.replace(b"id00012", b"id00013"), "bad-name", "'id00013'.*id00012"),
     (GOOD.replace(VIDEO.encode(), b"x"), "bad-name", "'x'"),
-    (b"FRAME X Y W H\n0 1 1 1 1\n2000000 1 1 1 1\n", "too-large", "")])
-def test_a_text_that_is_none_is_a_row_with_a_sentence(data: bytes, status: str, named: str) -> None:
+    (b"FRAME X Y W H\n0 1 1 1 1\n2000000 1 1 1 1\n", "too-large", None)])
+def test_a_text_that_is_none_is_a_row_with_a_sentence(data: bytes, status: str, named: str | None) -> None:
     with pytest.raises(RejectedItem, match=named) as found:
         read(data)
     assert found.value.status == status
